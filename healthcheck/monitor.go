@@ -1,0 +1,357 @@
+package healthcheck
+
+import (
+	"container/heap"
+	"context"
+	"errors"
+	"log/slog"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+)
+
+// Options configure a Monitor; the zero value will do.
+type Options struct {
+	// Logger gets one line per change of state; nil means discard.
+	Logger *slog.Logger
+	// OnChange is called for each change of state from the monitor's goroutine;
+	// it must not block and may call Snapshot and Status. A call may arrive just
+	// after a Set that dropped its target.
+	OnChange func(Change)
+	// Kinds replaces the kinds of check; nil means those of this package.
+	Kinds map[string]Kind
+}
+
+// Want is one target of the desired state.
+type Want struct {
+	Target Target
+	// Initial is where a new target starts. Up is for a server that the kernel
+	// already had in use: it stays in use until Fall failures say otherwise.
+	// Unknown, the default, is decided by the first probe. It is ignored for a
+	// target that is already monitored.
+	Initial State
+}
+
+// Monitor probes targets and keeps their verdicts. Use New.
+type Monitor struct {
+	log      *slog.Logger
+	onChange func(Change)
+	kinds    map[string]Kind
+	wake     chan struct{}
+	results  chan result
+
+	// mu guards what follows: Set, Snapshot and Status come from other
+	// goroutines than Run. It is never held over a probe or a callback.
+	mu      sync.Mutex
+	entries map[Target]*entry
+	queue   queue
+	lanes   map[string]*lane
+}
+
+// entry is a monitored target. It is in the queue (at >= 0), in its lane's
+// waiting list, or in flight (cancel != nil).
+type entry struct {
+	target  Target // canonical
+	check   Check  // with defaults
+	counter counter
+	last    Probe
+	count   Counters
+
+	due time.Time
+	// round is when the regular schedule begins; zero once it has.
+	round  time.Time
+	at     int
+	cancel context.CancelFunc
+	gone   bool
+	// spared is whether the previous result was disregarded as starvation: that
+	// is done only once in a row, or an overloaded machine would never see a
+	// dead server.
+	spared bool
+}
+
+// lane holds the probes of one kind.
+type lane struct {
+	kind     Kind
+	inFlight int
+	waiting  []*entry
+}
+
+type result struct {
+	entry   *entry
+	start   time.Time
+	elapsed time.Duration
+	detail  string
+	err     error
+}
+
+// New returns a monitor without targets. Run starts it.
+func New(o Options) *Monitor {
+	m := &Monitor{
+		log:      o.Logger,
+		onChange: o.OnChange,
+		kinds:    o.Kinds,
+		wake:     make(chan struct{}, 1),
+		results:  make(chan result),
+		entries:  make(map[Target]*entry),
+		lanes:    make(map[string]*lane),
+	}
+	if m.log == nil {
+		m.log = slog.New(slog.DiscardHandler)
+	}
+	if m.onChange == nil {
+		m.onChange = func(Change) {}
+	}
+	if m.kinds == nil {
+		m.kinds = kinds()
+	}
+	return m
+}
+
+// Set makes the monitored targets equal to want. Targets that stay keep their
+// schedule, counters and state; so does one whose interval, timeout, rise or
+// fall alone changed, but for the schedule. Others start as their Want says.
+// It does not wait for any probe, and holds as soon as it returns.
+func (m *Monitor) Set(want []Want) {
+	now := time.Now()
+	m.mu.Lock()
+	defer m.mu.Unlock()
+
+	keep := make(map[Target]bool, len(want))
+	var fresh []Want
+	for _, w := range want {
+		w.Target = w.Target.Canonical()
+		if keep[w.Target] {
+			continue
+		}
+		keep[w.Target] = true
+		if m.entries[w.Target] == nil {
+			fresh = append(fresh, w)
+		}
+	}
+	// predecessors are the entries that go, by what they asked.
+	predecessors := make(map[Target]*entry)
+	for t, e := range m.entries {
+		if keep[t] {
+			continue
+		}
+		m.drop(e)
+		predecessors[Target{Server: t.Server, Check: t.Check.question()}] = e
+	}
+	for _, w := range fresh {
+		e := &entry{target: w.Target, check: w.Target.Check.withDefaults(), at: -1}
+		e.counter.adopt(now, w.Initial, initialReason(w.Initial))
+		if p := predecessors[Target{Server: w.Target.Server, Check: w.Target.Check.question()}]; p != nil {
+			e.counter, e.last, e.count = p.counter, p.last, p.count
+		}
+		e.due, e.round = firstDue(now, Target{Server: w.Target.Server, Check: e.check}, len(fresh))
+		m.entries[w.Target] = e
+		heap.Push(&m.queue, e)
+	}
+	select {
+	case m.wake <- struct{}{}:
+	default:
+	}
+}
+
+func initialReason(s State) string {
+	if s == Unknown {
+		return "not probed yet"
+	}
+	return "taken over as " + s.String()
+}
+
+// drop forgets an entry. The caller holds mu.
+func (m *Monitor) drop(e *entry) {
+	delete(m.entries, e.target)
+	e.gone = true
+	if e.at >= 0 {
+		heap.Remove(&m.queue, e.at)
+	}
+	if e.cancel != nil {
+		e.cancel()
+	}
+}
+
+// Snapshot is the status of every target, sorted by server and check.
+func (m *Monitor) Snapshot() []Status {
+	m.mu.Lock()
+	out := make([]Status, 0, len(m.entries))
+	for _, e := range m.entries {
+		out = append(out, e.status())
+	}
+	m.mu.Unlock()
+	slices.SortFunc(out, func(a, b Status) int {
+		if c := a.Target.Server.Compare(b.Target.Server); c != 0 {
+			return c
+		}
+		return strings.Compare(a.Target.Check.String(), b.Target.Check.String())
+	})
+	return out
+}
+
+// Status is the status of one target, which need not be in canonical form;
+// false when it is not monitored.
+func (m *Monitor) Status(t Target) (Status, bool) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	e := m.entries[t.Canonical()]
+	if e == nil {
+		return Status{}, false
+	}
+	return e.status(), true
+}
+
+func (e *entry) status() Status {
+	return Status{Target: e.target, Verdict: e.counter.verdict, Streak: e.counter.streak, Last: e.last, Counters: e.count}
+}
+
+// Run probes until ctx ends and returns nil when the last probe in flight has
+// ended. It is called once.
+func (m *Monitor) Run(ctx context.Context) error {
+	var probes sync.WaitGroup
+	defer func() {
+		go func() {
+			probes.Wait()
+			close(m.results)
+		}()
+		for range m.results {
+		}
+	}()
+	timer := time.NewTimer(0)
+	defer timer.Stop()
+	for {
+		if d, ok := m.startDue(ctx, time.Now(), &probes); ok {
+			timer.Reset(d)
+		} else {
+			timer.Stop()
+		}
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-m.wake:
+		case <-timer.C:
+		case r := <-m.results:
+			m.finish(time.Now(), r)
+		}
+	}
+}
+
+// startDue starts what is due and says how long it is until the next one;
+// false when nothing waits for its time.
+func (m *Monitor) startDue(ctx context.Context, now time.Time, probes *sync.WaitGroup) (time.Duration, bool) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	for len(m.queue) > 0 && !m.queue[0].due.After(now) {
+		e := heap.Pop(&m.queue).(*entry)
+		l := m.lane(e.check.Kind)
+		l.waiting = append(l.waiting, e)
+	}
+	for _, l := range m.lanes {
+		for len(l.waiting) > 0 && l.inFlight < l.kind.Limit {
+			e := l.waiting[0]
+			l.waiting[0] = nil
+			l.waiting = l.waiting[1:]
+			if !e.gone {
+				m.start(ctx, now, e, l, probes)
+			}
+		}
+	}
+	if len(m.queue) == 0 {
+		return 0, false
+	}
+	return m.queue[0].due.Sub(now), true
+}
+
+// lane finds or makes the lane of a kind. The caller holds mu.
+func (m *Monitor) lane(kind string) *lane {
+	l := m.lanes[kind]
+	if l == nil {
+		l = &lane{kind: m.kinds[kind]}
+		if l.kind.Limit <= 0 {
+			l.kind.Limit = defaultLimit
+		}
+		m.lanes[kind] = l
+	}
+	return l
+}
+
+// start puts a probe into flight. The caller holds mu.
+func (m *Monitor) start(ctx context.Context, now time.Time, e *entry, l *lane, probes *sync.WaitGroup) {
+	if now.Sub(e.due) > lateAfter(e.check.Interval) {
+		e.count.Late++
+	}
+	ctx, e.cancel = context.WithTimeout(ctx, e.check.Timeout)
+	l.inFlight++
+	probes.Add(1)
+	go func(cancel context.CancelFunc) {
+		defer probes.Done()
+		defer cancel()
+		r := result{entry: e, start: time.Now()}
+		if l.kind.Probe == nil {
+			r.err = errors.New("no such kind of check: " + e.check.Kind)
+		} else {
+			r.detail, r.err = l.kind.Probe(ctx, Target{Server: e.target.Server, Check: e.check})
+		}
+		r.elapsed = time.Since(r.start)
+		m.results <- r
+	}(e.cancel)
+}
+
+// finish takes a result, schedules the next probe and tells of a change.
+func (m *Monitor) finish(now time.Time, r result) {
+	change, changed := m.record(now, r)
+	if !changed {
+		return
+	}
+	m.log.Info("server is "+change.To.String(), "server", change.Target.Server, "check", change.Target.Check.String(),
+		"was", change.From.String(), "reason", change.Reason)
+	m.onChange(change)
+}
+
+func (m *Monitor) record(now time.Time, r result) (Change, bool) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	e := r.entry
+	m.lane(e.check.Kind).inFlight--
+	e.cancel = nil
+	if e.gone {
+		return Change{}, false
+	}
+	if e.round.IsZero() {
+		e.due = nextDue(e.due, now, e.check.Interval)
+	} else {
+		e.due, e.round = e.round, time.Time{}
+	}
+
+	e.last = Probe{Start: r.start.Round(0), Latency: r.elapsed, OK: r.err == nil, Reason: r.detail}
+	e.count.Probes++
+	if r.err != nil {
+		e.last.Reason = r.err.Error()
+	}
+	switch {
+	case r.err == nil:
+		e.count.Successes++
+	case errors.Is(r.err, ErrInconclusive):
+		e.last.Inconclusive = true
+	case errors.Is(r.err, ErrTimeout) && starved(r.elapsed, e.check.Timeout) && !e.spared:
+		e.last.Inconclusive = true
+		e.last.Reason += " (this director was not running)"
+		e.due = now
+	default:
+		e.count.Failures++
+	}
+	e.spared = e.last.Inconclusive && errors.Is(r.err, ErrTimeout)
+	heap.Push(&m.queue, e)
+	if e.last.Inconclusive {
+		e.count.Inconclusive++
+		return Change{}, false
+	}
+	from := e.counter.verdict.State
+	if !e.counter.observe(now.Round(0), e.last.OK, e.last.Reason, e.check.Rise, e.check.Fall) {
+		return Change{}, false
+	}
+	e.count.Changes++
+	v := e.counter.verdict
+	return Change{Target: e.target, From: from, To: v.State, Reason: v.Reason, Time: v.Since}, true
+}

@@ -1,0 +1,71 @@
+package healthcheck
+
+import (
+	"fmt"
+	"strconv"
+)
+
+// Require says how many of a server's checks must be up for the server to be
+// up: RequireAll, RequireAny or any positive number.
+type Require int
+
+const (
+	// RequireAll wants every check up; it is the default.
+	RequireAll Require = 0
+	// RequireAny is content with one.
+	RequireAny Require = 1
+)
+
+// String is "all", "any" or the number.
+func (r Require) String() string {
+	switch r {
+	case RequireAll:
+		return "all"
+	case RequireAny:
+		return "any"
+	}
+	return strconv.Itoa(int(r))
+}
+
+// Combine makes one verdict of those of a server's checks, in the order of the
+// checks. It is up as soon as enough checks are up, down as soon as too many
+// are down for that, and unknown in between. A server without checks is up.
+// A number larger than that of the checks means all of them.
+//
+// The reason is that of the first check that decided; since is when the
+// youngest verdict of the deciding ones was reached.
+func (r Require) Combine(verdicts []Verdict) Verdict {
+	if len(verdicts) == 0 {
+		return Verdict{State: Up, Reason: "no check"}
+	}
+	need := int(r)
+	if need <= 0 || need > len(verdicts) {
+		need = len(verdicts)
+	}
+	count := make(map[State]int, 3)
+	for _, v := range verdicts {
+		count[v.State]++
+	}
+	out := Verdict{State: Unknown}
+	switch {
+	case count[Up] >= need:
+		out.State = Up
+	case count[Up]+count[Unknown] < need:
+		out.State = Down
+	}
+	for _, v := range verdicts {
+		if v.State != out.State {
+			continue
+		}
+		if out.Reason == "" {
+			out.Reason = v.Reason
+		}
+		if v.Since.After(out.Since) {
+			out.Since = v.Since
+		}
+	}
+	if len(verdicts) > 1 && out.State != Unknown {
+		out.Reason = fmt.Sprintf("%d of %d checks up, want %s: %s", count[Up], len(verdicts), r, out.Reason)
+	}
+	return out
+}
