@@ -1,0 +1,139 @@
+package control
+
+import (
+	"context"
+	"time"
+)
+
+// Paths of the requests that the daemon answers.
+const (
+	pathStatus = "/v1/status"
+	pathEvents = "/v1/events"
+	pathReload = "/v1/reload"
+)
+
+// DefaultSocket is where the daemon listens unless it is told otherwise.
+const DefaultSocket = "/run/lvsha/control.sock"
+
+// Daemon is what the socket shows of the daemon.
+type Daemon interface {
+	// Status returns the state of everything now.
+	Status() Status
+	// Reload applies the file again. It returns when the file is applied or
+	// refused; when it is refused nothing has changed.
+	Reload(ctx context.Context) (Reloaded, error)
+	// Events returns the events kept whose Seq is higher than after, oldest
+	// first, and a channel that is closed when there is a newer one.
+	Events(after uint64) ([]Event, <-chan struct{})
+}
+
+// Status is the answer of `lvsha status --json`. It is a contract: fields are
+// added, never renamed or removed.
+type Status struct {
+	Director   string    `json:"director"`
+	Version    string    `json:"version"`
+	Generation uint64    `json:"generation"`
+	Started    time.Time `json:"started"`
+	File       string    `json:"file"`
+	// Problems are what a person should look at, each a sentence.
+	Problems []string  `json:"problems"`
+	VRRP     []Router  `json:"vrrp"`
+	Services []Service `json:"services"`
+	// Foreign are services in the kernel that lvsha leaves alone.
+	Foreign []string `json:"foreign"`
+	IPVS    IPVS     `json:"ipvs"`
+	Sync    *Sync    `json:"sync"`
+}
+
+// Router is one virtual router.
+type Router struct {
+	Name      string `json:"name"`
+	VRID      uint8  `json:"vrid"`
+	Family    int    `json:"family"`
+	Interface string `json:"interface"`
+	Version   int    `json:"version"`
+	// State is initialize, backup, active, leaving or fault.
+	State     string    `json:"state"`
+	Priority  int       `json:"priority"`
+	Since     time.Time `json:"since"`
+	Reason    string    `json:"reason"`
+	Interval  string    `json:"advertise"`
+	Addresses []string  `json:"addresses"`
+	Peers     []Peer    `json:"peers"`
+	// Counters are this router's since the daemon started, those that are zero left out.
+	Counters map[string]uint64 `json:"counters,omitempty"`
+	// Problems are what keeps the router from working as configured.
+	Problems []string `json:"problems,omitempty"`
+}
+
+// Peer is another director as one virtual router knows it.
+type Peer struct {
+	Name     string `json:"name"`
+	Address  string `json:"address"`
+	Priority int    `json:"priority"`
+	// Source tells where the priority is from: file, vrrp or channel.
+	Source   string     `json:"source"`
+	LastSeen *time.Time `json:"last_seen"`
+}
+
+// Service is one virtual service.
+type Service struct {
+	Name      string   `json:"name"`
+	Listen    []string `json:"listen"`
+	Scheduler string   `json:"scheduler"`
+	Forward   string   `json:"forward"`
+	// State is up, sorry (only the sorry server is left) or down.
+	State   string   `json:"state"`
+	Reason  string   `json:"reason"`
+	Servers []Server `json:"servers"`
+	Sorry   *Server  `json:"sorry,omitempty"`
+}
+
+// Server is one real server of a service. Active and Inactive are the kernel's
+// connection counts over all addresses of the service.
+type Server struct {
+	Address string `json:"address"`
+	Weight  int    `json:"weight"`
+	// State is unknown, up, down, draining or disabled; a sorry server is standby or in use.
+	State    string    `json:"state"`
+	Since    time.Time `json:"since"`
+	Reason   string    `json:"reason"`
+	Active   int       `json:"active"`
+	Inactive int       `json:"inactive"`
+}
+
+// IPVS tells how the kernel's table follows the desired one.
+type IPVS struct {
+	// State is ok, or a sentence about what is waited for.
+	State string `json:"state"`
+	// Repaired counts changes made because the kernel's table had drifted.
+	Repaired uint64 `json:"repaired"`
+	Error    string `json:"error,omitempty"`
+}
+
+// Sync is the state of connection synchronisation.
+type Sync struct {
+	Interface string   `json:"interface"`
+	ID        uint8    `json:"id"`
+	Daemons   []string `json:"daemons"`
+	State     string   `json:"state"`
+}
+
+// Reloaded is the answer to a reload that was applied.
+type Reloaded struct {
+	Generation uint64 `json:"generation"`
+	// Warnings are what did not take effect yet, each with its reason.
+	Warnings []string `json:"warnings,omitempty"`
+}
+
+// Event is something that happened.
+type Event struct {
+	// Seq numbers events from 1 since the daemon started.
+	Seq  uint64    `json:"seq"`
+	Time time.Time `json:"time"`
+	// Kind is the sort of event in one or two words, such as "vrrp" or "server".
+	Kind string `json:"kind"`
+	// Object is the name that the event is about.
+	Object string `json:"object"`
+	Text   string `json:"text"`
+}

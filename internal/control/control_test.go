@@ -1,0 +1,139 @@
+package control_test
+
+import (
+	"context"
+	"errors"
+	"net"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+
+	"lvsha/internal/control"
+)
+
+// fakeDaemon has a fixed status and two events, the second on demand.
+type fakeDaemon struct {
+	reloadErr error
+	second    chan struct{}
+}
+
+func (d *fakeDaemon) Status() control.Status { return control.Status{Director: "lvs1", Generation: 7} }
+
+func (d *fakeDaemon) Reload(context.Context) (control.Reloaded, error) {
+	return control.Reloaded{Generation: 8}, d.reloadErr
+}
+
+func (d *fakeDaemon) Events(after uint64) ([]control.Event, <-chan struct{}) {
+	all := []control.Event{{Seq: 1, Text: "first"}}
+	select {
+	case <-d.second:
+		all = append(all, control.Event{Seq: 2, Text: "second"})
+		if after >= 2 {
+			return nil, nil
+		}
+	default:
+	}
+	if int(after) >= len(all) {
+		return nil, d.second
+	}
+	return all[after:], d.second
+}
+
+func serve(t *testing.T, d control.Daemon) string {
+	t.Helper()
+	path := filepath.Join(t.TempDir(), "control.sock")
+	s, err := control.Listen(path, d, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan error, 1)
+	go func() { done <- s.Run(ctx) }()
+	t.Cleanup(func() {
+		cancel()
+		if err := <-done; err != nil {
+			t.Error(err)
+		}
+	})
+	return path
+}
+
+func TestStatusAndReload(t *testing.T) {
+	d := &fakeDaemon{second: make(chan struct{})}
+	path := serve(t, d)
+	c := control.NewClient(path)
+	status, _, err := c.Status(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(d.Status(), status); diff != "" {
+		t.Errorf("status (-want +got):\n%s", diff)
+	}
+	if r, err := c.Reload(t.Context()); err != nil || r.Generation != 8 {
+		t.Errorf("reload: %v, %v", r, err)
+	}
+	d.reloadErr = errors.New("lvsha.toml:3: vrrp.web.vrid: 300 is not between 1 and 255")
+	if _, err := c.Reload(t.Context()); err == nil || err.Error() != d.reloadErr.Error() {
+		t.Errorf("refused reload: %v", err)
+	}
+	info, err := os.Stat(path)
+	if err != nil || info.Mode().Perm() != 0o660 {
+		t.Errorf("mode of the socket: %v, %v", info.Mode(), err)
+	}
+}
+
+func TestEventsFollow(t *testing.T) {
+	d := &fakeDaemon{second: make(chan struct{})}
+	c := control.NewClient(serve(t, d))
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	var got []string
+	err := c.Events(ctx, true, func(e control.Event) error {
+		got = append(got, e.Text)
+		if len(got) == 1 {
+			close(d.second)
+		} else {
+			cancel()
+		}
+		return nil
+	})
+	if err != nil || strings.Join(got, " ") != "first second" {
+		t.Errorf("got %q, %v", got, err)
+	}
+}
+
+func TestSocketInUse(t *testing.T) {
+	path := serve(t, &fakeDaemon{})
+	if _, err := control.Listen(path, &fakeDaemon{}, nil); !errors.Is(err, control.ErrInUse) {
+		t.Errorf("listening a second time: %v", err)
+	}
+}
+
+func TestSocketLeftOver(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "control.sock")
+	l, err := net.ListenUnix("unix", &net.UnixAddr{Name: path})
+	if err != nil {
+		t.Fatal(err)
+	}
+	l.SetUnlinkOnClose(false)
+	l.Close()
+	s, err := control.Listen(path, &fakeDaemon{}, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	if err := s.Run(ctx); err != nil {
+		t.Error(err)
+	}
+}
+
+func TestNoDaemon(t *testing.T) {
+	_, _, err := control.NewClient(filepath.Join(t.TempDir(), "control.sock")).Status(t.Context())
+	if !errors.Is(err, control.ErrNotRunning) {
+		t.Errorf("got %v", err)
+	}
+}

@@ -1,0 +1,3 @@
+// Package control is the daemon's control socket and its client: HTTP with
+// JSON over a Unix socket.
+package control

@@ -1,0 +1,148 @@
+package control
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"os"
+	"os/user"
+	"strconv"
+	"time"
+)
+
+// ErrInUse is returned by Listen when a living daemon answers on the socket.
+var ErrInUse = errors.New("another lvsha daemon is answering on the control socket")
+
+// Server answers on the control socket.
+type Server struct {
+	listener net.Listener
+	daemon   Daemon
+	log      *slog.Logger
+}
+
+// Listen takes the socket at path. A socket that nobody answers on is left
+// over from a dead daemon and replaced. The socket is open to root and, where
+// that group exists, to the group lvsha.
+func Listen(path string, daemon Daemon, log *slog.Logger) (*Server, error) {
+	if log == nil {
+		log = slog.New(slog.DiscardHandler)
+	}
+	if conn, err := net.DialTimeout("unix", path, time.Second); err == nil {
+		conn.Close()
+		return nil, fmt.Errorf("listening on %s: %w", path, ErrInUse)
+	}
+	if err := os.Remove(path); err != nil && !errors.Is(err, os.ErrNotExist) {
+		return nil, fmt.Errorf("replacing the control socket: %w", err)
+	}
+	listener, err := net.Listen("unix", path)
+	if err != nil {
+		return nil, fmt.Errorf("listening on the control socket: %w", err)
+	}
+	if err := permit(path); err != nil {
+		listener.Close()
+		return nil, err
+	}
+	return &Server{listener: listener, daemon: daemon, log: log}, nil
+}
+
+func permit(path string) error {
+	if group, err := user.LookupGroup("lvsha"); err == nil {
+		if gid, err := strconv.Atoi(group.Gid); err == nil {
+			if err := os.Chown(path, -1, gid); err != nil {
+				return fmt.Errorf("giving the control socket to group lvsha: %w", err)
+			}
+		}
+	}
+	if err := os.Chmod(path, 0o660); err != nil {
+		return fmt.Errorf("setting the mode of the control socket: %w", err)
+	}
+	return nil
+}
+
+// Run answers requests until ctx ends. Streams are cut then, other requests
+// get a second to finish.
+func (s *Server) Run(ctx context.Context) error {
+	mux := http.NewServeMux()
+	mux.HandleFunc("GET "+pathStatus, s.status)
+	mux.HandleFunc("GET "+pathEvents, s.events)
+	mux.HandleFunc("POST "+pathReload, s.reload)
+	server := &http.Server{
+		Handler:           mux,
+		ReadHeaderTimeout: 5 * time.Second,
+		BaseContext:       func(net.Listener) context.Context { return ctx },
+		ErrorLog:          slog.NewLogLogger(s.log.Handler(), slog.LevelWarn),
+	}
+	done := make(chan error, 1)
+	go func() { done <- server.Serve(s.listener) }()
+	select {
+	case err := <-done:
+		return fmt.Errorf("serving the control socket: %w", err)
+	case <-ctx.Done():
+	}
+	grace, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Second)
+	defer cancel()
+	if server.Shutdown(grace) != nil {
+		server.Close()
+	}
+	<-done
+	return nil
+}
+
+func (s *Server) status(w http.ResponseWriter, _ *http.Request) {
+	s.answer(w, http.StatusOK, s.daemon.Status())
+}
+
+// failure is the body of an answer that is not 200.
+type failure struct {
+	Error string `json:"error"`
+}
+
+func (s *Server) reload(w http.ResponseWriter, r *http.Request) {
+	done, err := s.daemon.Reload(r.Context())
+	if err != nil {
+		s.answer(w, http.StatusUnprocessableEntity, failure{Error: err.Error()})
+		return
+	}
+	s.answer(w, http.StatusOK, done)
+}
+
+func (s *Server) answer(w http.ResponseWriter, code int, body any) {
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(code)
+	if err := json.NewEncoder(w).Encode(body); err != nil {
+		s.log.Debug("answering on the control socket", "error", err)
+	}
+}
+
+// events sends one JSON object a line; with follow=true it goes on as events
+// happen.
+func (s *Server) events(w http.ResponseWriter, r *http.Request) {
+	follow := r.URL.Query().Get("follow") == "true"
+	w.Header().Set("Content-Type", "application/x-ndjson")
+	out := json.NewEncoder(w)
+	var last uint64
+	for {
+		events, newer := s.daemon.Events(last)
+		for _, e := range events {
+			if out.Encode(e) != nil {
+				return // the reader has gone
+			}
+			last = e.Seq
+		}
+		if !follow {
+			return
+		}
+		if err := http.NewResponseController(w).Flush(); err != nil {
+			return
+		}
+		select {
+		case <-newer:
+		case <-r.Context().Done():
+			return
+		}
+	}
+}
