@@ -17,8 +17,8 @@ import (
 // ErrInUse is returned by Listen when a living daemon answers on the socket.
 var ErrInUse = errors.New("another lvsha daemon is answering on the control socket")
 
-// Server answers on the control socket.
-type Server struct {
+// Socket answers on the control socket.
+type Socket struct {
 	listener net.Listener
 	daemon   Daemon
 	log      *slog.Logger
@@ -27,7 +27,7 @@ type Server struct {
 // Listen takes the socket at path. A socket that nobody answers on is left
 // over from a dead daemon and replaced. The socket is open to root and, where
 // that group exists, to the group lvsha.
-func Listen(path string, daemon Daemon, log *slog.Logger) (*Server, error) {
+func Listen(path string, daemon Daemon, log *slog.Logger) (*Socket, error) {
 	if log == nil {
 		log = slog.New(slog.DiscardHandler)
 	}
@@ -46,7 +46,7 @@ func Listen(path string, daemon Daemon, log *slog.Logger) (*Server, error) {
 		listener.Close()
 		return nil, err
 	}
-	return &Server{listener: listener, daemon: daemon, log: log}, nil
+	return &Socket{listener: listener, daemon: daemon, log: log}, nil
 }
 
 func permit(path string) error {
@@ -65,7 +65,7 @@ func permit(path string) error {
 
 // Run answers requests until ctx ends. Streams are cut then, other requests
 // get a second to finish.
-func (s *Server) Run(ctx context.Context) error {
+func (s *Socket) Run(ctx context.Context) error {
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET "+pathStatus, s.status)
 	mux.HandleFunc("GET "+pathEvents, s.events)
@@ -92,7 +92,7 @@ func (s *Server) Run(ctx context.Context) error {
 	return nil
 }
 
-func (s *Server) status(w http.ResponseWriter, _ *http.Request) {
+func (s *Socket) status(w http.ResponseWriter, _ *http.Request) {
 	s.answer(w, http.StatusOK, s.daemon.Status())
 }
 
@@ -101,7 +101,7 @@ type failure struct {
 	Error string `json:"error"`
 }
 
-func (s *Server) reload(w http.ResponseWriter, r *http.Request) {
+func (s *Socket) reload(w http.ResponseWriter, r *http.Request) {
 	done, err := s.daemon.Reload(r.Context())
 	if err != nil {
 		s.answer(w, http.StatusUnprocessableEntity, failure{Error: err.Error()})
@@ -110,7 +110,7 @@ func (s *Server) reload(w http.ResponseWriter, r *http.Request) {
 	s.answer(w, http.StatusOK, done)
 }
 
-func (s *Server) answer(w http.ResponseWriter, code int, body any) {
+func (s *Socket) answer(w http.ResponseWriter, code int, body any) {
 	w.Header().Set("Content-Type", "application/json")
 	w.WriteHeader(code)
 	if err := json.NewEncoder(w).Encode(body); err != nil {
@@ -120,7 +120,7 @@ func (s *Server) answer(w http.ResponseWriter, code int, body any) {
 
 // events sends one JSON object a line; with follow=true it goes on as events
 // happen.
-func (s *Server) events(w http.ResponseWriter, r *http.Request) {
+func (s *Socket) events(w http.ResponseWriter, r *http.Request) {
 	follow := r.URL.Query().Get("follow") == "true"
 	w.Header().Set("Content-Type", "application/x-ndjson")
 	out := json.NewEncoder(w)
