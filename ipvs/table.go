@@ -1,11 +1,17 @@
 package ipvs
 
 import (
+	"cmp"
+	"fmt"
 	"net/netip"
+	"slices"
+	"strconv"
+	"strings"
 	"time"
 )
 
-// Protocol is the transport protocol of a virtual service.
+// Protocol is the transport protocol of a virtual service, as the Internet
+// protocol number. Others than the constants are met in foreign services only.
 type Protocol uint8
 
 // The protocols, with their IP protocol number as value.
@@ -14,13 +20,99 @@ const (
 	UDP Protocol = 17
 )
 
-// ServiceKey is what the kernel knows a virtual service by.
-type ServiceKey struct {
-	Protocol Protocol
-	Addr     netip.AddrPort
+// sctp is met in foreign services only.
+const sctp Protocol = 132
+
+// String returns "tcp", "udp", "sctp" or the number.
+func (p Protocol) String() string {
+	switch p {
+	case TCP:
+		return "tcp"
+	case UDP:
+		return "udp"
+	case sctp:
+		return "sctp"
+	default:
+		return strconv.Itoa(int(p))
+	}
 }
 
-// Forward is the forwarding method of a destination.
+// ServiceKey is what the kernel knows a virtual service by: protocol, address
+// and port, or a firewall mark.
+type ServiceKey struct {
+	// Protocol is the transport protocol; zero for a mark.
+	Protocol Protocol
+	// Addr is the virtual address and port; port zero is every port. For a mark
+	// it is the unspecified address of the family with port zero.
+	Addr netip.AddrPort
+	// Mark is the firewall mark of a service that goes by one, zero otherwise.
+	// Such services are foreign so far.
+	Mark uint32
+}
+
+// String returns the key as the configuration and ParseServiceKey have it:
+// "192.0.2.10:80/tcp", "fwmark 5" or, for IPv6, "fwmark 5 inet6".
+func (k ServiceKey) String() string {
+	switch {
+	case k.Mark != 0 && k.Addr.Addr().Is6():
+		return fmt.Sprintf("fwmark %d inet6", k.Mark)
+	case k.Mark != 0:
+		return fmt.Sprintf("fwmark %d", k.Mark)
+	default:
+		return k.Addr.String() + "/" + k.Protocol.String()
+	}
+}
+
+// ParseServiceKey parses what ServiceKey.String returns, of TCP and UDP services
+// ("192.0.2.10:80/tcp", "[2001:db8::1]:53/udp"). Its use is the record of
+// what lvsha made, so keys that Validate would refuse are still parsed, and keys
+// that lvsha never makes (marks, other protocols) are not.
+func ParseServiceKey(s string) (ServiceKey, error) {
+	addr, proto, found := strings.Cut(s, "/")
+	if !found {
+		return ServiceKey{}, fmt.Errorf("parsing service %q: want ADDRESS:PORT/tcp or ADDRESS:PORT/udp", s)
+	}
+	var k ServiceKey
+	switch proto {
+	case "tcp":
+		k.Protocol = TCP
+	case "udp":
+		k.Protocol = UDP
+	default:
+		return ServiceKey{}, fmt.Errorf("parsing service %q: protocol %q is neither tcp nor udp", s, proto)
+	}
+	ap, err := netip.ParseAddrPort(addr)
+	if err != nil {
+		return ServiceKey{}, fmt.Errorf("parsing service %q: %w", s, err)
+	}
+	k.Addr = ap
+	return k, nil
+}
+
+// MarshalText returns String, so that a key reads the same in JSON.
+func (k ServiceKey) MarshalText() ([]byte, error) { return []byte(k.String()), nil }
+
+// UnmarshalText parses with ParseServiceKey.
+func (k *ServiceKey) UnmarshalText(b []byte) error {
+	key, err := ParseServiceKey(string(b))
+	if err != nil {
+		return err
+	}
+	*k = key
+	return nil
+}
+
+// Compare orders keys by mark, address, port and protocol.
+func (k ServiceKey) Compare(o ServiceKey) int {
+	return cmp.Or(
+		cmp.Compare(k.Mark, o.Mark),
+		k.Addr.Compare(o.Addr),
+		cmp.Compare(k.Protocol, o.Protocol),
+	)
+}
+
+// Forward is the forwarding method of a destination. Zero is not one; it is
+// read from the kernel for the methods lvsha never uses (local, bypass).
 type Forward uint8
 
 // The forwarding methods. Zero is not one.
@@ -34,27 +126,106 @@ const (
 	TUN
 )
 
+// String returns the method as the configuration has it: "dr", "nat" or "tun".
+func (f Forward) String() string {
+	switch f {
+	case DR:
+		return "dr"
+	case NAT:
+		return "nat"
+	case TUN:
+		return "tun"
+	default:
+		return "other"
+	}
+}
+
+// ParseForward returns the method that "dr", "nat" or "tun" names.
+func ParseForward(s string) (Forward, error) {
+	for _, f := range []Forward{DR, NAT, TUN} {
+		if s == f.String() {
+			return f, nil
+		}
+	}
+	return 0, fmt.Errorf("forwarding method %q is none of dr, nat, tun", s)
+}
+
 // Service is a virtual service with its destinations.
 type Service struct {
 	Key ServiceKey
-	// Scheduler is the kernel's name of it, such as "wlc".
+	// Scheduler is the kernel's name of it, such as "wlc" (see SchedulerNames).
 	Scheduler string
 	// Persistence keeps a client on its server this long after its last
-	// connection, in whole seconds; zero is none.
+	// connection, in whole seconds up to MaxPersistence; zero is none.
 	Persistence time.Duration
 	// PersistenceMask is the prefix length by which clients are grouped, 1 to
-	// 32; zero means 32.
+	// 32; zero means 32. Without persistence it means nothing.
 	PersistenceMask uint8
-	Destinations    []Destination
+	// Destinations are the real servers, in any order.
+	Destinations []Destination
 }
 
 // Destination is a real server of a service.
 type Destination struct {
+	// Addr is the server's address and port. With DR and TUN the port is the
+	// service's.
 	Addr    netip.AddrPort
 	Forward Forward
 	// Weight is 0 to 65535; a server of weight 0 gets no new connections.
 	Weight int
+	// Extra is what the kernel holds for this server beyond the other fields, in
+	// words ("upper threshold 100"). It is empty in a desired table, and so a
+	// difference that an edit removes.
+	Extra string
 	// Active and Inactive count connections. They are read from the kernel and
 	// take no part in any comparison.
 	Active, Inactive int
+}
+
+// normal returns the service in the one form that Diff compares: no mask
+// without persistence or where it is the whole address, destinations sorted
+// by address. The argument is not changed.
+func (s Service) normal() Service {
+	if s.Persistence == 0 || int(s.PersistenceMask) == s.Key.Addr.Addr().BitLen() {
+		s.PersistenceMask = 0
+	}
+	if !slices.IsSortedFunc(s.Destinations, compareDestinations) {
+		s.Destinations = slices.Clone(s.Destinations)
+		slices.SortFunc(s.Destinations, compareDestinations)
+	}
+	return s
+}
+
+// sameSettings reports whether two normal services differ in nothing but their
+// destinations.
+func (s Service) sameSettings(o Service) bool {
+	return s.Key == o.Key && s.Scheduler == o.Scheduler &&
+		s.Persistence == o.Persistence && s.PersistenceMask == o.PersistenceMask
+}
+
+// settings returns the service without its destinations.
+func (s Service) settings() Service {
+	s.Destinations = nil
+	return s
+}
+
+// same reports whether two destinations differ in nothing but their counters.
+func (d Destination) same(o Destination) bool {
+	d.Active, d.Inactive = o.Active, o.Inactive
+	return d == o
+}
+
+func compareDestinations(a, b Destination) int { return a.Addr.Compare(b.Addr) }
+
+func compareServices(a, b Service) int { return a.Key.Compare(b.Key) }
+
+// normalTable returns the services in their normal form, sorted by key. Of
+// several with one key the first stays.
+func normalTable(services []Service) []Service {
+	t := make([]Service, len(services))
+	for i, s := range services {
+		t[i] = s.normal()
+	}
+	slices.SortStableFunc(t, compareServices)
+	return slices.CompactFunc(t, func(a, b Service) bool { return a.Key == b.Key })
 }

@@ -1,0 +1,188 @@
+package ipvs
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"slices"
+	"syscall"
+	"time"
+)
+
+// carryOut makes the changes of a plan, and goes on after those that fail, so
+// that one bad row does not keep the others out of the kernel. drifting says
+// that the plan puts back what somebody else has changed.
+func (w *worker) carryOut(plan Plan, drifting bool, p *pass) {
+	if w.wanted == nil {
+		return
+	}
+	p.stale = false
+	for k := range w.wanted {
+		w.owned[k] = true
+	}
+	w.record() // ahead of the changes: a crash must leave no orphans
+	w.dropFailures(plan)
+
+	level := slog.LevelInfo
+	if drifting {
+		level = slog.LevelWarn
+	}
+	failed := make(map[ServiceKey]bool) // services of which a change has failed
+	made := len(p.made)
+	for _, c := range plan {
+		key := c.Service.Key
+		_, there := w.known[key]
+		was, retry := w.failures[c.row()]
+		switch {
+		case c.Op != AddService && !there:
+			// The service could not be added.
+			continue
+		case retry && time.Now().Before(was.until):
+			failed[key] = true
+			continue
+		case failed[key] && w.lastServer(c):
+			continue
+		}
+		if err := c.Do(w.kernel); err != nil {
+			failed[key] = true
+			p.stale = p.stale || stale(err)
+			w.fail(c.row(), err, was)
+			continue
+		}
+		delete(w.failures, c.row())
+		if err := w.known.apply(c); err != nil {
+			panic(fmt.Sprintf("ipvs: %s was planned for another table: %v", c, err))
+		}
+		if c.Op == RemoveService {
+			delete(w.owned, key)
+		}
+		p.made = append(p.made, c)
+		if drifting && !retry {
+			p.drift++
+		}
+	}
+	w.logChanges(p.made[made:], level, drifting)
+	p.table = p.table || len(plan) > 0
+
+	for k := range w.owned {
+		_, there := w.known[k]
+		_, wanted := w.wanted[k]
+		if !there && !wanted && !w.rejected[k] {
+			delete(w.owned, k)
+		}
+	}
+	w.record()
+}
+
+// lastServer reports whether a change would leave a service, whose other changes
+// fail, without a server that takes connections although it is to have one.
+func (w *worker) lastServer(c Change) bool {
+	if c.Op != RemoveServer && (c.Op != SetServer || c.Destination.Weight > 0) {
+		return false
+	}
+	takes := func(d Destination) bool { return d.Weight > 0 }
+	if !slices.ContainsFunc(w.wanted[c.Service.Key].Destinations, takes) {
+		return false
+	}
+	var now, after bool
+	for _, d := range w.known[c.Service.Key].Destinations {
+		now = now || takes(d)
+		after = after || takes(d) && d.Addr != c.Destination.Addr
+	}
+	return now && !after
+}
+
+// fail notes a change that the kernel refused, to be tried again later. The log
+// has it once, until the reason changes.
+func (w *worker) fail(r row, err error, was failure) {
+	delay := min(max(2*was.delay, minRetry), maxRetry)
+	w.failures[r] = failure{err: err, delay: delay, until: time.Now().Add(delay)}
+	if errorText(was.err) != err.Error() {
+		w.log.Log(context.Background(), slog.LevelDebug, "IPVS change failed", "error", err)
+	}
+}
+
+// dropFailures forgets the failures that the plan no longer has a change for:
+// somebody else has made it.
+func (w *worker) dropFailures(plan Plan) {
+	if len(w.failures) == 0 {
+		return
+	}
+	rows := make(map[row]bool, len(plan))
+	for _, c := range plan {
+		rows[c.row()] = true
+	}
+	for r := range w.failures {
+		if !rows[r] {
+			delete(w.failures, r)
+		}
+	}
+}
+
+// logChanges has a line for each change, or of many changes their number.
+func (w *worker) logChanges(made Plan, level slog.Level, drifting bool) {
+	if len(made) == 0 {
+		return
+	}
+	each := level
+	if len(made) > quietPlan {
+		w.log.Log(context.Background(), level, "IPVS table changed", "changes", len(made), "drift", drifting, "generation", w.generation)
+		each = slog.LevelDebug
+	}
+	for _, c := range made {
+		w.log.Log(context.Background(), each, "IPVS "+c.String(), "drift", drifting, "generation", w.generation)
+	}
+}
+
+// record writes down what is ours, if that is not what is written down.
+func (w *worker) record() {
+	keys := sortedKeys(w.owned)
+	if slices.Equal(keys, w.recorded) {
+		w.recordErr = nil
+		return
+	}
+	if w.opts.Record != nil {
+		if err := w.opts.Record(keys); err != nil {
+			w.recordErr = fmt.Errorf("recording what is ours in IPVS: %w", err)
+			return
+		}
+	}
+	w.recorded, w.recordErr = keys, nil
+}
+
+// release removes what is ours from the kernel and forgets what is wanted.
+func (w *worker) release() error {
+	w.wanted, w.rejected, w.invalid = nil, nil, nil
+	w.failures = make(map[row]failure)
+	w.settled, w.released = false, true
+	err := w.open()
+	if err == nil {
+		err = w.look()
+	}
+	switch {
+	case errors.Is(err, ErrNoIPVS):
+		// There is no table, so there is nothing of ours in it.
+		w.owned = make(map[ServiceKey]bool)
+		w.record()
+		return w.recordErr
+	case err != nil:
+		w.close()
+		return err
+	}
+	var errs []error
+	for _, k := range sortedKeys(w.owned) {
+		if s, there := w.known[k]; there {
+			c := Change{Op: RemoveService, Service: s.settings()}
+			if err := c.Do(w.kernel); err != nil && !errors.Is(err, syscall.ESRCH) {
+				errs = append(errs, err)
+				continue
+			}
+			delete(w.known, k)
+			w.log.Info("IPVS " + c.String())
+		}
+		delete(w.owned, k)
+	}
+	w.record()
+	return errors.Join(append(errs, w.recordErr)...)
+}

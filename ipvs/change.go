@@ -1,0 +1,161 @@
+package ipvs
+
+import (
+	"fmt"
+	"strings"
+	"time"
+)
+
+// Op is what a change does.
+type Op uint8
+
+// The operations, each one command of the kernel's netlink family.
+const (
+	_ Op = iota
+	// AddService makes Change.Service, without destinations.
+	AddService
+	// SetService turns Change.OldService into Change.Service, in place.
+	SetService
+	// RemoveService removes Change.Service with its destinations.
+	RemoveService
+	// AddServer adds Change.Destination to Change.Service.
+	AddServer
+	// SetServer turns Change.OldDestination into Change.Destination, in place.
+	SetServer
+	// RemoveServer takes Change.Destination from Change.Service.
+	RemoveServer
+)
+
+// Change is one step of a plan, one command to the kernel.
+type Change struct {
+	Op Op
+	// Service is the service the change is about, with the settings it has
+	// after the change and no destinations.
+	Service Service
+	// OldService has the settings before a SetService.
+	OldService Service
+	// Destination is the server of AddServer, SetServer and RemoveServer.
+	Destination Destination
+	// OldDestination is the server before a SetServer.
+	OldDestination Destination
+}
+
+// String returns the change as one line, the same in log, plan and golden file.
+func (c Change) String() string {
+	key, server := c.Service.Key, c.Destination.Addr
+	switch c.Op {
+	case AddService:
+		s := fmt.Sprintf("add service %s scheduler %s", key, c.Service.Scheduler)
+		if c.Service.Persistence != 0 {
+			s += " persistence " + persistence(c.Service)
+		}
+		return s
+	case SetService:
+		var parts []edit
+		if o, n := c.OldService.Scheduler, c.Service.Scheduler; o != n {
+			parts = append(parts, edit{"scheduler", o, n})
+		}
+		if o, n := persistence(c.OldService), persistence(c.Service); o != n {
+			parts = append(parts, edit{"persistence", o, n})
+		}
+		return edits("service "+key.String(), parts)
+	case RemoveService:
+		return fmt.Sprintf("remove service %s", key)
+	case AddServer:
+		return fmt.Sprintf("add server %s to %s weight %d forward %s", server, key, c.Destination.Weight, c.Destination.Forward)
+	case SetServer:
+		var parts []edit
+		if o, n := c.OldDestination.Weight, c.Destination.Weight; o != n {
+			parts = append(parts, edit{"weight", fmt.Sprint(o), fmt.Sprint(n)})
+		}
+		if o, n := c.OldDestination.Forward, c.Destination.Forward; o != n {
+			parts = append(parts, edit{"forward", o.String(), n.String()})
+		}
+		if o, n := c.OldDestination.Extra, c.Destination.Extra; o != n {
+			parts = append(parts, edit{"extra", orNone(o), orNone(n)})
+		}
+		return edits(fmt.Sprintf("server %s of %s", server, key), parts)
+	case RemoveServer:
+		return fmt.Sprintf("remove server %s from %s", server, key)
+	default:
+		return fmt.Sprintf("change %d", c.Op)
+	}
+}
+
+// Plan is the changes that turn one table into another, in the order they are
+// to be made.
+type Plan []Change
+
+// String returns one line per change, each ended by a newline.
+func (p Plan) String() string {
+	var b strings.Builder
+	for _, c := range p {
+		b.WriteString(c.String())
+		b.WriteByte('\n')
+	}
+	return b.String()
+}
+
+// edit is one value that changes.
+type edit struct{ name, from, to string }
+
+// edits words the values that change of what: "set weight of WHAT from 2 to 0,
+// forward from dr to nat".
+func edits(what string, parts []edit) string {
+	if len(parts) == 0 {
+		return "set nothing of " + what
+	}
+	var b strings.Builder
+	fmt.Fprintf(&b, "set %s of %s from %s to %s", parts[0].name, what, parts[0].from, parts[0].to)
+	for _, p := range parts[1:] {
+		fmt.Fprintf(&b, ", %s from %s to %s", p.name, p.from, p.to)
+	}
+	return b.String()
+}
+
+func persistence(s Service) string {
+	s = s.normal()
+	switch {
+	case s.Persistence == 0:
+		return "none"
+	case s.PersistenceMask == 0:
+		return fmt.Sprintf("%ds", s.Persistence/time.Second)
+	default:
+		return fmt.Sprintf("%ds mask %d", s.Persistence/time.Second, s.PersistenceMask)
+	}
+}
+
+func orNone(s string) string {
+	if s == "" {
+		return "none"
+	}
+	return s
+}
+
+// Do makes the change on a kernel. The error says what was being done and, in
+// words, why the kernel refused; the kernel's own error is wrapped in it.
+func (c Change) Do(k Kernel) error {
+	if err := c.do(k); err != nil {
+		return fmt.Errorf("%s: %w", c, c.explain(err))
+	}
+	return nil
+}
+
+func (c Change) do(k Kernel) error {
+	switch c.Op {
+	case AddService:
+		return k.AddService(c.Service)
+	case SetService:
+		return k.SetService(c.Service)
+	case RemoveService:
+		return k.RemoveService(c.Service.Key)
+	case AddServer:
+		return k.AddServer(c.Service.Key, c.Destination)
+	case SetServer:
+		return k.SetServer(c.Service.Key, c.Destination)
+	case RemoveServer:
+		return k.RemoveServer(c.Service.Key, c.Destination)
+	default:
+		panic("ipvs: change without an operation")
+	}
+}

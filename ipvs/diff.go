@@ -1,0 +1,90 @@
+package ipvs
+
+// Diff returns the plan that turns the kernel's table into the wanted one. It
+// is empty when they agree, and the same for the same tables in any order.
+//
+// A service of have that is not wanted is removed if ours says so, and left
+// alone otherwise; a nil ours owns nothing. The package documentation has the
+// order of the changes. Both tables are taken as valid; of two services with one
+// key the first counts.
+func Diff(have, want []Service, ours func(ServiceKey) bool) Plan {
+	have, want = normalTable(have), normalTable(want)
+	var add, set, remove Plan
+	for len(have) > 0 || len(want) > 0 {
+		switch {
+		case len(want) == 0 || len(have) > 0 && have[0].Key.Compare(want[0].Key) < 0:
+			if ours != nil && ours(have[0].Key) {
+				remove = append(remove, Change{Op: RemoveService, Service: have[0].settings()})
+			}
+			have = have[1:]
+		case len(have) == 0 || want[0].Key.Compare(have[0].Key) < 0:
+			add = append(add, addService(want[0])...)
+			want = want[1:]
+		default:
+			set = append(set, setService(have[0], want[0])...)
+			have, want = have[1:], want[1:]
+		}
+	}
+	return append(append(add, set...), remove...)
+}
+
+func addService(s Service) Plan {
+	settings := s.settings()
+	p := Plan{{Op: AddService, Service: settings}}
+	for _, d := range s.Destinations {
+		p = append(p, Change{Op: AddServer, Service: settings, Destination: d})
+	}
+	return p
+}
+
+// setService returns the changes of one service that is in both tables: its
+// settings, then the servers that come or gain weight, those that lose weight,
+// those that lose all of it, and the ones that go.
+func setService(have, want Service) Plan {
+	var settings, up, down, zero, remove Plan
+	after := want.settings()
+	if !have.sameSettings(want) {
+		settings = Plan{{Op: SetService, Service: after, OldService: have.settings()}}
+	}
+	set := func(from, to Destination) {
+		c := Change{Op: SetServer, Service: after, Destination: to, OldDestination: from}
+		switch {
+		case to.Weight == 0 && from.Weight > 0:
+			zero = append(zero, c)
+		case to.Weight < from.Weight:
+			down = append(down, c)
+		default:
+			up = append(up, c)
+		}
+	}
+	from, to := have.Destinations, want.Destinations
+	for len(from) > 0 || len(to) > 0 {
+		switch {
+		case len(to) == 0 || len(from) > 0 && compareDestinations(from[0], to[0]) < 0:
+			gone := from[0]
+			// An edit writes all values, and the methods that read as zero
+			// cannot be written.
+			if gone.Weight > 0 && gone.Forward != 0 {
+				quiet := gone
+				quiet.Weight, quiet.Extra = 0, ""
+				set(gone, quiet)
+				gone = quiet
+			}
+			remove = append(remove, Change{Op: RemoveServer, Service: after, Destination: gone})
+			from = from[1:]
+		case len(from) == 0 || compareDestinations(to[0], from[0]) < 0:
+			up = append(up, Change{Op: AddServer, Service: after, Destination: to[0]})
+			to = to[1:]
+		default:
+			if !from[0].same(to[0]) {
+				set(from[0], to[0])
+			}
+			from, to = from[1:], to[1:]
+		}
+	}
+	p := settings
+	for _, part := range []Plan{up, down, zero, remove} {
+		p = append(p, part...)
+	}
+	return p
+}

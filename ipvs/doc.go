@@ -1,0 +1,44 @@
+// Package ipvs makes the kernel's IPVS table equal to the desired one.
+//
+// The pure part reads in this order: a table is a slice of [Service] (table.go),
+// [Validate] says in words what the kernel would refuse or, worse, accept
+// silently (validate.go), [Diff] turns two tables into a [Plan] of [Change]
+// values (diff.go, change.go), and [Change.Apply] is what one of them does to a
+// table.
+//
+// The shell is [Reconciler]: one goroutine that is given the whole desired
+// table, reads the whole real one, and closes the gap, again and again. A lost
+// event, a half-applied change or somebody's ipvsadm heals by itself.
+//
+// A [Kernel] is the real one ([Open]) or one in memory ([NewMemory]) that
+// refuses what the real one refuses.
+//
+// # Order of changes
+//
+// What is in the kernel is changed in place wherever the kernel can: scheduler,
+// persistence, weight and forwarding method are edits. Services and servers are
+// added before others are removed, servers gain weight before others lose it,
+// and a server is set to weight 0 before it is removed. So no step leaves a
+// service without a server that takes connections when it had one before the
+// plan and has one after it.
+//
+// # Ownership
+//
+// IPVS has no mark for who made a service. Those in the desired table are
+// adopted as they are found, with their servers; servers that the desired table
+// does not have are removed from them. A service that is not in the desired
+// table is removed if it is ours, and foreign otherwise: left alone and shown.
+// What is ours is recorded before it is made ([Options.Record]), so that a crash
+// leaves no orphans.
+//
+// # What this package has no words for yet
+//
+// IPv6 services and services by firewall mark are read, shown as foreign and
+// never touched. One-packet scheduling and scheduler flags of an adopted service
+// are kept when it is edited. Thresholds and tunnel types other than IPIP of an
+// adopted server are a difference, which an edit of the server removes
+// ([Destination.Extra]). A service with a persistence engine is not edited
+// (scheduler, persistence), because the edit would take the engine away:
+// the change fails with [ErrPersistenceEngine]. Its servers are managed like any
+// others.
+package ipvs

@@ -1,0 +1,70 @@
+package ipvs
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"syscall"
+)
+
+// Kernel is an IPVS table that can be read and changed. Its methods take what
+// Validate accepts and refuse with the kernel's own error numbers:
+//
+//	EEXIST  adding a service or server that is there
+//	ESRCH   a service that is not there
+//	ENOENT  a server that is not there; a scheduler that the kernel does not have
+//	EPERM   no CAP_NET_ADMIN
+//
+// One goroutine at a time uses it.
+type Kernel interface {
+	// List returns the whole table, foreign services included, sorted by key.
+	// An empty table is no error.
+	List() ([]Service, error)
+	// AddService adds a service. Its destinations are ignored.
+	AddService(Service) error
+	// SetService edits scheduler and persistence of a service in place.
+	SetService(Service) error
+	// RemoveService removes a service with its destinations.
+	RemoveService(ServiceKey) error
+	// AddServer adds a destination to a service.
+	AddServer(ServiceKey, Destination) error
+	// SetServer edits a destination in place.
+	SetServer(ServiceKey, Destination) error
+	// RemoveServer removes a destination by its address.
+	RemoveServer(ServiceKey, Destination) error
+	// Close gives up the connection to the kernel, not the table.
+	Close() error
+}
+
+// ErrNoIPVS says that the kernel has no IPVS, at least not now.
+var ErrNoIPVS = errors.New("IPVS is not in this kernel: modprobe ip_vs")
+
+// ErrPersistenceEngine says that a service has a persistence engine, such as
+// "sip", that an edit would take away, so that it is not edited.
+var ErrPersistenceEngine = errors.New("an edit would take away the service's persistence engine: remove the service by hand to have it made anew")
+
+// explain puts what to do in front of the kernel errors that have a remedy.
+func (c Change) explain(err error) error {
+	switch {
+	case (c.Op == AddService || c.Op == SetService) && errors.Is(err, syscall.ENOENT):
+		return fmt.Errorf("scheduler %s is not in this kernel: modprobe ip_vs_%[1]s: %w", c.Service.Scheduler, err)
+	case errors.Is(err, syscall.ESRCH):
+		return fmt.Errorf("the service is not in the kernel: %w", err)
+	default:
+		return explain(err)
+	}
+}
+
+// explain is for errors of any operation.
+func explain(err error) error {
+	if errors.Is(err, os.ErrPermission) {
+		return fmt.Errorf("IPVS needs the capability CAP_NET_ADMIN: %w", err)
+	}
+	return err
+}
+
+// stale reports whether an error means that the kernel's table is not what the
+// change was made for.
+func stale(err error) bool {
+	return errors.Is(err, syscall.EEXIST) || errors.Is(err, syscall.ESRCH) || errors.Is(err, syscall.ENOENT)
+}

@@ -1,0 +1,222 @@
+package ipvs
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"net/netip"
+	"os"
+	"strings"
+	"time"
+
+	cfipvs "github.com/cloudflare/ipvs"
+	"github.com/cloudflare/ipvs/netmask"
+)
+
+// kernel is the IPVS of the network namespace it was opened in.
+type kernel struct {
+	c  cfipvs.Client
+	pe *engineReader
+}
+
+// Open connects to the IPVS of the calling thread's network namespace. The
+// connection stays with that namespace. The error is ErrNoIPVS where the module
+// is not loaded.
+func Open() (Kernel, error) {
+	c, err := cfipvs.New()
+	switch {
+	case errors.Is(err, os.ErrNotExist):
+		return nil, ErrNoIPVS
+	case err != nil:
+		return nil, fmt.Errorf("connecting to IPVS: %w", explain(err))
+	}
+	pe, err := newEngineReader()
+	if err != nil {
+		closeClient(c)
+		return nil, fmt.Errorf("connecting to IPVS: %w", explain(err))
+	}
+	return &kernel{c: c, pe: pe}, nil
+}
+
+// Close closes the netlink sockets. cfipvs.Client has no Close of its own.
+func (k *kernel) Close() error {
+	return errors.Join(closeClient(k.c), k.pe.close())
+}
+
+func closeClient(c cfipvs.Client) error {
+	if closer, ok := c.(io.Closer); ok {
+		return closer.Close()
+	}
+	return nil
+}
+
+// List dumps the services, and the destinations of each.
+func (k *kernel) List() ([]Service, error) {
+	services, err := k.c.Services()
+	if err != nil && !errors.Is(err, os.ErrNotExist) { // which is an empty table
+		return nil, fmt.Errorf("listing IPVS services: %w", explain(err))
+	}
+	table := make([]Service, 0, len(services))
+	for _, s := range services {
+		svc := serviceFrom(s.Service)
+		dests, err := k.c.Destinations(s.Service)
+		if err != nil && !errors.Is(err, os.ErrNotExist) {
+			return nil, fmt.Errorf("listing servers of IPVS service %s: %w", svc.Key, explain(err))
+		}
+		svc.Destinations = make([]Destination, len(dests))
+		for i, d := range dests {
+			svc.Destinations[i] = destinationFrom(d)
+		}
+		table = append(table, svc)
+	}
+	return normalTable(table), nil
+}
+
+// AddService creates a service.
+func (k *kernel) AddService(s Service) error {
+	return k.c.CreateService(serviceTo(s))
+}
+
+// SetService edits a service. cloudflare/ipvs writes every flag and does not know
+// the persistence engine, so the flags that Service has no word for are read
+// first and written back, and a service with an engine is refused.
+func (k *kernel) SetService(s Service) error {
+	to := serviceTo(s)
+	engine, err := k.pe.engine(s.Key)
+	if err != nil {
+		return fmt.Errorf("reading the persistence engine: %w", err)
+	}
+	if engine != "" {
+		return fmt.Errorf("engine %s: %w", engine, ErrPersistenceEngine)
+	}
+	was, err := k.c.Service(to)
+	if err != nil {
+		return fmt.Errorf("reading the flags: %w", err)
+	}
+	to.Flags |= was.Flags &^ (cfipvs.ServiceHashed | cfipvs.ServicePersistent)
+	return k.c.UpdateService(to)
+}
+
+// RemoveService removes a service with its destinations.
+func (k *kernel) RemoveService(key ServiceKey) error {
+	return k.c.RemoveService(serviceTo(Service{Key: key}))
+}
+
+// AddServer creates a destination.
+func (k *kernel) AddServer(key ServiceKey, d Destination) error {
+	return k.c.CreateDestination(serviceTo(Service{Key: key}), destinationTo(d))
+}
+
+// SetServer edits a destination, tunnel and thresholds included.
+func (k *kernel) SetServer(key ServiceKey, d Destination) error {
+	return k.c.UpdateDestination(serviceTo(Service{Key: key}), destinationTo(d))
+}
+
+// RemoveServer removes a destination.
+func (k *kernel) RemoveServer(key ServiceKey, d Destination) error {
+	return k.c.RemoveDestination(serviceTo(Service{Key: key}), destinationTo(d))
+}
+
+func family(a netip.Addr) cfipvs.AddressFamily {
+	if a.Is4() {
+		return cfipvs.INET
+	}
+	return cfipvs.INET6
+}
+
+// unmapped takes an IPv4 address out of its IPv6 form, of which the kernel would
+// take the first four bytes: zeros.
+func unmapped(a netip.AddrPort) netip.AddrPort {
+	return netip.AddrPortFrom(a.Addr().Unmap(), a.Port())
+}
+
+// serviceTo never leaves the mask zero: the kernel wants one from whoever creates
+// or edits.
+func serviceTo(s Service) cfipvs.Service {
+	s.Key.Addr = unmapped(s.Key.Addr)
+	bits := s.Key.Addr.Addr().BitLen()
+	ones := bits
+	if s.PersistenceMask != 0 {
+		ones = int(s.PersistenceMask)
+	}
+	to := cfipvs.Service{
+		Address:   s.Key.Addr.Addr(),
+		Netmask:   netmask.MaskFrom(ones, bits),
+		Scheduler: s.Scheduler,
+		Timeout:   uint32(s.Persistence / time.Second),
+		Port:      s.Key.Addr.Port(),
+		FWMark:    s.Key.Mark,
+		Family:    family(s.Key.Addr.Addr()),
+		Protocol:  cfipvs.Protocol(s.Key.Protocol),
+	}
+	if s.Persistence != 0 {
+		to.Flags = cfipvs.ServicePersistent
+	}
+	return to
+}
+
+func serviceFrom(s cfipvs.Service) Service {
+	from := Service{Scheduler: s.Scheduler}
+	switch {
+	case s.FWMark == 0:
+		from.Key = ServiceKey{Protocol: Protocol(s.Protocol), Addr: netip.AddrPortFrom(s.Address, s.Port)}
+	case s.Family == cfipvs.INET6:
+		from.Key = ServiceKey{Mark: s.FWMark, Addr: netip.AddrPortFrom(netip.IPv6Unspecified(), 0)}
+	default:
+		from.Key = ServiceKey{Mark: s.FWMark, Addr: netip.AddrPortFrom(netip.IPv4Unspecified(), 0)}
+	}
+	// The kernel keeps a timeout without the flag, where it means nothing.
+	if s.Flags&cfipvs.ServicePersistent != 0 {
+		from.Persistence = time.Duration(s.Timeout) * time.Second
+		from.PersistenceMask = uint8(max(s.Netmask.Bits(), 0))
+	}
+	return from
+}
+
+func destinationTo(d Destination) cfipvs.Destination {
+	d.Addr = unmapped(d.Addr)
+	to := cfipvs.Destination{
+		Address: d.Addr.Addr(),
+		Port:    d.Addr.Port(),
+		Weight:  uint32(d.Weight),
+		Family:  family(d.Addr.Addr()),
+	}
+	switch d.Forward {
+	case NAT:
+		to.FwdMethod = cfipvs.Masquerade
+	case TUN:
+		to.FwdMethod = cfipvs.Tunnel
+	default:
+		to.FwdMethod = cfipvs.DirectRoute
+	}
+	return to
+}
+
+func destinationFrom(d cfipvs.DestinationExtended) Destination {
+	from := Destination{
+		Addr:     netip.AddrPortFrom(d.Address, d.Port),
+		Weight:   int(d.Weight),
+		Active:   int(d.ActiveConnections),
+		Inactive: int(d.InactiveConnections),
+	}
+	var extra []string
+	switch d.FwdMethod {
+	case cfipvs.DirectRoute:
+		from.Forward = DR
+	case cfipvs.Masquerade:
+		from.Forward = NAT
+	case cfipvs.Tunnel:
+		from.Forward = TUN
+		if d.TunnelType != cfipvs.IPIP || d.TunnelFlags != 0 {
+			extra = append(extra, fmt.Sprintf("tunnel %s port %d flags %d", d.TunnelType, d.TunnelPort, d.TunnelFlags))
+		}
+	}
+	if d.UpperThreshold != 0 {
+		extra = append(extra, fmt.Sprintf("upper threshold %d", d.UpperThreshold))
+	}
+	if d.LowerThreshold != 0 {
+		extra = append(extra, fmt.Sprintf("lower threshold %d", d.LowerThreshold))
+	}
+	from.Extra = strings.Join(extra, ", ")
+	return from
+}

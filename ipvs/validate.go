@@ -1,0 +1,117 @@
+package ipvs
+
+import (
+	"errors"
+	"fmt"
+	"net/netip"
+	"strings"
+	"time"
+)
+
+// MaxWeight is the largest weight of a destination. The kernel takes up to 2^31-1,
+// but its schedulers multiply weights by connection counts in 32 bits.
+const MaxWeight = 65535
+
+// MaxPersistence is the longest persistence, ipvsadm's own limit of 31 days.
+// The kernel takes more and overflows when it multiplies by HZ.
+const MaxPersistence = 31 * 24 * time.Hour
+
+// Validate returns every reason, in words, why a service cannot be put into the
+// kernel as it stands, or nil. It covers what the kernel refuses with a bare
+// number and what it takes without a word though it cannot work: a port changed
+// under direct routing, every port without persistence, an IPv4 address mapped
+// into IPv6 (which would become 0.0.0.0). The reasons are joined (errors.Join).
+func Validate(s Service) error {
+	var problems []error
+	bad := func(format string, args ...any) {
+		problems = append(problems, fmt.Errorf("service %s: "+format, append([]any{s.Key}, args...)...))
+	}
+
+	if s.Key.Mark != 0 {
+		bad("services by firewall mark are not supported yet")
+	} else {
+		if s.Key.Protocol != TCP && s.Key.Protocol != UDP {
+			bad("protocol %s is neither tcp nor udp", s.Key.Protocol)
+		}
+		if why := badAddress(s.Key.Addr.Addr()); why != "" {
+			bad("address %s", why)
+		}
+	}
+	if s.Key.Addr.Port() == 0 && s.Persistence == 0 {
+		bad("port 0 (every port) needs persistence")
+	}
+	if !ValidScheduler(s.Scheduler) {
+		bad("scheduler %q is none of %s", s.Scheduler, strings.Join(SchedulerNames(), ", "))
+	}
+	switch {
+	case s.Persistence < 0 || s.Persistence > MaxPersistence:
+		bad("persistence %s is not between 1s and %s", s.Persistence, MaxPersistence)
+	case s.Persistence%time.Second != 0:
+		bad("persistence %s is not in whole seconds", s.Persistence)
+	}
+	if s.PersistenceMask > 32 {
+		bad("persistence mask %d is not between 1 and 32", s.PersistenceMask)
+	}
+	if s.PersistenceMask != 0 && s.Persistence == 0 {
+		bad("persistence mask %d without persistence", s.PersistenceMask)
+	}
+
+	seen := make(map[netip.AddrPort]bool, len(s.Destinations))
+	for _, d := range s.Destinations {
+		if seen[d.Addr] {
+			bad("server %s appears twice", d.Addr)
+			continue
+		}
+		seen[d.Addr] = true
+		if why := badDestination(s.Key.Addr, d); why != "" {
+			bad("server %s: %s", d.Addr, why)
+		}
+	}
+	return errors.Join(problems...)
+}
+
+// badDestination returns why a destination does not fit a service on addr, or "".
+func badDestination(addr netip.AddrPort, d Destination) string {
+	var why []string
+	bad := func(format string, args ...any) { why = append(why, fmt.Sprintf(format, args...)) }
+
+	if reason := badAddress(d.Addr.Addr()); reason != "" {
+		bad("address %s", reason)
+	}
+	if d.Addr == addr {
+		bad("is the service itself")
+	}
+	if d.Weight < 0 || d.Weight > MaxWeight {
+		bad("weight %d is not between 0 and %d", d.Weight, MaxWeight)
+	}
+	switch port := d.Addr.Port(); {
+	case d.Forward != DR && d.Forward != NAT && d.Forward != TUN:
+		bad("forwarding method is none of dr, nat, tun")
+	case addr.Port() == 0 && port != 0:
+		bad("port %d under a service on every port, which keeps the client's", port)
+	case addr.Port() != 0 && port == 0:
+		bad("port 0 is not a port")
+	case d.Forward != NAT && port != addr.Port():
+		bad("%s cannot change the port (%d) to %d", d.Forward, addr.Port(), port)
+	}
+	if d.Extra != "" {
+		bad("%s cannot be asked for", d.Extra)
+	}
+	return strings.Join(why, "; ")
+}
+
+// badAddress returns what is wrong with a virtual or real address, or "".
+func badAddress(a netip.Addr) string {
+	switch {
+	case !a.IsValid():
+		return "is missing"
+	case a.Is4In6():
+		return fmt.Sprintf("%s is IPv4 mapped into IPv6; write %s", a, a.Unmap())
+	case a.Is6():
+		return fmt.Sprintf("%s is IPv6, which is not supported yet", a)
+	case a.IsUnspecified(), a.IsMulticast(), a == netip.AddrFrom4([4]byte{255, 255, 255, 255}):
+		return fmt.Sprintf("%s is not that of one machine", a)
+	default:
+		return ""
+	}
+}

@@ -1,0 +1,276 @@
+package ipvs
+
+import (
+	"errors"
+	"fmt"
+	"log/slog"
+	"maps"
+	"net/netip"
+	"slices"
+	"time"
+)
+
+const (
+	// maxInterval bounds the time between two looks at a very large table.
+	maxInterval = 30 * time.Second
+	// lookShare is how many times longer than a look the time between two is.
+	lookShare = 100
+	// minRetry and maxRetry bound the time after which a failed change is tried
+	// again; it doubles.
+	minRetry, maxRetry = time.Second, 30 * time.Second
+	// maxOpenRetry bounds it for a kernel that cannot be opened or read.
+	maxOpenRetry = 5 * time.Second
+	// quietPlan is how many changes are logged one by one.
+	quietPlan = 20
+)
+
+// worker is the state of the reconciler's goroutine.
+type worker struct {
+	opts Options
+	log  *slog.Logger
+
+	kernel    Kernel // nil while it cannot be opened or read
+	openRetry time.Duration
+	openErr   error
+
+	generation uint64
+	wanted     map[ServiceKey]Service // nil: nothing wanted, nothing changed
+	rejected   map[ServiceKey]bool    // wanted, but not valid: left as they are
+	invalid    []error                // why
+	released   bool
+
+	known    state // the kernel's table as last read, and changed since
+	listed   bool  // known means something
+	looked   time.Time
+	interval time.Duration
+	settled  bool // the wanted table has been carried out: differences are drift
+
+	owned     map[ServiceKey]bool
+	recorded  []ServiceKey
+	recordErr error
+
+	failures map[row]failure
+	state    string
+	problem  string // the text of the last pass's error
+}
+
+// row is what a change is about: a service (no server) or one of its servers.
+type row struct {
+	service ServiceKey
+	server  netip.AddrPort
+}
+
+func (c Change) row() row {
+	return row{c.Service.Key, c.Destination.Addr}
+}
+
+// failure is a change that the kernel refuses.
+type failure struct {
+	err   error
+	delay time.Duration
+	until time.Time
+}
+
+// pass is the outcome of one turn.
+type pass struct {
+	made  Plan
+	drift int
+	err   error
+	news  bool          // err differs from the pass before
+	table bool          // the known table is not what it was
+	next  time.Duration // until something is due again
+	stale bool          // the known table was not the kernel's
+}
+
+func newWorker(opts Options, log *slog.Logger) worker {
+	w := worker{
+		opts:     opts,
+		log:      log,
+		owned:    make(map[ServiceKey]bool),
+		failures: make(map[row]failure),
+		state:    "starting",
+		interval: opts.Interval,
+	}
+	for _, k := range opts.Owned {
+		w.owned[k] = true
+	}
+	w.recorded = sortedKeys(w.owned)
+	return w
+}
+
+// turn takes in a new desired table, if there is one, and brings the kernel
+// closer to the present one.
+func (w *worker) turn(pending *Desired) pass {
+	var p pass
+	if pending != nil {
+		w.want(*pending)
+	}
+	err := w.open()
+	if err == nil && pending != nil && w.listed {
+		// The change first, from what is known of the table: it must not wait
+		// for the reading of a large one. Looking is for what others did.
+		w.carryOut(w.plan(), false, &p)
+	}
+	if err == nil && (!w.listed || p.stale || time.Since(w.looked) >= w.interval) {
+		start := time.Now()
+		if err = w.look(); err == nil {
+			p.table = true
+			plan := w.plan()
+			w.pace(time.Since(start))
+			w.carryOut(plan, w.settled, &p)
+		}
+	}
+	w.conclude(&p, err)
+	return p
+}
+
+// want takes in a desired table. Rows that are not valid are set aside.
+func (w *worker) want(d Desired) {
+	w.generation = d.Generation
+	w.wanted = make(map[ServiceKey]Service, len(d.Services))
+	w.rejected, w.invalid = make(map[ServiceKey]bool), nil
+	w.released, w.settled = false, false
+	// Whoever sets a table anew expects all of it to be tried.
+	w.failures = make(map[row]failure)
+	for _, s := range d.Services {
+		err := Validate(s)
+		if _, twice := w.wanted[s.Key]; err == nil && twice {
+			err = fmt.Errorf("service %s appears twice", s.Key)
+		} else if err == nil {
+			w.wanted[s.Key] = s.normal()
+			continue
+		}
+		w.invalid = append(w.invalid, err)
+		if _, valid := w.wanted[s.Key]; !valid {
+			w.rejected[s.Key] = true
+		}
+	}
+	// A valid row may have come after one with the same key that was not.
+	maps.DeleteFunc(w.rejected, func(k ServiceKey, _ bool) bool {
+		_, valid := w.wanted[k]
+		return valid
+	})
+}
+
+// open connects to the kernel unless it is connected.
+func (w *worker) open() error {
+	if w.kernel != nil {
+		return nil
+	}
+	k, err := w.opts.Kernel()
+	if err != nil {
+		return err
+	}
+	w.kernel, w.listed = k, false
+	return nil
+}
+
+func (w *worker) close() {
+	if w.kernel == nil {
+		return
+	}
+	if err := w.kernel.Close(); err != nil {
+		w.log.Debug("closing the IPVS connection", "error", err)
+	}
+	w.kernel = nil
+}
+
+// look reads the kernel's table.
+func (w *worker) look() error {
+	table, err := w.kernel.List()
+	if err != nil {
+		return err
+	}
+	w.known, w.listed, w.looked = newState(table), true, time.Now()
+	return nil
+}
+
+// pace sets the time between looks by the cost of one.
+func (w *worker) pace(cost time.Duration) {
+	w.interval = max(w.opts.Interval, min(lookShare*cost, maxInterval))
+}
+
+// plan returns what is to be done to the known table.
+func (w *worker) plan() Plan {
+	if w.wanted == nil {
+		return nil
+	}
+	return Diff(w.known.list(), slices.Collect(maps.Values(w.wanted)), w.ours)
+}
+
+// ours reports whether a service may be removed when it is not wanted. One that
+// is wanted in a form that is not valid may not.
+func (w *worker) ours(k ServiceKey) bool { return w.owned[k] && !w.rejected[k] }
+
+// conclude words the state after a pass and says when the next is due.
+func (w *worker) conclude(p *pass, err error) {
+	now := time.Now()
+	state := "ok"
+	switch {
+	case err != nil:
+		w.close()
+		w.openRetry = min(max(2*w.openRetry, min(w.opts.Interval, maxOpenRetry)/2), maxOpenRetry)
+		p.err, p.next = err, w.openRetry
+		state = stateFor(err)
+		if errors.Is(err, ErrNoIPVS) {
+			w.known, w.listed = nil, false
+		}
+	default:
+		w.openRetry = 0
+		p.next = max(w.interval-now.Sub(w.looked), 0)
+		problems := w.problems()
+		p.err = errors.Join(problems...)
+		switch {
+		case len(problems) > 0:
+			state = "degraded: " + first(problems)
+		case w.released:
+			state = "released"
+		}
+		w.settled = w.wanted != nil
+	}
+	p.news = errorText(p.err) != w.problem
+	w.problem = errorText(p.err)
+	switch was := w.state; {
+	case state == was:
+	case state == "ok" || state == "released":
+		w.log.Info("IPVS "+state, "was", was)
+	default:
+		w.log.Warn("IPVS "+state, "was", was)
+	}
+	w.state = state
+}
+
+// problems returns everything that keeps the kernel from being as wanted, in a
+// fixed order.
+func (w *worker) problems() []error {
+	errs := slices.Clone(w.invalid)
+	rows := slices.SortedFunc(maps.Keys(w.failures), func(a, b row) int {
+		if c := a.service.Compare(b.service); c != 0 {
+			return c
+		}
+		return a.server.Compare(b.server)
+	})
+	for _, r := range rows {
+		errs = append(errs, w.failures[r].err)
+	}
+	if w.recordErr != nil {
+		errs = append(errs, w.recordErr)
+	}
+	return errs
+}
+
+// split returns the known services that are wanted or ours, and the others.
+func (w *worker) split() (mine, foreign []Service) {
+	for _, s := range w.known.list() {
+		if _, wanted := w.wanted[s.Key]; wanted || w.owned[s.Key] {
+			mine = append(mine, s)
+		} else {
+			foreign = append(foreign, s)
+		}
+	}
+	return mine, foreign
+}
+
+func sortedKeys(set map[ServiceKey]bool) []ServiceKey {
+	return slices.SortedFunc(maps.Keys(set), ServiceKey.Compare)
+}
