@@ -1,0 +1,95 @@
+package config
+
+import (
+	"net/netip"
+	"time"
+
+	"lvsha/healthcheck"
+	"lvsha/ipvs"
+	connsync "lvsha/sync"
+	"lvsha/vrrp"
+)
+
+// DefaultFile is read when no other file is named.
+const DefaultFile = "/etc/lvsha/lvsha.toml"
+
+// Config is a valid file as one director sees it. All lists are sorted by name
+// and the same file always gives the same Config.
+type Config struct {
+	// File is the name it was read under.
+	File string
+	// Director is the name of this director; empty when the file names none.
+	Director string
+	// Directors are all directors of the file, this one included.
+	Directors []Director
+	// Routers are ready for the VRRP engine: Peers are the other directors that
+	// have the router, Unicast is their addresses where the router is unicast.
+	Routers []vrrp.Config
+	// Services are the virtual services.
+	Services []Service
+	// Sync is nil when the file has no such section.
+	Sync *connsync.Config
+}
+
+// Director is a [director.NAME] section.
+type Director struct {
+	Name string
+	// Addresses are the director's own, at most one per family; may be empty.
+	Addresses []netip.Addr
+	// Priority is the default of its virtual routers, 1 to 255.
+	Priority uint8
+}
+
+// Service is a [service.NAME] section.
+type Service struct {
+	Name string
+	// Listen are the virtual services it stands for, at least one, in the order
+	// of the file. Names may change, these keys may not.
+	Listen []ipvs.ServiceKey
+	// Scheduler is the kernel's name of it.
+	Scheduler string
+	// Forward is the default of its servers.
+	Forward ipvs.Forward
+	// Persistence is in whole seconds; zero is none.
+	Persistence time.Duration
+	// PersistenceMask is 1 to 32; zero when there is no persistence.
+	PersistenceMask uint8
+	// Require says how many of a server's checks must be up.
+	Require healthcheck.Require
+	// Servers are the real servers in the order of the file; empty only beside a
+	// Sorry server.
+	Servers []Server
+	// Sorry gets the traffic when no server is up; nil is none.
+	Sorry *Server
+}
+
+// Server is a real server of a service.
+type Server struct {
+	// Address has port 0 when the port is that of each listen.
+	Address netip.AddrPort
+	// Weight is 0 to 65535.
+	Weight int
+	// Forward is the forwarding method, never zero.
+	Forward ipvs.Forward
+	// Checks are what decides whether it is up; none means always up. A check
+	// with port 0 probes the server's port.
+	Checks []healthcheck.Check
+}
+
+// At is the server as the destination of one listen: its address with the
+// listen's port where it has none of its own.
+func (s Server) At(listen ipvs.ServiceKey) netip.AddrPort {
+	if s.Address.Port() != 0 {
+		return s.Address
+	}
+	return netip.AddrPortFrom(s.Address.Addr(), listen.Addr.Port())
+}
+
+// Identity is how a director finds its own section.
+type Identity struct {
+	// As is the name the operator gave (lvsha run --as NAME); empty means to go
+	// by Hostname.
+	As string
+	// Hostname is the machine's: the whole name is tried, then its first label.
+	Hostname string
+}

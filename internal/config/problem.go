@@ -1,0 +1,58 @@
+package config
+
+import (
+	"cmp"
+	"fmt"
+	"slices"
+	"strings"
+)
+
+// Problem is one thing wrong with a file.
+type Problem struct {
+	// File is the name of the file as it was given.
+	File string
+	// Line counts from 1; zero when the problem has no place in the file.
+	Line int
+	// Key is the path of the key concerned, such as
+	// "service.web.server[2].weight" for the second server's; empty when none is.
+	Key string
+	// Message says what is wrong and what is allowed.
+	Message string
+}
+
+// String is "FILE:LINE: key: message".
+func (p Problem) String() string {
+	var b strings.Builder
+	b.WriteString(p.File)
+	if p.Line > 0 {
+		fmt.Fprintf(&b, ":%d", p.Line)
+	}
+	if p.Key != "" {
+		b.WriteString(": " + p.Key)
+	}
+	return b.String() + ": " + p.Message
+}
+
+// Problems are all things wrong with a file, sorted by line. It is the error
+// that Load and Parse return.
+type Problems []Problem
+
+var _ error = Problems(nil)
+
+// Error is one problem per line.
+func (p Problems) Error() string {
+	lines := make([]string, len(p))
+	for i := range p {
+		lines[i] = p[i].String()
+	}
+	return strings.Join(lines, "\n")
+}
+
+// sorted is the problems in the order of the file, each once.
+func (p Problems) sorted() Problems {
+	p = slices.Clone(p)
+	slices.SortFunc(p, func(a, b Problem) int {
+		return cmp.Or(cmp.Compare(a.Line, b.Line), strings.Compare(a.Key, b.Key), strings.Compare(a.Message, b.Message))
+	})
+	return slices.Compact(p)
+}
