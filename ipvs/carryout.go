@@ -11,13 +11,15 @@ import (
 )
 
 // carryOut makes the changes of a plan, and goes on after those that fail, so
-// that one bad row does not keep the others out of the kernel. drifting says
-// that the plan puts back what somebody else has changed.
-func (w *worker) carryOut(plan Plan, drifting bool, p *pass) {
+// that one bad row does not keep the others out of the kernel. looked says that
+// the plan is for the table as just read: otherwise a change that does not fit
+// the kernel is no failure, but the reason to look.
+func (w *worker) carryOut(plan Plan, looked bool, p *pass) {
 	if w.wanted == nil {
 		return
 	}
-	p.stale = false
+	// Differences from a table that had been carried out are others' doing.
+	drifting := looked && w.settled
 	for k := range w.wanted {
 		w.owned[k] = true
 	}
@@ -46,7 +48,10 @@ func (w *worker) carryOut(plan Plan, drifting bool, p *pass) {
 		}
 		if err := c.Do(w.kernel); err != nil {
 			failed[key] = true
-			p.stale = p.stale || stale(err)
+			if !looked && stale(err) {
+				p.stale = true
+				continue
+			}
 			w.fail(c.row(), err, was)
 			continue
 		}

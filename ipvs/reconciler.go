@@ -157,14 +157,16 @@ func (r *Reconciler) turn() time.Duration {
 	r.pending, r.flushes = nil, nil
 	r.mu.Unlock()
 
+	var released error
 	if len(flushes) > 0 {
-		err := r.work.release()
-		for _, done := range flushes {
-			done <- err
-		}
+		released = r.work.release()
 	}
 	p := r.work.turn(pending)
+	p.table = p.table || len(flushes) > 0
 	r.publish(p)
+	for _, done := range flushes {
+		done <- released
+	}
 	if r.opts.OnApplied != nil && (p.news || pending != nil || len(p.made) > 0) {
 		r.opts.OnApplied(Result{
 			Generation: r.work.generation,

@@ -117,7 +117,7 @@ func (w *worker) turn(pending *Desired) pass {
 			p.table = true
 			plan := w.plan()
 			w.pace(time.Since(start))
-			w.carryOut(plan, w.settled, &p)
+			w.carryOut(plan, true, &p)
 		}
 	}
 	w.conclude(&p, err)

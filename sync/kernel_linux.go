@@ -1,0 +1,89 @@
+package connsync
+
+import (
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"syscall"
+
+	"github.com/mdlayher/genetlink"
+	"github.com/mdlayher/netlink"
+)
+
+// kernel is the IPVS of the network namespace it was opened in.
+type kernel struct {
+	c      *genetlink.Conn
+	family genetlink.Family
+}
+
+// Open connects to the IPVS of the calling thread's network namespace. The
+// connection stays with that namespace; InterfaceIndex asks the namespace of its
+// caller, which must be the same. The error is ErrNoIPVS where the module is not
+// loaded.
+func Open() (Kernel, error) {
+	c, err := genetlink.Dial(nil)
+	if err != nil {
+		return nil, fmt.Errorf("connecting to IPVS: %w", explain(err))
+	}
+	family, err := c.GetFamily(genlName)
+	if err != nil {
+		_ = c.Close() // the first error is the one that says why
+		if errors.Is(err, os.ErrNotExist) {
+			return nil, ErrNoIPVS
+		}
+		return nil, fmt.Errorf("connecting to IPVS: %w", explain(err))
+	}
+	return &kernel{c: c, family: family}, nil
+}
+
+// Close closes the netlink socket.
+func (k *kernel) Close() error { return k.c.Close() }
+
+// List dumps the daemons.
+func (k *kernel) List() ([]Daemon, error) {
+	msgs, err := k.c.Execute(genetlink.Message{
+		Header: genetlink.Header{Command: cmdGetDaemon, Version: genlVersion},
+	}, k.family.ID, netlink.Request|netlink.Dump)
+	if err != nil {
+		return nil, fmt.Errorf("listing IPVS sync daemons: %w", explain(err))
+	}
+	daemons := make([]Daemon, 0, len(msgs))
+	for _, m := range msgs {
+		d, err := decodeDaemon(m.Data)
+		if err != nil {
+			return nil, fmt.Errorf("listing IPVS sync daemons: %w", err)
+		}
+		daemons = append(daemons, d)
+	}
+	return normalDaemons(daemons), nil
+}
+
+// Start starts a daemon.
+func (k *kernel) Start(d Daemon) error { return k.do(cmdNewDaemon, d) }
+
+// Stop stops the daemon of a role.
+func (k *kernel) Stop(r Role) error { return k.do(cmdDelDaemon, Daemon{Role: r}) }
+
+func (k *kernel) do(command uint8, d Daemon) error {
+	data, err := encodeDaemon(d)
+	if err != nil {
+		return err
+	}
+	_, err = k.c.Execute(genetlink.Message{
+		Header: genetlink.Header{Command: command, Version: genlVersion},
+		Data:   data,
+	}, k.family.ID, netlink.Request|netlink.Acknowledge)
+	return err
+}
+
+// InterfaceIndex looks an interface up by name.
+func (k *kernel) InterfaceIndex(name string) (int, error) {
+	ifi, err := net.InterfaceByName(name)
+	if err != nil {
+		// The standard library has no error of its own for it, and the reasons
+		// that are not the interface's show when the daemon is started.
+		return 0, fmt.Errorf("%w: %w", syscall.ENODEV, err)
+	}
+	return ifi.Index, nil
+}
