@@ -34,6 +34,8 @@ const (
 	DefaultMethod = "GET"
 	DefaultPath   = "/"
 	DefaultStatus = "200-299"
+	// MaxBodyText is the longest text, in bytes, that Check.Body may hold.
+	MaxBodyText = 4096
 )
 
 // Check says how a server is probed and when a verdict changes. It is

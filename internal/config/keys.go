@@ -1,0 +1,35 @@
+package config
+
+// The keys of each section. reference.toml shows every one of them, which a
+// test holds.
+
+func rootKeys() []string { return []string{"director", "service", "sync", "vrrp"} }
+
+// directorKeys are a director's own and the sections it may override.
+func directorKeys() []string { return []string{"address", "priority", "service", "sync", "vrrp"} }
+
+func routerKeys() []string {
+	return []string{"addresses", "advertise", "checksum", "interface", "priority", "takeover", "unicast", "version", "vrid"}
+}
+
+func serviceKeys() []string {
+	return []string{"check", "forward", "listen", "owner", "persistence", "persistence_mask", "require", "scheduler", "server", "sorry"}
+}
+
+func serverKeys() []string { return []string{"address", "check", "forward", "weight"} }
+
+func sorryKeys() []string { return []string{"address", "forward", "weight"} }
+
+func syncKeys() []string { return []string{"id", "interface"} }
+
+// checkKeys are the keys of a check, with the types that have them; none means
+// all types.
+func checkKeys() map[string][]string {
+	web := []string{"http", "https"}
+	return map[string][]string{
+		"type": nil, "port": nil, "interval": nil, "timeout": nil, "rise": nil, "fall": nil,
+		"method": web, "path": web, "host": web, "status": web, "body": web,
+		"insecure": {"https"},
+		"command":  {"exec"}, "user": {"exec"},
+	}
+}

@@ -1,0 +1,219 @@
+package config
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"slices"
+	"strings"
+
+	connsync "lvsha/sync"
+)
+
+// Load reads the file at path for this machine. As is the director's name when
+// the operator gave one, else the host name decides. The error is Problems.
+func Load(path, as string) (*Config, error) {
+	text, err := os.ReadFile(path)
+	if err != nil {
+		return nil, Problems{{File: path, Message: unreadable(err)}}
+	}
+	// Without a host name the problem is that no director matches, and says so.
+	host, _ := os.Hostname()
+	return Parse(path, text, Identity{As: as, Hostname: host})
+}
+
+// unreadable is a sentence about a file that cannot be read.
+func unreadable(err error) string {
+	var why *fs.PathError
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return "there is no such file; name another with -c FILE"
+	case errors.Is(err, fs.ErrPermission):
+		return "this user may not read the file"
+	case errors.As(err, &why):
+		return "the file cannot be read: " + why.Err.Error()
+	}
+	return "the file cannot be read: " + err.Error()
+}
+
+// Parse reads a text under the name of its file. The error is Problems.
+func Parse(name string, text []byte, as Identity) (*Config, error) {
+	cfg, problems := parse(string(text), as)
+	if len(problems) > 0 {
+		for i := range problems {
+			problems[i].File = name
+		}
+		return nil, problems.sorted()
+	}
+	cfg.File = name
+	return cfg, nil
+}
+
+func parse(text string, as Identity) (*Config, Problems) {
+	root, err := decode(text)
+	if err != nil {
+		return nil, Problems{syntaxProblem(err)}
+	}
+	r := &report{}
+	top, _ := r.section(root, rootKeys())
+	if len(top.keys["vrrp"].children()) == 0 && len(top.keys["service"].children()) == 0 && top.keys["sync"] == nil {
+		// Taking it for "remove everything" would make a copy that was cut short
+		// an outage.
+		r.add(0, "", "the file has no vrrp, service or sync section: there is nothing to do")
+	}
+	directors := r.directors(top)
+	own := r.choose(top, directors, as)
+
+	// One view without directors, else one for each.
+	views := directors
+	if len(views) == 0 {
+		views = []director{{}}
+	}
+	drafts := make([]*draft, len(views))
+	found := make([]Problems, len(views))
+	for i, d := range views {
+		view := &report{}
+		drafts[i] = view.draft(d.view(root), d)
+		found[i] = view.problems.sorted()
+	}
+	r.problems = append(r.problems, merge(views, found)...)
+	r.pair(directors, drafts)
+	if len(r.problems) > 0 {
+		return nil, r.problems
+	}
+	return assemble(directors, drafts, own), nil
+}
+
+// merge joins the problems of all views; one that not every director has names
+// those that have it.
+func merge(views []director, found []Problems) Problems {
+	who := make(map[Problem][]string)
+	for i, problems := range found {
+		for _, p := range problems {
+			who[p] = append(who[p], views[i].Name)
+		}
+	}
+	var out Problems
+	for p, names := range who {
+		if len(names) < len(views) {
+			p.Message += fmt.Sprintf(" (on director %s)", strings.Join(names, ", "))
+		}
+		out = append(out, p)
+	}
+	return out
+}
+
+// draft is the file as one director sees it.
+type draft struct {
+	routers  []router
+	services []Service
+	sync     *connsync.Config
+}
+
+func (r *report) draft(root *node, d director) *draft {
+	top, _ := root.value.(table)
+	out := &draft{}
+	out.routers = r.routers(top["vrrp"], d)
+	out.services = r.services(top["service"], out.routers)
+	out.sync = r.sync(top["sync"])
+	return out
+}
+
+// assemble makes the configuration of one director of a valid file.
+func assemble(directors []director, drafts []*draft, own int) *Config {
+	mine := drafts[own]
+	cfg := &Config{Services: mine.services, Sync: mine.sync}
+	for _, d := range directors {
+		cfg.Directors = append(cfg.Directors, d.Director)
+	}
+	if len(directors) > 0 {
+		cfg.Director = directors[own].Name
+	}
+	for _, rt := range mine.routers {
+		rt.Peers, rt.Unicast = peers(directors, drafts, own, rt)
+		cfg.Routers = append(cfg.Routers, rt.Config)
+	}
+	return cfg
+}
+
+// sync reads [sync].
+func (r *report) sync(n *node) *connsync.Config {
+	if n == nil {
+		return nil
+	}
+	s, ok := r.section(n, syncKeys())
+	if !ok {
+		return nil
+	}
+	return &connsync.Config{
+		Interface: s.iface("interface", "the interface of the connection synchronisation"),
+		ID:        uint8(s.number("id", 1, 1, 255)),
+	}
+}
+
+// iface reads the name of an interface, which the kernel bounds to 15 bytes
+// without blank, slash or colon.
+func (s section) iface(key, what string) string {
+	if s.missing(key, what) {
+		return ""
+	}
+	v, ok := s.text(key)
+	if ok && !validInterface(v) {
+		s.bad(key, "want the name of an interface such as \"eth0\", got %q", v)
+	}
+	return v
+}
+
+func validInterface(name string) bool {
+	return name != "" && len(name) <= 15 && name != "." && name != ".." &&
+		!strings.ContainsFunc(name, func(r rune) bool { return r <= ' ' || r == '/' || r == ':' || r == 0x7f || r > 0x7f })
+}
+
+// children are the keys and values of a table, sorted by key; none for anything
+// else.
+func (n *node) children() []child {
+	if n == nil {
+		return nil
+	}
+	t, _ := n.value.(table)
+	out := make([]child, 0, len(t))
+	for _, name := range t.names() {
+		out = append(out, child{name, t[name]})
+	}
+	return out
+}
+
+type child struct {
+	name string
+	node *node
+}
+
+// named are the sections below [vrrp], [service] or [director], whose names the
+// operator chose.
+func (r *report) named(n *node, what string) []child {
+	if n == nil {
+		return nil
+	}
+	if _, ok := n.value.(table); !ok {
+		r.at(n, "want a table with one table for each %s, got %s", what, typeName(n.value))
+		return nil
+	}
+	return slices.DeleteFunc(n.children(), func(c child) bool {
+		if !validName(c.name) {
+			r.at(c.node, "want a name of letters, digits, '.', '_' and '-', 63 at most, got %q", c.name)
+			return true
+		}
+		if _, ok := c.node.value.(table); !ok {
+			r.at(c.node, "want a table, [%s], got %s", c.node.path, typeName(c.node.value))
+			return true
+		}
+		return false
+	})
+}
+
+// validName bounds names to what goes into a command line, a log and a URL
+// without quoting.
+func validName(s string) bool {
+	return s != "" && len(s) <= 63 && s[0] != '-' && !strings.ContainsFunc(s, func(r rune) bool { return !bareKey(r) && r != '.' })
+}

@@ -1,0 +1,121 @@
+package config
+
+import (
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+	"time"
+
+	"github.com/BurntSushi/toml"
+)
+
+// node is a value of the file with its place in it.
+type node struct {
+	path path
+	line int
+	// value is a string, int64, float64, bool, time.Time, []*node or table.
+	value any
+}
+
+type table map[string]*node
+
+// names are a table's keys, sorted.
+func (t table) names() []string { return slices.Sorted(maps.Keys(t)) }
+
+// decode reads the text into nodes.
+func decode(text string) (n *node, err error) {
+	// The library panics with "BUG" where it finds itself inconsistent. A file
+	// must not be able to end the daemon that reloads it.
+	defer func() {
+		if r := recover(); r != nil {
+			err = fmt.Errorf("not readable as TOML: %v", r)
+		}
+	}()
+	var tree map[string]any
+	if _, err := toml.Decode(text, &tree); err != nil {
+		return nil, err
+	}
+	return newNode(tree, "", 1, indexLines(text).lines), nil
+}
+
+func newNode(value any, p path, line int, lines map[path]int) *node {
+	if l, ok := lines[p]; ok {
+		line = l
+	}
+	n := &node{path: p, line: line, value: value}
+	switch v := value.(type) {
+	case map[string]any:
+		t := make(table, len(v))
+		for k, e := range v {
+			t[k] = newNode(e, p.key(k), line, lines)
+		}
+		n.value = t
+	case []map[string]any:
+		items := make([]*node, len(v))
+		for i, e := range v {
+			items[i] = newNode(e, p.item(i), line, lines)
+		}
+		n.value = items
+	case []any:
+		items := make([]*node, len(v))
+		for i, e := range v {
+			items[i] = newNode(e, p.item(i), line, lines)
+		}
+		n.value = items
+	}
+	return n
+}
+
+// syntaxProblem is what the TOML library had to say.
+func syntaxProblem(err error) Problem {
+	var syntax toml.ParseError
+	if !errors.As(err, &syntax) {
+		return Problem{Message: err.Error()}
+	}
+	p := Problem{Line: syntax.Position.Line, Key: syntax.LastKey, Message: syntax.Message}
+	if syntax.Position.Col > 0 {
+		p.Message = fmt.Sprintf("column %d: %s", syntax.Position.Col, syntax.Message)
+	}
+	return p
+}
+
+// overlay is base with the values of over laid over it, table by table; lists
+// are replaced as a whole. Values keep their places, so a problem points at
+// whoever said it.
+func overlay(base, over *node) *node {
+	b, ok := base.value.(table)
+	o, ok2 := over.value.(table)
+	if !ok || !ok2 {
+		return over
+	}
+	merged := maps.Clone(b)
+	for k, v := range o {
+		if have, ok := merged[k]; ok {
+			v = overlay(have, v)
+		}
+		merged[k] = v
+	}
+	return &node{path: base.path, line: base.line, value: merged}
+}
+
+// typeName is the type of a value in the operator's words.
+func typeName(value any) string {
+	switch value.(type) {
+	case string:
+		return "a string"
+	case int64:
+		return "an integer"
+	case float64:
+		return "a float"
+	case bool:
+		return "a boolean"
+	case time.Time:
+		return "a date"
+	case []*node:
+		return "a list"
+	case table:
+		return "a table"
+	}
+	return fmt.Sprintf("%T", value)
+}

@@ -1,0 +1,267 @@
+package config
+
+import (
+	"fmt"
+	"net/netip"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"lvsha/vrrp"
+)
+
+const (
+	// The bounds of the advertisement interval: version 3 has 12 bits of
+	// centiseconds (RFC 9568 section 5.2.7), version 2 has 8 bits of seconds
+	// (RFC 3768 section 5.3.7).
+	minIntervalV3 = 10 * time.Millisecond
+	maxIntervalV3 = 4095 * 10 * time.Millisecond
+	minIntervalV2 = 1 * time.Second
+	maxIntervalV2 = 255 * time.Second
+	// maxAddresses is what the 8 bits of IPvX Addr Count can say.
+	maxAddresses = 255
+)
+
+// router is a [vrrp.NAME] as one director sees it.
+type router struct {
+	vrrp.Config
+	node *node
+	// unicast is whether advertisements go to the other directors one by one.
+	unicast bool
+}
+
+// claim is where something was said that may be said only once.
+type claim struct {
+	name string
+	line int
+}
+
+// routers reads all [vrrp.NAME], sorted by name.
+func (r *report) routers(n *node, d director) []router {
+	type key struct {
+		iface string
+		vrid  uint8
+	}
+	var out []router
+	keys := make(map[key]claim)
+	addrs := make(map[netip.Addr]claim)
+	for _, c := range r.named(n, "virtual router") {
+		s, ok := r.section(c.node, routerKeys())
+		if !ok {
+			continue
+		}
+		rt := r.router(s, c.name, d)
+		if rt.Interface != "" && rt.VRID != 0 {
+			k := key{rt.Interface, rt.VRID}
+			if first, taken := keys[k]; taken {
+				s.bad("vrid", "virtual router %s on line %d already has VRID %d on %s", first.name, first.line, rt.VRID, rt.Interface)
+			} else {
+				keys[k] = claim{c.name, s.keys["vrid"].line}
+			}
+		}
+		for _, a := range s.list("addresses") {
+			v, err := parseVirtual(a)
+			if err != nil {
+				continue // said by router
+			}
+			if first, taken := addrs[v.Prefix.Addr()]; taken {
+				r.at(a, "%s is already an address of virtual router %s on line %d", v.Prefix.Addr(), first.name, first.line)
+			} else {
+				addrs[v.Prefix.Addr()] = claim{c.name, a.line}
+			}
+		}
+		out = append(out, rt)
+	}
+	return out
+}
+
+func (r *report) router(s section, name string, d director) router {
+	rt := router{node: s.node, unicast: s.flag("unicast")}
+	rt.Name = name
+	rt.Interface = s.iface("interface", "the interface on which advertisements are sent and heard")
+	if !s.missing("vrid", "the virtual router identifier, 1 to 255, the same on all directors and on no other router of the segment") {
+		rt.VRID = uint8(s.number("vrid", 0, 1, 255))
+	}
+	rt.Version = uint8(s.number("version", 3, 2, 3))
+	if rt.Version == 2 {
+		rt.Interval = s.duration("advertise", time.Second, minIntervalV2, maxIntervalV2, time.Second)
+	} else {
+		rt.Interval = s.duration("advertise", time.Second, minIntervalV3, maxIntervalV3, 10*time.Millisecond)
+	}
+	rt.Priority = uint8(s.number("priority", int(d.Priority), 1, ownerPriority))
+	rt.NoPreempt = s.word("takeover", "always", "never") == "never"
+	if rt.NoPreempt && rt.Priority == ownerPriority {
+		s.bad("takeover", "priority 255 owns the addresses and always takes over (RFC 9568 section 6.1)")
+	}
+	switch s.word("checksum", "auto", "pseudo", "rfc9568") {
+	case "pseudo":
+		rt.Checksum = vrrp.ChecksumPseudo
+	case "rfc9568":
+		rt.Checksum = vrrp.ChecksumRFC9568
+	}
+	if rt.Version == 2 && rt.Checksum != vrrp.ChecksumAuto {
+		s.bad("checksum", "version 2 has one form of checksum only; leave this out")
+	}
+	rt.Addresses = r.virtuals(s, d, rt)
+	return rt
+}
+
+// virtuals reads a virtual router's addresses.
+func (r *report) virtuals(s section, d director, rt router) []vrrp.Address {
+	if s.missing("addresses", "the virtual addresses, such as [\"192.0.2.10/24\"]") {
+		return nil
+	}
+	var v4, v6 []vrrp.Address
+	items := s.list("addresses")
+	for _, n := range items {
+		a, err := parseVirtual(n)
+		switch {
+		case err != nil:
+			r.at(n, "%v", err)
+		case a.Prefix.Addr().Is4():
+			v4 = append(v4, a)
+		default:
+			v6 = append(v6, a)
+		}
+		if err == nil && slices.Contains(d.Addresses, a.Prefix.Addr()) && rt.Priority != ownerPriority {
+			r.at(n, "%s is the own address of director %s: then it owns the virtual router and needs priority 255", a.Prefix.Addr(), d.Name)
+		}
+	}
+	switch {
+	case len(items) == 0:
+		s.bad("addresses", "want at least one address")
+	case len(items) > maxAddresses:
+		s.bad("addresses", "a virtual router has at most %d addresses, got %d", maxAddresses, len(items))
+	case len(v4) > 0 && len(v6) > 0:
+		s.bad("addresses", "a virtual router has addresses of one family; split it in two, which may share the VRID: [vrrp.%s] addresses = %s and [vrrp.%s-ipv6] addresses = %s (IPv6 virtual routers are not in this version)",
+			rt.Name, addressList(v4), rt.Name, addressList(v6))
+	case len(v6) > 0:
+		s.bad("addresses", "IPv6 virtual routers are not in this version")
+	}
+	return v4
+}
+
+// parseVirtual reads "192.0.2.10/24" or "10.1.0.254/24 dev eth1".
+func parseVirtual(n *node) (vrrp.Address, error) {
+	text, ok := n.value.(string)
+	if !ok {
+		return vrrp.Address{}, fmt.Errorf("want a string such as \"192.0.2.10/24\", got %s", typeName(n.value))
+	}
+	bad := fmt.Errorf("want ADDRESS[/LENGTH] [dev INTERFACE] such as \"192.0.2.10/24\" or \"10.1.0.254/24 dev eth1\", got %q", text)
+	fields := strings.Fields(text)
+	var out vrrp.Address
+	switch {
+	case len(fields) == 1:
+	case len(fields) == 3 && fields[1] == "dev" && validInterface(fields[2]):
+		out.Interface = fields[2]
+	default:
+		return vrrp.Address{}, bad
+	}
+	if p, err := netip.ParsePrefix(fields[0]); err == nil {
+		out.Prefix = p
+	} else if a, err := netip.ParseAddr(fields[0]); err == nil && a.Zone() == "" {
+		out.Prefix = netip.PrefixFrom(a, a.BitLen())
+	} else {
+		return vrrp.Address{}, bad
+	}
+	a := out.Prefix.Addr()
+	if why := notOneMachine(a); why != "" {
+		return vrrp.Address{}, fmt.Errorf("%s %s", a, why)
+	}
+	if out.Prefix.Bits() == 0 {
+		return vrrp.Address{}, fmt.Errorf("a prefix length of 0 would make every address a neighbour; want 1 to %d", a.BitLen())
+	}
+	if a.Is4() && out.Prefix.Bits() < 31 {
+		switch a {
+		case out.Prefix.Masked().Addr():
+			return vrrp.Address{}, fmt.Errorf("%s is the address of the network %s itself", a, out.Prefix)
+		case broadcast(out.Prefix):
+			return vrrp.Address{}, fmt.Errorf("%s is the broadcast address of %s", a, out.Prefix.Masked())
+		}
+	}
+	return out, nil
+}
+
+// broadcast is the last address of an IPv4 prefix.
+func broadcast(p netip.Prefix) netip.Addr {
+	b := p.Addr().As4()
+	for i := p.Bits(); i < 32; i++ {
+		b[i/8] |= 0x80 >> (i % 8)
+	}
+	return netip.AddrFrom4(b)
+}
+
+func addressList(addrs []vrrp.Address) string {
+	quoted := make([]string, len(addrs))
+	for i, a := range addrs {
+		text := a.Prefix.String()
+		if a.Interface != "" {
+			text += " dev " + a.Interface
+		}
+		quoted[i] = strconv.Quote(text)
+	}
+	return "[" + strings.Join(quoted, ", ") + "]"
+}
+
+// pair looks at all directors together.
+func (r *report) pair(directors []director, drafts []*draft) {
+	owners := make(map[string]string)
+	var silent, lonely bool
+	for i, d := range directors {
+		for _, rt := range drafts[i].routers {
+			if rt.Priority == ownerPriority {
+				if first, taken := owners[rt.Name]; taken {
+					r.at(rt.node, "directors %s and %s both have priority 255, and only one can own the addresses", first, d.Name)
+				}
+				owners[rt.Name] = d.Name
+			}
+			if !rt.unicast {
+				continue
+			}
+			if len(directors) < 2 && !lonely {
+				lonely = true
+				r.add(rt.node.line, rt.node.path.key("unicast"), "unicast needs another director to send to")
+			}
+			silent = true
+		}
+	}
+	if !silent {
+		return
+	}
+	for _, d := range directors {
+		if _, ok := d.ipv4(); !ok {
+			r.add(d.node.line, d.node.path.key("address"), "is missing: the unicast virtual routers need the IPv4 address of every director")
+		}
+	}
+}
+
+// ipv4 is the director's own IPv4 address.
+func (d director) ipv4() (netip.Addr, bool) {
+	for _, a := range d.Addresses {
+		if a.Is4() {
+			return a, true
+		}
+	}
+	return netip.Addr{}, false
+}
+
+// peers are the other directors of a virtual router, and where a unicast one
+// sends to.
+func peers(directors []director, drafts []*draft, own int, rt router) (out []vrrp.Peer, unicast []netip.Addr) {
+	for i, d := range directors {
+		if i == own {
+			continue
+		}
+		theirs := slices.IndexFunc(drafts[i].routers, func(o router) bool { return o.Name == rt.Name })
+		if theirs < 0 {
+			continue
+		}
+		addr, _ := d.ipv4()
+		out = append(out, vrrp.Peer{Name: d.Name, Address: addr, Priority: drafts[i].routers[theirs].Priority})
+		if rt.unicast {
+			unicast = append(unicast, addr)
+		}
+	}
+	return out, unicast
+}
