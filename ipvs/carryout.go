@@ -57,7 +57,8 @@ func (w *worker) carryOut(plan Plan, looked bool, p *pass) {
 		}
 		delete(w.failures, c.row())
 		if err := w.known.apply(c); err != nil {
-			panic(fmt.Sprintf("ipvs: %s was planned for another table: %v", c, err))
+			// The kernel took what does not fit what is known: read it anew.
+			w.listed = false
 		}
 		if c.Op == RemoveService {
 			delete(w.owned, key)
@@ -68,7 +69,7 @@ func (w *worker) carryOut(plan Plan, looked bool, p *pass) {
 		}
 	}
 	w.logChanges(p.made[made:], level, drifting)
-	p.table = p.table || len(plan) > 0
+	p.table = true
 
 	for k := range w.owned {
 		_, there := w.known[k]

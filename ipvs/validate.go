@@ -27,15 +27,20 @@ func Validate(s Service) error {
 		problems = append(problems, fmt.Errorf("service %s: "+format, append([]any{s.Key}, args...)...))
 	}
 
-	if s.Key.Mark != 0 {
+	// Nothing else can be said of what has no address and port.
+	switch {
+	case s.Key.Mark != 0:
 		bad("services by firewall mark are not supported yet")
-	} else {
-		if s.Key.Protocol != TCP && s.Key.Protocol != UDP {
-			bad("protocol %s is neither tcp nor udp", s.Key.Protocol)
-		}
-		if why := badAddress(s.Key.Addr.Addr()); why != "" {
-			bad("address %s", why)
-		}
+		return problems[0]
+	case !s.Key.Addr.IsValid():
+		bad("address is missing")
+		return problems[0]
+	}
+	if s.Key.Protocol != TCP && s.Key.Protocol != UDP {
+		bad("protocol %s is neither tcp nor udp", s.Key.Protocol)
+	}
+	if why := badAddress(s.Key.Addr.Addr()); why != "" {
+		bad("address %s", why)
 	}
 	if s.Key.Addr.Port() == 0 && s.Persistence == 0 {
 		bad("port 0 (every port) needs persistence")

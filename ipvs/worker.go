@@ -31,7 +31,6 @@ type worker struct {
 
 	kernel    Kernel // nil while it cannot be opened or read
 	openRetry time.Duration
-	openErr   error
 
 	generation uint64
 	wanted     map[ServiceKey]Service // nil: nothing wanted, nothing changed

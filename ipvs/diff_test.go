@@ -1,0 +1,269 @@
+package ipvs_test
+
+import (
+	"flag"
+	"fmt"
+	"math/rand/v2"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
+
+	"lvsha/ipvs"
+)
+
+var update = flag.Bool("update", false, "write the golden files anew")
+
+// tables are compared by cmp with netip's and the package's plain values, without
+// the counters, and with nil and empty alike.
+var tables = cmp.Options{
+	cmp.Comparer(func(a, b netip.AddrPort) bool { return a == b }),
+	cmpopts.IgnoreFields(ipvs.Destination{}, "Active", "Inactive"),
+	cmpopts.EquateEmpty(),
+}
+
+func key(s string) ipvs.ServiceKey {
+	k, err := ipvs.ParseServiceKey(s)
+	if err != nil {
+		panic(err)
+	}
+	return k
+}
+
+// service returns a service on key with servers written as "ADDR:PORT METHOD WEIGHT".
+func service(k, scheduler string, servers ...string) ipvs.Service {
+	s := ipvs.Service{Key: key(k), Scheduler: scheduler}
+	for _, text := range servers {
+		var addr, method string
+		var d ipvs.Destination
+		if _, err := fmt.Sscan(text, &addr, &method, &d.Weight); err != nil {
+			panic(err)
+		}
+		d.Addr = netip.MustParseAddrPort(addr)
+		d.Forward, _ = ipvs.ParseForward(method)
+		s.Destinations = append(s.Destinations, d)
+	}
+	return s
+}
+
+func with(s ipvs.Service, edit func(*ipvs.Service)) ipvs.Service {
+	s.Destinations = slices.Clone(s.Destinations)
+	edit(&s)
+	return s
+}
+
+func all(ipvs.ServiceKey) bool  { return true }
+func none(ipvs.ServiceKey) bool { return false }
+
+func TestDiff(t *testing.T) {
+	web := service("192.0.2.10:80/tcp", "wlc", "192.0.2.21:80 dr 2", "192.0.2.22:80 dr 1")
+	dns := service("192.0.2.10:53/udp", "rr", "192.0.2.21:53 nat 1")
+	tests := []struct {
+		name       string
+		have, want []ipvs.Service
+		ours       func(ipvs.ServiceKey) bool
+	}{
+		{"fill an empty table", nil, []ipvs.Service{web, dns}, all},
+		{"nothing to do", []ipvs.Service{dns, web}, []ipvs.Service{web, dns}, all},
+		{"drain a server", []ipvs.Service{web}, []ipvs.Service{with(web, func(s *ipvs.Service) { s.Destinations[0].Weight = 0 })}, all},
+		{"replace the only server", []ipvs.Service{dns}, []ipvs.Service{service("192.0.2.10:53/udp", "rr", "192.0.2.20:53 nat 1")}, all},
+		{"swap the server that takes connections",
+			[]ipvs.Service{service("192.0.2.10:80/tcp", "wlc", "192.0.2.21:80 dr 1", "192.0.2.22:80 dr 0")},
+			[]ipvs.Service{service("192.0.2.10:80/tcp", "wlc", "192.0.2.21:80 dr 0", "192.0.2.22:80 dr 1")}, all},
+		{"scheduler and persistence", []ipvs.Service{web}, []ipvs.Service{with(web, func(s *ipvs.Service) {
+			s.Scheduler, s.Persistence, s.PersistenceMask = "sh", 5*time.Minute, 24
+		})}, all},
+		{"full mask is no mask", []ipvs.Service{with(web, func(s *ipvs.Service) { s.Persistence, s.PersistenceMask = time.Minute, 32 })},
+			[]ipvs.Service{with(web, func(s *ipvs.Service) { s.Persistence = time.Minute })}, all},
+		{"another forwarding method and weight", []ipvs.Service{web}, []ipvs.Service{with(web, func(s *ipvs.Service) {
+			s.Destinations[0].Forward, s.Destinations[0].Weight = ipvs.TUN, 5
+		})}, all},
+		{"a threshold somebody set", []ipvs.Service{with(web, func(s *ipvs.Service) { s.Destinations[1].Extra = "upper threshold 100" })}, []ipvs.Service{web}, all},
+		{"a server with a method that is not ours", []ipvs.Service{with(web, func(s *ipvs.Service) { s.Destinations[1].Forward = 0 })},
+			[]ipvs.Service{with(web, func(s *ipvs.Service) { s.Destinations = s.Destinations[:1] })}, all},
+		{"move a service: the new one first", []ipvs.Service{web}, []ipvs.Service{with(web, func(s *ipvs.Service) { s.Key = key("192.0.2.11:80/tcp") })}, all},
+		{"foreign services stay", []ipvs.Service{web, dns}, []ipvs.Service{web}, none},
+		{"adopt in place, extra servers go", []ipvs.Service{service("192.0.2.10:80/tcp", "rr", "192.0.2.21:80 dr 2", "192.0.2.99:80 dr 7")}, []ipvs.Service{web}, none},
+		{"remove what is ours", []ipvs.Service{web, dns}, nil, func(k ipvs.ServiceKey) bool { return k == dns.Key }},
+		{"no word of ownership", []ipvs.Service{web}, nil, nil},
+	}
+	var b strings.Builder
+	for _, tt := range tests {
+		plan := ipvs.Diff(tt.have, tt.want, tt.ours)
+		fmt.Fprintf(&b, "# %s\n%s\n", tt.name, plan)
+
+		// The same tables in another order give the same plan.
+		have, want := slices.Clone(tt.have), slices.Clone(tt.want)
+		slices.Reverse(have)
+		slices.Reverse(want)
+		if diff := cmp.Diff(plan.String(), ipvs.Diff(have, want, tt.ours).String()); diff != "" {
+			t.Errorf("%s: plan depends on the order of the tables (-forward +reverse):\n%s", tt.name, diff)
+		}
+	}
+	golden(t, "diff.txt", b.String())
+}
+
+// golden compares with a file in testdata, which -update writes.
+func golden(t *testing.T, name, got string) {
+	t.Helper()
+	path := filepath.Join("testdata", name)
+	if *update {
+		if err := os.WriteFile(path, []byte(got), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	want, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(string(want), got); diff != "" {
+		t.Errorf("%s (-want +got):\n%s", path, diff)
+	}
+}
+
+// randomTable returns a valid table out of a small world, so that two of them
+// have much in common.
+func randomTable(rng *rand.Rand) []ipvs.Service {
+	var table []ipvs.Service
+	for port := range 4 {
+		for _, proto := range []string{"tcp", "udp"} {
+			if rng.IntN(2) == 0 {
+				continue
+			}
+			s := ipvs.Service{
+				Key:       key(fmt.Sprintf("192.0.2.10:%d/%s", 80+port, proto)),
+				Scheduler: ipvs.SchedulerNames()[rng.IntN(3)],
+			}
+			if rng.IntN(3) == 0 {
+				s.Persistence = time.Duration(1+rng.IntN(2)) * time.Minute
+				s.PersistenceMask = uint8(8 * (1 + rng.IntN(4)))
+			}
+			for host := range 5 {
+				if rng.IntN(2) == 0 {
+					continue
+				}
+				s.Destinations = append(s.Destinations, ipvs.Destination{
+					Addr:    netip.AddrPortFrom(netip.AddrFrom4([4]byte{192, 0, 2, byte(20 + host)}), uint16(80+port)),
+					Forward: []ipvs.Forward{ipvs.DR, ipvs.NAT, ipvs.TUN}[rng.IntN(3)],
+					Weight:  rng.IntN(3),
+				})
+			}
+			rng.Shuffle(len(s.Destinations), func(i, j int) {
+				s.Destinations[i], s.Destinations[j] = s.Destinations[j], s.Destinations[i]
+			})
+			table = append(table, s)
+		}
+	}
+	rng.Shuffle(len(table), func(i, j int) { table[i], table[j] = table[j], table[i] })
+	return table
+}
+
+// load fills a kernel by hand, so that Diff is not tested by Diff.
+func load(t *testing.T, k ipvs.Kernel, table []ipvs.Service) {
+	t.Helper()
+	for _, s := range table {
+		if err := k.AddService(s); err != nil {
+			t.Fatalf("adding service %s: %v", s.Key, err)
+		}
+		for _, d := range s.Destinations {
+			if err := k.AddServer(s.Key, d); err != nil {
+				t.Fatalf("adding server %s to %s: %v", d.Addr, s.Key, err)
+			}
+		}
+	}
+}
+
+func list(t *testing.T, k ipvs.Kernel) []ipvs.Service {
+	t.Helper()
+	table, err := k.List()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return table
+}
+
+// live returns the services that have a server that takes connections.
+func live(table []ipvs.Service) map[ipvs.ServiceKey]bool {
+	m := make(map[ipvs.ServiceKey]bool)
+	for _, s := range table {
+		for _, d := range s.Destinations {
+			m[s.Key] = m[s.Key] || d.Weight > 0
+		}
+	}
+	return m
+}
+
+func TestDiffProperties(t *testing.T) {
+	for seed := range uint64(3000) {
+		rng := rand.New(rand.NewPCG(seed, 1))
+		have, want := randomTable(rng), randomTable(rng)
+		mine := make(map[ipvs.ServiceKey]bool)
+		for _, s := range have {
+			mine[s.Key] = rng.IntN(2) == 0
+		}
+		ours := func(k ipvs.ServiceKey) bool { return mine[k] }
+
+		// What is to come out: the wanted table, and what is foreign and not wanted.
+		expected := ipvs.NewMemory(nil)
+		load(t, expected, want)
+		wanted := make(map[ipvs.ServiceKey]bool)
+		for _, s := range want {
+			wanted[s.Key] = true
+		}
+		for _, s := range have {
+			if !wanted[s.Key] && !mine[s.Key] {
+				load(t, expected, []ipvs.Service{s})
+			}
+		}
+
+		k := ipvs.NewMemory(nil)
+		load(t, k, have)
+		before, after := live(have), live(want)
+		plan := ipvs.Diff(have, want, ours)
+		for _, c := range plan {
+			if err := c.Do(k); err != nil {
+				t.Fatalf("seed %d: %v\nplan:\n%s", seed, err, plan)
+			}
+			now := live(list(t, k))
+			for key := range after {
+				if before[key] && after[key] && !now[key] {
+					t.Fatalf("seed %d: no server of %s takes connections after %q\nplan:\n%s", seed, key, c, plan)
+				}
+			}
+			if c.Op == ipvs.RemoveServer && c.Destination.Weight != 0 {
+				t.Fatalf("seed %d: %q while it takes connections\nplan:\n%s", seed, c, plan)
+			}
+		}
+		if diff := cmp.Diff(list(t, expected), list(t, k), tables); diff != "" {
+			t.Fatalf("seed %d: table after the plan (-want +got):\n%s\nplan:\n%s", seed, diff, plan)
+		}
+		if again := ipvs.Diff(list(t, k), want, ours); len(again) != 0 {
+			t.Fatalf("seed %d: a second plan is not empty:\n%s", seed, again)
+		}
+		if self := ipvs.Diff(have, have, all); len(self) != 0 {
+			t.Fatalf("seed %d: Diff(x, x) is not empty:\n%s", seed, self)
+		}
+	}
+}
+
+func FuzzParseServiceKey(f *testing.F) {
+	for _, s := range []string{"192.0.2.10:80/tcp", "[2001:db8::1]:53/udp", "0.0.0.0:0/udp", "192.0.2.10:80", "fwmark 5", "[fe80::1%eth0]:1/tcp"} {
+		f.Add(s)
+	}
+	f.Fuzz(func(t *testing.T, s string) {
+		k, err := ipvs.ParseServiceKey(s)
+		if err != nil {
+			return
+		}
+		again, err := ipvs.ParseServiceKey(k.String())
+		if err != nil || again != k {
+			t.Errorf("%q parses to %v, whose text parses to %v (%v)", s, k, again, err)
+		}
+	})
+}

@@ -1,0 +1,226 @@
+package ipvs_test
+
+import (
+	"errors"
+	"fmt"
+	"net/netip"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"lvsha/ipvs"
+)
+
+// testKernel is what every Kernel has to do. k and other are two connections to
+// one table, which is empty at first and has every scheduler but those missing.
+func testKernel(t *testing.T, k, other ipvs.Kernel, missing ...string) {
+	if got := list(t, k); len(got) != 0 {
+		t.Fatalf("the table is not empty to begin with: %v", got)
+	}
+	clear := func(t *testing.T) {
+		t.Helper()
+		for _, s := range list(t, k) {
+			if err := k.RemoveService(s.Key); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+
+	t.Run("refusals", func(t *testing.T) {
+		defer clear(t)
+		web := service("192.0.2.10:80/tcp", "wlc")
+		server := service("192.0.2.10:80/tcp", "", "192.0.2.21:80 dr 1").Destinations[0]
+		server6 := server
+		server6.Addr = netip.MustParseAddrPort("[2001:db8::21]:80")
+		heavy := server
+		heavy.Weight = 1 << 31
+		absent := web
+		absent.Scheduler = "nosuch"
+		steps := []struct {
+			name string
+			do   func() error
+			want error
+		}{
+			{"edit what is not there", func() error { return k.SetService(web) }, syscall.ESRCH},
+			{"remove what is not there", func() error { return k.RemoveService(web.Key) }, syscall.ESRCH},
+			{"add a server to what is not there", func() error { return k.AddServer(web.Key, server) }, syscall.ESRCH},
+			{"unknown scheduler", func() error { return k.AddService(absent) }, syscall.ENOENT},
+			{"add", func() error { return k.AddService(web) }, nil},
+			{"add again", func() error { return k.AddService(web) }, syscall.EEXIST},
+			{"add again with an unknown scheduler", func() error { return k.AddService(absent) }, syscall.EEXIST},
+			{"edit to an unknown scheduler", func() error { return k.SetService(absent) }, syscall.ENOENT},
+			{"edit a server that is not there", func() error { return k.SetServer(web.Key, server) }, syscall.ENOENT},
+			{"remove a server that is not there", func() error { return k.RemoveServer(web.Key, server) }, syscall.ENOENT},
+			{"too heavy", func() error { return k.AddServer(web.Key, heavy) }, syscall.ERANGE},
+			{"add a server", func() error { return k.AddServer(web.Key, server) }, nil},
+			{"add the server again", func() error { return k.AddServer(web.Key, server) }, syscall.EEXIST},
+			{"remove with servers", func() error { return k.RemoveService(web.Key) }, nil},
+		}
+		for _, s := range steps {
+			if err := s.do(); !errors.Is(err, s.want) {
+				t.Errorf("%s: %v, want %v", s.name, err, s.want)
+			}
+		}
+		v6 := ipvs.Service{Key: key("[2001:db8::10]:80/tcp"), Scheduler: "wlc"}
+		if err := k.AddService(v6); err != nil {
+			t.Errorf("IPv6 service: %v", err)
+		}
+		if err := k.AddServer(v6.Key, server6); err != nil {
+			t.Errorf("IPv6 server: %v", err)
+		}
+		if err := k.AddServer(v6.Key, server); !errors.Is(err, syscall.EINVAL) {
+			t.Errorf("IPv4 server under direct routing in an IPv6 service: %v, want EINVAL", err)
+		}
+		want := []ipvs.Service{{Key: v6.Key, Scheduler: "wlc", Destinations: []ipvs.Destination{server6}}}
+		if diff := cmp.Diff(want, list(t, k), tables); diff != "" {
+			t.Errorf("table (-want +got):\n%s", diff)
+		}
+	})
+
+	t.Run("every scheduler", func(t *testing.T) {
+		defer clear(t)
+		var want []ipvs.Service
+		for i, name := range ipvs.SchedulerNames() {
+			s := service(fmt.Sprintf("192.0.2.10:%d/tcp", 80+i), name)
+			err := ipvs.Change{Op: ipvs.AddService, Service: s}.Do(k)
+			if strings.Contains(" "+strings.Join(missing, " ")+" ", " "+name+" ") {
+				if !errors.Is(err, syscall.ENOENT) || !strings.Contains(err.Error(), "modprobe ip_vs_"+name) {
+					t.Errorf("scheduler %s: %v, want ENOENT and its module", name, err)
+				}
+				continue
+			}
+			if err != nil {
+				t.Errorf("scheduler %s: %v", name, err)
+				continue
+			}
+			want = append(want, s)
+		}
+		if diff := cmp.Diff(want, list(t, k), tables); diff != "" {
+			t.Errorf("table (-want +got):\n%s", diff)
+		}
+	})
+
+	t.Run("edits in place", func(t *testing.T) {
+		defer clear(t)
+		states := [][]ipvs.Service{
+			{
+				service("192.0.2.10:53/udp", "rr", "192.0.2.21:5353 nat 1"),
+				service("192.0.2.10:80/tcp", "wlc", "192.0.2.21:80 dr 2", "192.0.2.22:80 tun 65535"),
+			},
+			{
+				service("192.0.2.10:53/udp", "rr", "192.0.2.22:53 nat 1"),
+				with(service("192.0.2.10:80/tcp", "sh", "192.0.2.21:80 tun 0", "192.0.2.22:80 nat 7"), func(s *ipvs.Service) {
+					s.Persistence, s.PersistenceMask = ipvs.MaxPersistence, 24
+				}),
+				with(service("192.0.2.11:0/tcp", "wrr", "192.0.2.21:0 dr 1"), func(s *ipvs.Service) { s.Persistence = time.Second }),
+			},
+			{
+				service("192.0.2.10:80/tcp", "mh", "192.0.2.21:80 dr 1", "192.0.2.23:80 dr 1"),
+			},
+			nil,
+		}
+		for _, want := range states {
+			for _, s := range want {
+				if err := ipvs.Validate(s); err != nil {
+					t.Fatal(err)
+				}
+			}
+			for _, c := range ipvs.Diff(list(t, k), want, all) {
+				if err := c.Do(k); err != nil {
+					t.Fatal(err)
+				}
+			}
+			if diff := cmp.Diff(want, list(t, k), tables); diff != "" {
+				t.Fatalf("table (-want +got):\n%s", diff)
+			}
+		}
+	})
+
+	t.Run("another connection, one table", func(t *testing.T) {
+		defer clear(t)
+		if err := other.AddService(service("192.0.2.10:80/tcp", "rr")); err != nil {
+			t.Fatal(err)
+		}
+		if err := other.Close(); err != nil {
+			t.Fatal(err)
+		}
+		if got := list(t, k); len(got) != 1 {
+			t.Fatalf("table is %v, want the service that the other connection made", got)
+		}
+	})
+
+	t.Run("a large table", func(t *testing.T) {
+		defer clear(t)
+		var want []ipvs.Service
+		for i := range 50 {
+			s := service(fmt.Sprintf("192.0.2.10:%d/tcp", 1000+i), "wlc")
+			for j := range 20 {
+				s.Destinations = append(s.Destinations, ipvs.Destination{
+					Addr:    netip.AddrPortFrom(netip.AddrFrom4([4]byte{10, 0, 0, byte(j)}), 80),
+					Forward: ipvs.NAT, Weight: j,
+				})
+			}
+			want = append(want, s)
+		}
+		load(t, k, want)
+		start := time.Now()
+		got := list(t, k)
+		t.Logf("listed %d services in %v", len(got), time.Since(start))
+		if diff := cmp.Diff(want, got, tables); diff != "" {
+			t.Errorf("table (-want +got):\n%s", diff)
+		}
+	})
+
+	if err := k.Close(); err != nil {
+		t.Errorf("closing: %v", err)
+	}
+}
+
+func TestMemory(t *testing.T) {
+	m := ipvs.NewMemory(nil)
+	m.RemoveScheduler("twos")
+	testKernel(t, m, m, "twos")
+}
+
+func TestMemoryLog(t *testing.T) {
+	var log strings.Builder
+	m := ipvs.NewMemory(&log)
+	load(t, m, []ipvs.Service{service("192.0.2.10:80/tcp", "wlc", "192.0.2.21:80 dr 2")})
+	_ = m.AddService(service("192.0.2.10:80/tcp", "wlc")) // refused: not in the log
+	quiet := service("192.0.2.10:80/tcp", "wlc", "192.0.2.21:80 dr 0").Destinations[0]
+	if err := m.SetServer(key("192.0.2.10:80/tcp"), quiet); err != nil {
+		t.Fatal(err)
+	}
+	if !m.SetConnections(key("192.0.2.10:80/tcp"), quiet.Addr, 3, 4) {
+		t.Error("SetConnections does not know the server")
+	}
+	if m.SetConnections(key("192.0.2.10:81/tcp"), quiet.Addr, 3, 4) {
+		t.Error("SetConnections knows a service that is not there")
+	}
+	if diff := cmp.Diff("192.0.2.10:80/tcp wlc\n  192.0.2.21:80 dr weight 0 active 3 inactive 4\n", m.String()); diff != "" {
+		t.Errorf("table (-want +got):\n%s", diff)
+	}
+
+	var last float64
+	var changes []string
+	for line := range strings.Lines(log.String()) {
+		at, change, _ := strings.Cut(line, " ")
+		var now float64
+		if _, err := fmt.Sscan(at, &now); err != nil || now <= 0 || now < last {
+			t.Errorf("time %q is not a growing number (%v)", at, err)
+		}
+		last = now
+		changes = append(changes, change)
+	}
+	want := []string{
+		"add service 192.0.2.10:80/tcp scheduler wlc\n",
+		"add server 192.0.2.21:80 to 192.0.2.10:80/tcp weight 2 forward dr\n",
+		"set weight of server 192.0.2.21:80 of 192.0.2.10:80/tcp from 2 to 0\n",
+	}
+	if diff := cmp.Diff(want, changes); diff != "" {
+		t.Errorf("log (-want +got):\n%s", diff)
+	}
+}

@@ -1,0 +1,106 @@
+package ipvs_test
+
+import (
+	"encoding/json"
+	"fmt"
+	"net/netip"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"lvsha/ipvs"
+)
+
+func TestValidate(t *testing.T) {
+	good := service("192.0.2.10:80/tcp", "wlc", "192.0.2.21:80 dr 2", "192.0.2.22:80 tun 0", "192.0.2.23:8080 nat 65535")
+	every := with(service("192.0.2.10:0/tcp", "wlc", "192.0.2.21:0 dr 1", "192.0.2.22:0 nat 1"), func(s *ipvs.Service) { s.Persistence = time.Second })
+	masked := with(good, func(s *ipvs.Service) { s.Persistence, s.PersistenceMask = ipvs.MaxPersistence, 1 })
+	for _, s := range []ipvs.Service{good, every, masked, service("192.0.2.10:53/udp", "sh")} {
+		if err := ipvs.Validate(s); err != nil {
+			t.Errorf("Validate(%s) = %v", s.Key, err)
+		}
+	}
+
+	tests := []struct {
+		name string
+		edit func(*ipvs.Service)
+	}{
+		{"protocol", func(s *ipvs.Service) { s.Key.Protocol = 132 }},
+		{"mark", func(s *ipvs.Service) { s.Key = ipvs.ServiceKey{Mark: 5} }},
+		{"no address", func(s *ipvs.Service) { s.Key.Addr = netip.AddrPort{} }},
+		{"mapped address", func(s *ipvs.Service) { s.Key.Addr = netip.MustParseAddrPort("[::ffff:192.0.2.10]:80") }},
+		{"IPv6", func(s *ipvs.Service) { s.Key.Addr = netip.MustParseAddrPort("[2001:db8::1]:80") }},
+		{"unspecified", func(s *ipvs.Service) { s.Key.Addr = netip.MustParseAddrPort("0.0.0.0:80") }},
+		{"multicast", func(s *ipvs.Service) { s.Key.Addr = netip.MustParseAddrPort("224.0.0.18:80") }},
+		{"every port without persistence", func(s *ipvs.Service) {
+			*s = service("192.0.2.10:0/tcp", "wlc", "192.0.2.21:0 dr 1")
+		}},
+		{"unknown scheduler", func(s *ipvs.Service) { s.Scheduler = "wlcr" }},
+		{"no scheduler", func(s *ipvs.Service) { s.Scheduler = "" }},
+		{"broken second", func(s *ipvs.Service) { s.Persistence = 1500 * time.Millisecond }},
+		{"long persistence", func(s *ipvs.Service) { s.Persistence = ipvs.MaxPersistence + time.Second }},
+		{"negative persistence", func(s *ipvs.Service) { s.Persistence = -time.Second }},
+		{"mask too long", func(s *ipvs.Service) { s.Persistence, s.PersistenceMask = time.Second, 33 }},
+		{"mask alone", func(s *ipvs.Service) { s.PersistenceMask = 24 }},
+		{"server twice", func(s *ipvs.Service) { s.Destinations = append(s.Destinations, s.Destinations[0]) }},
+		{"server is the service", func(s *ipvs.Service) { s.Destinations[0].Addr = s.Key.Addr }},
+		{"server is IPv6", func(s *ipvs.Service) { s.Destinations[0].Addr = netip.MustParseAddrPort("[2001:db8::1]:80") }},
+		{"weight below", func(s *ipvs.Service) { s.Destinations[0].Weight = -1 }},
+		{"weight above", func(s *ipvs.Service) { s.Destinations[0].Weight = 65536 }},
+		{"no method", func(s *ipvs.Service) { s.Destinations[0].Forward = 0 }},
+		{"dr to another port", func(s *ipvs.Service) { s.Destinations[0].Addr = netip.MustParseAddrPort("192.0.2.21:8080") }},
+		{"tun to another port", func(s *ipvs.Service) { s.Destinations[1].Addr = netip.MustParseAddrPort("192.0.2.22:8080") }},
+		{"port 0", func(s *ipvs.Service) { s.Destinations[2].Addr = netip.MustParseAddrPort("192.0.2.23:0") }},
+		{"one port under every port", func(s *ipvs.Service) {
+			*s = with(every, func(s *ipvs.Service) { s.Destinations[1].Addr = netip.MustParseAddrPort("192.0.2.22:80") })
+		}},
+		{"extra", func(s *ipvs.Service) { s.Destinations[0].Extra = "upper threshold 1" }},
+		{"several at once", func(s *ipvs.Service) {
+			s.Scheduler = "best"
+			s.PersistenceMask = 99
+			s.Destinations[0] = ipvs.Destination{Weight: -1}
+		}},
+	}
+	var b strings.Builder
+	for _, tt := range tests {
+		fmt.Fprintf(&b, "# %s\n%v\n\n", tt.name, ipvs.Validate(with(good, tt.edit)))
+	}
+	golden(t, "validate.txt", b.String())
+}
+
+func TestSchedulers(t *testing.T) {
+	for _, name := range strings.Fields("rr wrr lc wlc lblc lblcr dh sh sed nq fo ovf mh twos") {
+		if !ipvs.ValidScheduler(name) {
+			t.Errorf("scheduler %s is not valid", name)
+		}
+	}
+	if n := len(ipvs.SchedulerNames()); n != 14 {
+		t.Errorf("%d schedulers, want 14", n)
+	}
+	if ipvs.ValidScheduler("none") || ipvs.ValidScheduler("") {
+		t.Error("no scheduler at all is valid")
+	}
+}
+
+func TestServiceKeyJSON(t *testing.T) {
+	in := map[ipvs.ServiceKey]int{key("192.0.2.10:80/tcp"): 1, key("[2001:db8::1]:53/udp"): 2}
+	b, err := json.Marshal(in)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(`{"192.0.2.10:80/tcp":1,"[2001:db8::1]:53/udp":2}`, string(b)); diff != "" {
+		t.Errorf("JSON (-want +got):\n%s", diff)
+	}
+	var out map[ipvs.ServiceKey]int
+	if err := json.Unmarshal(b, &out); err != nil {
+		t.Fatal(err)
+	}
+	if len(out) != 2 || out[key("192.0.2.10:80/tcp")] != 1 {
+		t.Errorf("read back as %v", out)
+	}
+	if err := json.Unmarshal([]byte(`{"192.0.2.10:80/sctp":1}`), &out); err == nil {
+		t.Error("a service that lvsha never makes was parsed")
+	}
+}
