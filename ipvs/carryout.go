@@ -26,12 +26,13 @@ func (w *worker) carryOut(plan Plan, looked bool, p *pass) {
 	w.record() // ahead of the changes: a crash must leave no orphans
 	w.dropFailures(plan)
 
-	level := slog.LevelInfo
-	if drifting {
-		level = slog.LevelWarn
+	trouble := make(map[ServiceKey]bool) // services with changes left over from before
+	for r := range w.failures {
+		trouble[r.service] = true
 	}
-	failed := make(map[ServiceKey]bool) // services of which a change has failed
-	made := len(p.made)
+	failed := make(map[ServiceKey]bool) // services of which a change has failed now
+	var made Plan
+	drift := 0
 	for _, c := range plan {
 		key := c.Service.Key
 		_, there := w.known[key]
@@ -63,13 +64,13 @@ func (w *worker) carryOut(plan Plan, looked bool, p *pass) {
 		if c.Op == RemoveService {
 			delete(w.owned, key)
 		}
-		p.made = append(p.made, c)
-		if drifting && !retry {
-			p.drift++
+		made = append(made, c)
+		if drifting && !trouble[key] {
+			drift++
 		}
 	}
-	w.logChanges(p.made[made:], level, drifting)
-	p.table = true
+	w.logChanges(made, drift > 0)
+	p.made, p.drift, p.table = append(p.made, made...), p.drift+drift, true
 
 	for k := range w.owned {
 		_, there := w.known[k]
@@ -105,7 +106,7 @@ func (w *worker) fail(r row, err error, was failure) {
 	delay := min(max(2*was.delay, minRetry), maxRetry)
 	w.failures[r] = failure{err: err, delay: delay, until: time.Now().Add(delay)}
 	if errorText(was.err) != err.Error() {
-		w.log.Log(context.Background(), slog.LevelDebug, "IPVS change failed", "error", err)
+		w.log.Debug("IPVS change failed", "error", err)
 	}
 }
 
@@ -127,17 +128,22 @@ func (w *worker) dropFailures(plan Plan) {
 }
 
 // logChanges has a line for each change, or of many changes their number.
-func (w *worker) logChanges(made Plan, level slog.Level, drifting bool) {
-	if len(made) == 0 {
+func (w *worker) logChanges(made Plan, drift bool) {
+	level := slog.LevelInfo
+	if drift {
+		level = slog.LevelWarn
+	}
+	log := w.log.With("drift", drift, "generation", w.generation)
+	ctx := context.Background()
+	if len(made) > quietPlan {
+		log.Log(ctx, level, "IPVS table changed", "changes", len(made))
+		level = slog.LevelDebug
+	}
+	if !log.Enabled(ctx, level) {
 		return
 	}
-	each := level
-	if len(made) > quietPlan {
-		w.log.Log(context.Background(), level, "IPVS table changed", "changes", len(made), "drift", drifting, "generation", w.generation)
-		each = slog.LevelDebug
-	}
 	for _, c := range made {
-		w.log.Log(context.Background(), each, "IPVS "+c.String(), "drift", drifting, "generation", w.generation)
+		log.Log(ctx, level, "IPVS "+c.String())
 	}
 }
 
