@@ -1,6 +1,8 @@
 package vrrp
 
 import (
+	"errors"
+	"fmt"
 	"net/netip"
 	"time"
 )
@@ -23,12 +25,25 @@ type Key struct {
 	VRID      uint8
 }
 
+// String writes the key as operators read it: "eth0 IPv4 VRID 51".
+func (k Key) String() string {
+	return fmt.Sprintf("%s IPv%d VRID %d", k.Interface, k.Family, k.VRID)
+}
+
 // Address is one virtual address.
 type Address struct {
 	// Prefix is the address with the length it is installed with.
 	Prefix netip.Prefix
 	// Interface carries the address; empty means the virtual router's own.
 	Interface string
+}
+
+// String writes the address as the file does: "192.0.2.10/24 dev eth0".
+func (a Address) String() string {
+	if a.Interface == "" {
+		return a.Prefix.String()
+	}
+	return a.Prefix.String() + " dev " + a.Interface
 }
 
 // Peer is another director as the file names it. It takes no part in the
@@ -65,6 +80,100 @@ type Config struct {
 	Unicast []netip.Addr
 	// Peers are the other directors of the file.
 	Peers []Peer
+}
+
+// Family is the family of the virtual addresses; zero when there are none.
+func (c Config) Family() Family {
+	switch {
+	case len(c.Addresses) == 0:
+		return 0
+	case c.Addresses[0].Prefix.Addr().Is4():
+		return IPv4
+	default:
+		return IPv6
+	}
+}
+
+// Key is what the virtual router's continuity goes by.
+func (c Config) Key() Key {
+	return Key{Interface: c.Interface, Family: c.Family(), VRID: c.VRID}
+}
+
+// The limits of a configuration.
+const (
+	// priorityOwner is the priority of the router that owns the addresses
+	// (RFC 9568 section 5.2.4).
+	priorityOwner = 255
+	// maxAddresses is what the count octet of a packet can say.
+	maxAddresses = 255
+	// minInterval and maxInterval are one and 4095 centiseconds (RFC 9568
+	// section 5.2.7 and erratum 8301).
+	minInterval = 10 * time.Millisecond
+	maxInterval = 4095 * minInterval
+	// maxIntervalV2 is 255 seconds (RFC 3768 section 5.3.7).
+	maxIntervalV2 = 255 * time.Second
+)
+
+// Validate reports every value that RFC 9568 (or RFC 3768 for version 2) does
+// not allow, and what this package cannot do yet: virtual routers for IPv6.
+func (c Config) Validate() error {
+	var errs []error
+	bad := func(format string, args ...any) { errs = append(errs, fmt.Errorf(format, args...)) }
+	if c.Interface == "" {
+		bad("interface is missing")
+	}
+	if c.VRID == 0 {
+		bad("vrid 0 is outside 1 to 255")
+	}
+	if c.Priority == 0 {
+		bad("priority 0 is outside 1 to 255")
+	}
+	switch c.Version {
+	case 2:
+		if c.Interval < time.Second || c.Interval > maxIntervalV2 || c.Interval%time.Second != 0 {
+			bad("advertisement interval %s is not a whole number of seconds from 1s to 255s (version 2)", c.Interval)
+		}
+	case 3:
+		if c.Interval < minInterval || c.Interval > maxInterval || c.Interval%minInterval != 0 {
+			bad("advertisement interval %s is not a multiple of 10ms from 10ms to 40.95s", c.Interval)
+		}
+	default:
+		bad("version %d is neither 2 nor 3", c.Version)
+	}
+	if n := len(c.Addresses); n < 1 || n > maxAddresses {
+		bad("%d virtual addresses are outside 1 to %d", n, maxAddresses)
+	}
+	family := c.Family()
+	if family == IPv6 {
+		bad("virtual routers for IPv6 are not supported yet")
+	}
+	for _, a := range c.Addresses {
+		if !a.Prefix.IsValid() || a.Prefix.Addr().Is4() != (family == IPv4) {
+			bad("virtual address %s is not of the family of the first one", a)
+		}
+	}
+	for _, p := range c.Unicast {
+		if !p.IsValid() || p.Is4() != (family == IPv4) {
+			bad("unicast peer %s is not of the family of the addresses", p)
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// resolved returns a copy that shares nothing with the caller and in which
+// every address names its interface.
+func (c Config) resolved() Config {
+	addresses := make([]Address, len(c.Addresses))
+	for i, a := range c.Addresses {
+		if a.Interface == "" {
+			a.Interface = c.Interface
+		}
+		addresses[i] = a
+	}
+	c.Addresses = addresses
+	c.Unicast = append([]netip.Addr(nil), c.Unicast...)
+	c.Peers = append([]Peer(nil), c.Peers...)
+	return c
 }
 
 // Checksum is the form of the version 3 checksum over IPv4: implementations

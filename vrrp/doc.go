@@ -1,0 +1,41 @@
+// Package vrrp goes from an advertisement on the wire to owning the virtual
+// addresses: VRRP version 3 (RFC 9568 with its errata) and version 2 (RFC 3768).
+//
+// A [Router] is one virtual router as a pure value: Step takes the time and an
+// event and returns actions, Deadline says when it wants to be asked again. An
+// [Engine] runs any number of them on one locked OS thread over a [Port] (the
+// network) and [Links] (interfaces and addresses).
+//
+// # Deliberate deviations
+//
+//   - Accept_Mode is true (V3-OWN-08), and in version 2 too (V2-FSM-03): IPVS sees
+//     only packets that the machine accepts.
+//   - There is no virtual MAC yet. Addresses sit on the interface with its own
+//     MAC, as with keepalived by default, and gratuitous ARP moves the hosts
+//     (V3-TX-02, V3-ACT-01, ARP-02).
+//   - Virtual routers for IPv6 are refused; the codec knows them. No router
+//     advertisements are sent (V3-V6-10).
+//   - ChecksumAuto accepts a version 3 checksum over IPv4 with and without
+//     pseudo-header and sends the former, which keepalived wants (V3-CSUM-04).
+//   - A router that gives its addresses up is [Leaving] for a moment (V3-ACT-06,
+//     V3-ACT-09): it sends nothing more, but serves until the next Active has
+//     announced them, or for 50 ms after its advertisement, or for the longer of
+//     2 × Advertisement_Interval and Advertisement_Interval + 50 ms when nobody
+//     speaks. No packet is lost. The next Active repeats its announcement 20 ms,
+//     100 ms and 1 s later, because hosts may have heard the old one meanwhile.
+//   - A process that finds the record of a former one resumes (V3-INI-02): younger
+//     than three intervals it is Active at once; older it keeps the addresses,
+//     listens for one interval and goes on unless a winning advertisement comes.
+//   - Immediate replies to losing advertisements are sent in version 2 as well
+//     (V2-FSM-01, V2-FSM-02), and never more than a token bucket has (V3-ACT-13).
+//   - Version 2 uses a packet whose address list differs (V2-RX-02), as keepalived
+//     does: the alternative is two Actives while a change is rolled out.
+//   - Advertisements of priority 0 set Active_Down_Timer once, until another is
+//     accepted (V3-BCK-13): a flood cannot postpone the takeover.
+//   - A Backup whose timer runs more than an interval late listens for one more
+//     interval (SIM-PAUSE-07): the machine may have slept.
+//   - An Active none of whose addresses can be installed sends priority 0 and is in
+//     [Fault] for a while (SIM-SAFE-02). With some of them it stays, and the
+//     rest is tried again.
+//   - The owner (priority 255) installs and removes its addresses like everybody.
+package vrrp

@@ -1,0 +1,123 @@
+package vrrp
+
+import (
+	"fmt"
+	"net/netip"
+	"time"
+)
+
+// Event is what a virtual router is told.
+type Event interface {
+	fmt.Stringer
+	event()
+}
+
+// Startup starts a virtual router that is in Initialize, or takes a Shutdown
+// back that is still in Leaving.
+type Startup struct {
+	// Resume is what the last process left behind, nil if nothing.
+	Resume *Resume
+}
+
+// Resume is the record of a process that ended without giving its addresses
+// away: a restart or a crash.
+type Resume struct {
+	// Active says that the router was Active, and so has addresses in the
+	// kernel.
+	Active bool
+	// Age is the time since its last advertisement.
+	Age time.Duration
+	// Interval is the Advertisement_Interval it used; zero means the
+	// configured one.
+	Interval time.Duration
+}
+
+// Shutdown gives the addresses away and ends in Initialize.
+type Shutdown struct{}
+
+// Tick says that the Deadline may have come.
+type Tick struct{}
+
+// Received is a valid advertisement. It is passed by pointer, and the router
+// keeps nothing of it.
+type Received struct {
+	// At is when the kernel received it, at or before now.
+	At time.Time
+	// Source is the sender's address.
+	Source netip.Addr
+	// Advertisement is the packet.
+	Advertisement Advertisement
+}
+
+// Announced is a gratuitous ARP for one of the virtual addresses, from a
+// hardware address that is not ours.
+type Announced struct {
+	Address netip.Addr
+	MAC     [6]byte
+}
+
+// LinkChange is the state of the virtual router's interface.
+type LinkChange struct {
+	// Problem says why the interface cannot be used; empty when it can.
+	Problem string
+	// Source is the address advertisements are sent from.
+	Source netip.Addr
+}
+
+// Reconfigure replaces the configuration. Its Key is the old one.
+type Reconfigure struct{ Config Config }
+
+// AddressLost says that somebody removed an address that we hold.
+type AddressLost struct{ Address Address }
+
+// InstallFailed says that not one of the addresses could be installed, for
+// longer than is tolerable.
+type InstallFailed struct{ Err error }
+
+// Stalled says that the process did not run, or the machine was suspended.
+type Stalled struct{ For time.Duration }
+
+func (Startup) event()       {}
+func (Shutdown) event()      {}
+func (Tick) event()          {}
+func (*Received) event()     {}
+func (Announced) event()     {}
+func (LinkChange) event()    {}
+func (Reconfigure) event()   {}
+func (AddressLost) event()   {}
+func (InstallFailed) event() {}
+func (Stalled) event()       {}
+
+func (e Startup) String() string {
+	switch {
+	case e.Resume == nil:
+		return "startup"
+	case !e.Resume.Active:
+		return "startup, was not active"
+	default:
+		return fmt.Sprintf("startup, was active %s ago", e.Resume.Age)
+	}
+}
+func (Shutdown) String() string { return "shutdown" }
+func (Tick) String() string     { return "tick" }
+func (e *Received) String() string {
+	return fmt.Sprintf("received priority %d every %s from %s", e.Advertisement.Priority, e.Advertisement.Interval, e.Source)
+}
+func (e Announced) String() string { return fmt.Sprintf("heard %s announce %s", mac(e.MAC), e.Address) }
+func (e LinkChange) String() string {
+	if e.Problem != "" {
+		return "link: " + e.Problem
+	}
+	return "link usable from " + e.Source.String()
+}
+func (e Reconfigure) String() string {
+	return fmt.Sprintf("reconfigure: priority %d every %s, addresses %v", e.Config.Priority, e.Config.Interval, e.Config.Addresses)
+}
+func (e AddressLost) String() string   { return "address lost: " + e.Address.String() }
+func (e InstallFailed) String() string { return fmt.Sprintf("install failed: %v", e.Err) }
+func (e Stalled) String() string       { return fmt.Sprintf("stalled for %s", e.For) }
+
+// mac prints a hardware address.
+func mac(m [6]byte) string {
+	return fmt.Sprintf("%02x:%02x:%02x:%02x:%02x:%02x", m[0], m[1], m[2], m[3], m[4], m[5])
+}

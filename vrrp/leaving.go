@@ -1,0 +1,100 @@
+package vrrp
+
+import (
+	"fmt"
+	"net/netip"
+	"slices"
+	"time"
+)
+
+// leave is how a router leaves: make before break. It goes on serving until the
+// next Active has announced the addresses, which a client does not notice.
+type leave struct {
+	// stop says that the end is Initialize, not Backup.
+	stop bool
+	// until is when it ends at the latest.
+	until time.Time
+	// spoken says that the next Active has advertised.
+	spoken bool
+}
+
+// releasedTo hears an advertisement while leaving after a Shutdown: somebody
+// took over, whatever the priority, and needs a moment to install.
+func (r *Router) releasedTo(ev *Received) {
+	if ev.Advertisement.Priority == 0 || r.leave.spoken {
+		return
+	}
+	r.leave.spoken = true
+	r.leave.until = ev.At.Add(grace)
+	r.active = heard{ev.Source, ev.Advertisement.Priority, ev.At, 1}
+	r.reason = fmt.Sprintf("%s advertises %d, serving until it announces", r.name(ev.Source), ev.Advertisement.Priority)
+}
+
+// finishLeaving removes the addresses.
+func (r *Router) finishLeaving(now time.Time) {
+	if r.leave.stop {
+		r.becomeInitialize(now)
+		return
+	}
+	if !r.active.source.IsValid() {
+		r.becomeBackup(now, false, "listening, no advertisement heard yet")
+		return
+	}
+	// The reason is who advertises.
+	r.becomeBackup(now, false, "")
+}
+
+// announced hears a gratuitous ARP for one of our addresses from elsewhere.
+func (r *Router) announced(now time.Time, ev Announced) {
+	if !slices.ContainsFunc(r.cfg.Addresses, func(a Address) bool { return a.Prefix.Addr() == ev.Address }) {
+		return
+	}
+	switch r.state {
+	case Leaving:
+		r.finishLeaving(now)
+	case Active:
+		r.counters.Conflicts++
+		if r.defendedAt.IsZero() || now.Sub(r.defendedAt) >= defendEvery {
+			r.defendedAt = now
+			r.notice(now, NoticeConflict, "%s announces %s, which is ours", mac(ev.MAC), ev.Address)
+			r.defend(ev.Address)
+		}
+	}
+}
+
+// defend announces one address once (RFC 5227 section 2.4 c).
+func (r *Router) defend(addr netip.Addr) {
+	for i := range r.cfg.Addresses {
+		if r.cfg.Addresses[i].Prefix.Addr() == addr {
+			r.announce(r.cfg.Addresses[i:i+1:i+1], 1)
+		}
+	}
+}
+
+// addressLost puts an address back that somebody removed, but not in a race.
+func (r *Router) addressLost(now time.Time, lost Address) {
+	if !r.serving || !slices.Contains(r.cfg.Addresses, lost) || slices.Contains(r.lost, lost) {
+		return
+	}
+	r.lost = append(r.lost, lost)
+	if !r.restoredAt.IsZero() && now.Sub(r.restoredAt) < restoreEvery {
+		r.restoreAt = r.restoredAt.Add(restoreEvery)
+		return
+	}
+	r.restore(now)
+}
+
+// restore installs and announces what was lost.
+func (r *Router) restore(now time.Time) {
+	lost := r.lost
+	r.lost, r.restoreAt, r.restoredAt = nil, time.Time{}, now
+	if len(lost) == 0 || !r.serving {
+		return
+	}
+	r.counters.AddressesRestored += uint64(len(lost))
+	r.emit(Install{Addresses: lost})
+	if r.state == Active {
+		r.announce(lost, announceRounds)
+	}
+	r.notice(now, NoticeRestored, "%s was removed by somebody, put back", join(lost))
+}

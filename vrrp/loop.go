@@ -1,0 +1,390 @@
+package vrrp
+
+import (
+	"fmt"
+	"net/netip"
+	"slices"
+	"time"
+)
+
+// outgoing is an encoded advertisement for one destination.
+type outgoing struct {
+	dst     netip.Addr
+	payload []byte
+}
+
+// openPort is what the loop knows of an interface of the Port.
+type openPort struct {
+	index int
+	// err is why it could not be opened, to be tried again at retryAt.
+	err      error
+	retryAt  time.Time
+	failures int
+	// foreign counts packets that belong to no virtual router.
+	foreign Counters
+}
+
+// drainRounds bounds how many full batches are read before timers run, so that
+// a flood cannot stop the timers. A socket's default buffer holds fewer packets.
+const drainRounds = 8
+
+// loop waits, drains, decides and acts until the Engine has stopped. What has
+// arrived is always read before a timer acts (SIM-PAUSE-02).
+func (e *Engine) loop() error {
+	e.lastMonotonic, e.lastBoottime = time.Now(), e.opt.Boottime()
+	for {
+		packets, err := e.opt.Port.Receive(e.buf[:0], e.deadline())
+		if err != nil {
+			return fmt.Errorf("waiting for advertisements: %w", err)
+		}
+		e.checkSleep()
+		for round := 1; ; round++ {
+			for i := range packets {
+				e.packet(&packets[i])
+			}
+			if len(packets) < MaxBatch || round == drainRounds {
+				break
+			}
+			if packets, err = e.opt.Port.Receive(e.buf[:0], time.Now()); err != nil {
+				return fmt.Errorf("reading advertisements: %w", err)
+			}
+		}
+		e.calls()
+		if e.stopping == Hold {
+			return nil
+		}
+		e.timers()
+		if e.stopping == Release && e.settled() {
+			return nil
+		}
+	}
+}
+
+// calls runs what other goroutines asked for.
+func (e *Engine) calls() {
+	e.mu.Lock()
+	queue := e.queue
+	e.queue = nil
+	e.mu.Unlock()
+	for _, call := range queue {
+		call()
+	}
+	if len(queue) > 0 {
+		e.flush()
+	}
+}
+
+// deadline is when the first timer of all is due; zero is never.
+func (e *Engine) deadline() time.Time {
+	var d time.Time
+	for _, m := range e.members {
+		d = earliest(d, m.router.Deadline())
+	}
+	for _, p := range e.ports {
+		d = earliest(d, p.retryAt)
+	}
+	return d
+}
+
+// timers runs what is due.
+func (e *Engine) timers() {
+	now := time.Now()
+	for _, m := range e.members {
+		if due(m.router.Deadline(), now) {
+			e.step(m, now, Tick{})
+		}
+	}
+	for _, p := range e.ports {
+		if due(p.retryAt, now) {
+			p.retryAt = time.Time{}
+			e.checkLinks(now)
+			break
+		}
+	}
+	e.sweep()
+	e.flush()
+}
+
+// sweep forgets routers that are no longer configured and have left.
+func (e *Engine) sweep() {
+	gone := func(m *member) bool { return m.removed && m.router.State() == Initialize }
+	if !slices.ContainsFunc(e.members, gone) {
+		return
+	}
+	e.members = slices.DeleteFunc(e.members, gone)
+	for name := range e.ports {
+		if !slices.ContainsFunc(e.members, func(m *member) bool { return m.router.Key().Interface == name }) {
+			e.opt.Port.Close(name)
+			delete(e.ports, name)
+		}
+	}
+}
+
+// settled says that every router has left and every address is gone.
+func (e *Engine) settled() bool {
+	for _, m := range e.members {
+		if m.router.State() != Initialize {
+			return false
+		}
+	}
+	for _, w := range e.workers {
+		if !w.settled() {
+			return false
+		}
+	}
+	return true
+}
+
+// flush hands jobs to the workers.
+func (e *Engine) flush() {
+	for _, w := range e.workers {
+		w.flush()
+	}
+}
+
+// checkSleep compares the clock that stops while the machine sleeps with the
+// one that does not (SIM-PAUSE-09).
+func (e *Engine) checkSleep() {
+	now, boot := time.Now(), e.opt.Boottime()
+	slept := (boot - e.lastBoottime) - now.Sub(e.lastMonotonic)
+	e.lastMonotonic, e.lastBoottime = now, boot
+	for _, m := range e.members {
+		if slept > lateAfter(m.router.cfg.Interval) {
+			e.step(m, now, Stalled{For: slept})
+		}
+	}
+}
+
+// packet gives one packet to whom it concerns.
+func (e *Engine) packet(p *Packet) {
+	if p.Announcement {
+		e.announcement(p)
+		return
+	}
+	port := e.ports[p.Interface]
+	if port == nil {
+		return
+	}
+	family := IPv4
+	if !p.Source.Is4() {
+		family = IPv6
+	}
+	vrid, _ := p.vrid()
+	adv := &e.scratch.Advertisement
+	m := e.find(Key{Interface: p.Interface, Family: family, VRID: vrid})
+	if m == nil {
+		_, reason := adv.Decode(p, 0, ChecksumAuto)
+		if reason == Accepted {
+			reason = UnknownVRID
+		}
+		port.foreign.drop(reason)
+		// Other routers' VRIDs on the segment are normal; the rest is not.
+		if reason != UnknownVRID {
+			e.complain(p, vrid, reason)
+		}
+		return
+	}
+	cfg := &m.router.cfg
+	_, reason := adv.Decode(p, cfg.Version, cfg.Checksum)
+	if reason == Accepted {
+		reason = adv.admit(p, cfg, m.router.Source())
+	}
+	if reason != Accepted {
+		m.router.counters.drop(reason)
+		e.complain(p, vrid, reason)
+		return
+	}
+	now := time.Now()
+	e.scratch.At, e.scratch.Source = p.At, p.Source
+	if p.At.After(now) {
+		e.scratch.At = now
+	}
+	e.step(m, now, &e.scratch)
+}
+
+// announcement gives a gratuitous ARP from elsewhere to the routers that have
+// the address on that interface.
+func (e *Engine) announcement(p *Packet) {
+	for _, l := range e.links {
+		if l.MAC == p.MAC {
+			return
+		}
+	}
+	for _, m := range e.members {
+		if slices.ContainsFunc(m.router.cfg.Addresses, func(a Address) bool {
+			return a.Interface == p.Interface && a.Prefix.Addr() == p.Source
+		}) {
+			e.step(m, time.Now(), Announced{Address: p.Source, MAC: p.MAC})
+		}
+	}
+}
+
+// find is the member of a key, nil if there is none.
+func (e *Engine) find(k Key) *member {
+	for _, m := range e.members {
+		if m.router.key == k {
+			return m
+		}
+	}
+	return nil
+}
+
+// step tells a router one event and does what it wants.
+func (e *Engine) step(m *member, now time.Time, ev Event) {
+	for _, a := range m.router.Step(now, ev) {
+		switch a := a.(type) {
+		case Send:
+			e.send(m, a.Priority)
+		case Install:
+			e.stage(m, jobInstall, a.Addresses, 0)
+		case Remove:
+			e.stage(m, jobRemove, a.Addresses, 0)
+		case Announce:
+			e.stage(m, jobAnnounce, a.Addresses, a.Rounds)
+		case Transition:
+			e.transition(m, a)
+		case Notice:
+			e.notice(a)
+		}
+	}
+}
+
+// stage prepares work for the workers of the addresses' interfaces.
+func (e *Engine) stage(m *member, kind jobKind, addresses []Address, rounds int) {
+	byInterface := make(map[string][]netip.Prefix, 1)
+	for _, a := range addresses {
+		byInterface[a.Interface] = append(byInterface[a.Interface], a.Prefix)
+		if kind == jobRemove {
+			delete(m.problems, a)
+		}
+	}
+	for iface, prefixes := range byInterface {
+		w := e.worker(iface)
+		w.staged = append(w.staged, job{kind: kind, key: m.router.Key(), prefixes: prefixes, rounds: rounds})
+	}
+}
+
+// worker is the worker of an interface, started if it is new.
+func (e *Engine) worker(iface string) *worker {
+	w := e.workers[iface]
+	if w == nil {
+		w = newWorker(iface, e.opt.Links, func(r report) { e.post(func() { e.reported(r) }) })
+		e.workers[iface] = w
+		e.spawn(w)
+	}
+	return w
+}
+
+// send transmits an advertisement at once, before any address is touched.
+func (e *Engine) send(m *member, priority uint8) {
+	r := m.router
+	packets := m.packet
+	if priority != r.cfg.Priority || len(packets) == 0 {
+		packets = e.encode(r, priority)
+		if priority == r.cfg.Priority {
+			m.packet = packets
+		}
+	}
+	var failed error
+	for _, p := range packets {
+		if err := e.opt.Port.Send(r.cfg.Interface, r.Source(), p.dst, p.payload); err != nil {
+			r.counters.SendErrors++
+			failed = err
+			continue
+		}
+		r.counters.AdvertisementsSent++
+	}
+	switch {
+	case failed == nil:
+		m.sendErr = ""
+	case m.sendErr == "":
+		m.sendErr = fmt.Sprintf("sending an advertisement on %s: %v", r.cfg.Interface, failed)
+		e.notice(Notice{Router: r.cfg.Name, Key: r.key, Kind: NoticeOperation, Text: m.sendErr, At: time.Now()})
+	}
+	if priority > 0 && e.opt.Heartbeat != nil {
+		e.opt.Heartbeat(r.key, e.opt.Boottime())
+	}
+}
+
+// encode makes the packets of one advertisement.
+func (e *Engine) encode(r *Router, priority uint8) []outgoing {
+	destinations := r.cfg.Unicast
+	if len(destinations) == 0 {
+		destinations = []netip.Addr{Group(r.key.Family)}
+	}
+	adv := r.Advertisement(priority)
+	var out []outgoing
+	for _, dst := range destinations {
+		b, err := adv.AppendTo(nil, r.Source(), dst, r.cfg.Checksum)
+		if err != nil {
+			// Validate lets nothing through that cannot be encoded.
+			panic("vrrp: " + err.Error())
+		}
+		out = append(out, outgoing{dst, b})
+	}
+	return out
+}
+
+// transition tells of a change of state.
+func (e *Engine) transition(m *member, t Transition) {
+	e.log.Info("state changed", "router", t.Name, "interface", t.Key.Interface, "vrid", t.Key.VRID,
+		"from", t.From, "to", t.To, "reason", t.Reason)
+	if t.To != Active {
+		m.sendErr = ""
+	}
+	if e.opt.OnTransition != nil {
+		e.opt.OnTransition(t)
+	}
+}
+
+// notice tells of something noteworthy.
+func (e *Engine) notice(n Notice) {
+	e.log.Warn(n.Text, "router", n.Router, "interface", n.Key.Interface, "vrid", n.Key.VRID, "kind", n.Kind)
+	if e.opt.OnEvent != nil {
+		e.opt.OnEvent(n)
+	}
+}
+
+// complaints limits log lines about bad packets, which anybody can send.
+type complaints struct {
+	last map[complaint]time.Time
+}
+
+// complaint is what is told at most once a minute.
+type complaint struct {
+	iface  string
+	vrid   uint8
+	source netip.Addr
+	reason Reason
+}
+
+// The limits of complaints: how often one is repeated, and how many are
+// remembered.
+const (
+	complainEvery = time.Minute
+	maxComplaints = 256
+)
+
+// complain logs a dropped packet.
+func (e *Engine) complain(p *Packet, vrid uint8, reason Reason) {
+	c := complaint{p.Interface, vrid, p.Source, reason}
+	now := time.Now()
+	if last, ok := e.complaints.last[c]; ok && now.Sub(last) < complainEvery {
+		return
+	}
+	if len(e.complaints.last) >= maxComplaints {
+		for old, at := range e.complaints.last {
+			if now.Sub(at) >= complainEvery {
+				delete(e.complaints.last, old)
+			}
+		}
+		if len(e.complaints.last) >= maxComplaints {
+			return
+		}
+	}
+	if e.complaints.last == nil {
+		e.complaints.last = make(map[complaint]time.Time)
+	}
+	e.complaints.last[c] = now
+	e.log.Warn("packet dropped", "interface", p.Interface, "vrid", vrid, "source", p.Source, "reason", reason.String())
+}

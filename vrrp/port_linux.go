@@ -1,0 +1,353 @@
+package vrrp
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"net"
+	"net/netip"
+	"os"
+	"slices"
+	"time"
+	"unsafe"
+
+	"golang.org/x/net/bpf"
+	"golang.org/x/net/ipv4"
+	"golang.org/x/sys/unix"
+)
+
+// Options of the sockets.
+const (
+	// ttl is what every VRRP packet carries (RFC 9568 section 5.1.1.3).
+	ttl = 255
+	// tos is DSCP CS6, network control, as keepalived and FRR send (V3-PKT-15).
+	tos = 0xc0
+	// maxPacket is more than 255 addresses need behind the longest IP header.
+	maxPacket = 2048
+)
+
+// linuxPort is the Port over raw sockets: for each interface one for VRRP, bound
+// to the device, and a packet socket for gratuitous ARP. The Go runtime's poller
+// does not know them: the loop's thread waits in ppoll itself.
+type linuxPort struct {
+	event  int
+	ifaces []*portInterface
+	fds    []unix.PollFd
+	// slots are where packets of one Receive are kept.
+	slots [][]byte
+	oob   []byte
+	// drained is when nothing was left to read: what is read next arrived later.
+	drained time.Time
+}
+
+// portInterface is one interface that is open.
+type portInterface struct {
+	name  string
+	index int
+	vrrp  int
+	arp   int
+	// from is the control message that sets the source address.
+	source netip.Addr
+	from   []byte
+}
+
+var _ Port = (*linuxPort)(nil)
+
+// NewPort returns the Port of the Linux kernel. It needs CAP_NET_RAW when an
+// interface is opened.
+func NewPort() (Port, error) {
+	event, err := unix.Eventfd(0, unix.EFD_NONBLOCK|unix.EFD_CLOEXEC)
+	if err != nil {
+		return nil, fmt.Errorf("creating eventfd: %w", err)
+	}
+	p := &linuxPort{event: event, oob: make([]byte, 256), drained: time.Now()}
+	for range MaxBatch {
+		p.slots = append(p.slots, make([]byte, maxPacket))
+	}
+	p.rebuild()
+	return p, nil
+}
+
+// boottime reads CLOCK_BOOTTIME.
+func boottime() time.Duration {
+	var ts unix.Timespec
+	if err := unix.ClockGettime(unix.CLOCK_BOOTTIME, &ts); err != nil {
+		panic("vrrp: reading CLOCK_BOOTTIME: " + err.Error())
+	}
+	return time.Duration(ts.Nano())
+}
+
+// Open implements Port.
+func (p *linuxPort) Open(iface string, index int) error {
+	vrrp, err := openVRRP(iface, index)
+	if err != nil {
+		return fmt.Errorf("opening VRRP socket on %s: %w", iface, explain(err))
+	}
+	arp, err := openARP(index)
+	if err != nil {
+		unix.Close(vrrp)
+		return fmt.Errorf("opening ARP socket on %s: %w", iface, explain(err))
+	}
+	p.ifaces = append(p.ifaces, &portInterface{name: iface, index: index, vrrp: vrrp, arp: arp})
+	p.rebuild()
+	return nil
+}
+
+// explain says which capability is missing.
+func explain(err error) error {
+	if errors.Is(err, unix.EPERM) || errors.Is(err, unix.EACCES) {
+		return fmt.Errorf("%w (needs CAP_NET_RAW)", err)
+	}
+	return err
+}
+
+// openVRRP opens the raw socket of an interface. x/net sets it up through a
+// duplicate, so that the socket itself never gets into the runtime's poller.
+func openVRRP(iface string, index int) (fd int, err error) {
+	fd, err = unix.Socket(unix.AF_INET, unix.SOCK_RAW|unix.SOCK_NONBLOCK|unix.SOCK_CLOEXEC, protocolNumber)
+	if err != nil {
+		return -1, os.NewSyscallError("socket", err)
+	}
+	defer func() {
+		if err != nil {
+			unix.Close(fd)
+		}
+	}()
+	if err := unix.BindToDevice(fd, iface); err != nil {
+		return -1, os.NewSyscallError("SO_BINDTODEVICE", err)
+	}
+	if err := unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_TIMESTAMPNS, 1); err != nil {
+		return -1, os.NewSyscallError("SO_TIMESTAMPNS", err)
+	}
+	// Behind everything else on a busy interface is no place for it.
+	if err := unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_PRIORITY, 6); err != nil {
+		return -1, os.NewSyscallError("SO_PRIORITY", err)
+	}
+	dup, err := unix.FcntlInt(uintptr(fd), unix.F_DUPFD_CLOEXEC, 0)
+	if err != nil {
+		return -1, os.NewSyscallError("dup", err)
+	}
+	file := os.NewFile(uintptr(dup), "vrrp")
+	defer file.Close()
+	conn, err := net.FilePacketConn(file)
+	if err != nil {
+		return -1, err
+	}
+	defer conn.Close()
+	ifi := &net.Interface{Index: index, Name: iface}
+	pc := ipv4.NewPacketConn(conn)
+	for _, step := range []struct {
+		what string
+		do   func() error
+	}{
+		{"setting TTL", func() error { return pc.SetTTL(ttl) }},
+		{"setting multicast TTL", func() error { return pc.SetMulticastTTL(ttl) }},
+		{"setting TOS", func() error { return pc.SetTOS(tos) }},
+		{"setting multicast loopback", func() error { return pc.SetMulticastLoopback(false) }},
+		{"setting multicast interface", func() error { return pc.SetMulticastInterface(ifi) }},
+		{"asking for the arrival interface", func() error { return pc.SetControlMessage(ipv4.FlagInterface, true) }},
+		{"joining " + group4.String(), func() error { return pc.JoinGroup(ifi, &net.IPAddr{IP: group4.AsSlice()}) }},
+	} {
+		if err := step.do(); err != nil {
+			return -1, fmt.Errorf("%s: %w", step.what, err)
+		}
+	}
+	return fd, nil
+}
+
+// openARP opens a packet socket that hears gratuitous ARP and nothing else: the
+// filter compares sender and target protocol address in the kernel.
+func openARP(index int) (fd int, err error) {
+	// Protocol 0 hears nothing until the filter is in place and bind names it.
+	fd, err = unix.Socket(unix.AF_PACKET, unix.SOCK_RAW|unix.SOCK_NONBLOCK|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		return -1, os.NewSyscallError("socket", err)
+	}
+	defer func() {
+		if err != nil {
+			unix.Close(fd)
+		}
+	}()
+	filter, err := bpf.Assemble([]bpf.Instruction{
+		bpf.LoadAbsolute{Off: arpHeader + 2, Size: 4}, // protocol type, address lengths
+		bpf.JumpIf{Cond: bpf.JumpEqual, Val: 0x0800_0604, SkipFalse: 5},
+		bpf.LoadAbsolute{Off: arpTarget, Size: 4},
+		bpf.TAX{},
+		bpf.LoadAbsolute{Off: arpSender, Size: 4},
+		bpf.JumpIfX{Cond: bpf.JumpEqual, SkipFalse: 1},
+		bpf.RetConstant{Val: maxPacket},
+		bpf.RetConstant{Val: 0},
+	})
+	if err != nil {
+		return -1, fmt.Errorf("assembling filter: %w", err)
+	}
+	program := make([]unix.SockFilter, len(filter))
+	for i, in := range filter {
+		program[i] = unix.SockFilter{Code: in.Op, Jt: in.Jt, Jf: in.Jf, K: in.K}
+	}
+	if err := unix.SetsockoptSockFprog(fd, unix.SOL_SOCKET, unix.SO_ATTACH_FILTER, &unix.SockFprog{Len: uint16(len(program)), Filter: &program[0]}); err != nil {
+		return -1, os.NewSyscallError("SO_ATTACH_FILTER", err)
+	}
+	if err := unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_TIMESTAMPNS, 1); err != nil {
+		return -1, os.NewSyscallError("SO_TIMESTAMPNS", err)
+	}
+	proto := binary.BigEndian.Uint16(binary.NativeEndian.AppendUint16(nil, unix.ETH_P_ARP))
+	if err := unix.Bind(fd, &unix.SockaddrLinklayer{Protocol: proto, Ifindex: index}); err != nil {
+		return -1, os.NewSyscallError("bind", err)
+	}
+	return fd, nil
+}
+
+// Close implements Port.
+func (p *linuxPort) Close(iface string) {
+	p.ifaces = slices.DeleteFunc(p.ifaces, func(i *portInterface) bool {
+		if i.name == iface {
+			unix.Close(i.vrrp)
+			unix.Close(i.arp)
+		}
+		return i.name == iface
+	})
+	p.rebuild()
+}
+
+// Shutdown implements Port.
+func (p *linuxPort) Shutdown() error {
+	for len(p.ifaces) > 0 {
+		p.Close(p.ifaces[0].name)
+	}
+	// The eventfd stays: a late Wake must not write into somebody's file.
+	return nil
+}
+
+// rebuild makes the list that ppoll waits for.
+func (p *linuxPort) rebuild() {
+	p.fds = append(p.fds[:0], unix.PollFd{Fd: int32(p.event), Events: unix.POLLIN})
+	for _, i := range p.ifaces {
+		p.fds = append(p.fds,
+			unix.PollFd{Fd: int32(i.vrrp), Events: unix.POLLIN},
+			unix.PollFd{Fd: int32(i.arp), Events: unix.POLLIN})
+	}
+}
+
+// Wake implements Port.
+func (p *linuxPort) Wake() {
+	var one [8]byte
+	binary.NativeEndian.PutUint64(one[:], 1)
+	// A full counter is a wake-up that was not seen yet.
+	_, _ = unix.Write(p.event, one[:])
+}
+
+// Send implements Port.
+func (p *linuxPort) Send(iface string, src, dst netip.Addr, payload []byte) error {
+	n := slices.IndexFunc(p.ifaces, func(i *portInterface) bool { return i.name == iface })
+	if n < 0 {
+		return unix.ENODEV
+	}
+	i := p.ifaces[n]
+	if i.source != src {
+		cm := ipv4.ControlMessage{Src: src.AsSlice(), IfIndex: i.index}
+		i.source, i.from = src, cm.Marshal()
+	}
+	_, err := unix.SendmsgN(i.vrrp, payload, i.from, &unix.SockaddrInet4{Addr: dst.As4()}, unix.MSG_DONTWAIT)
+	if err != nil {
+		return os.NewSyscallError("sendmsg", err)
+	}
+	return nil
+}
+
+// Receive implements Port.
+func (p *linuxPort) Receive(buf []Packet, until time.Time) ([]Packet, error) {
+	var timeout *unix.Timespec
+	if !until.IsZero() {
+		ts := unix.NsecToTimespec(int64(max(time.Until(until), 0)))
+		timeout = &ts
+	}
+	n, err := unix.Ppoll(p.fds, timeout, nil)
+	if err != nil && !errors.Is(err, unix.EINTR) {
+		return buf, os.NewSyscallError("ppoll", err)
+	}
+	now := time.Now()
+	if n <= 0 {
+		p.drained = now
+		return buf, nil
+	}
+	if p.fds[0].Revents != 0 {
+		var count [8]byte
+		_, _ = unix.Read(p.event, count[:])
+	}
+	start := len(buf)
+	for k, i := range p.ifaces {
+		if p.fds[1+2*k].Revents != 0 {
+			buf = p.read(buf, i, i.vrrp, now, parseIPv4)
+		}
+		if p.fds[2+2*k].Revents != 0 {
+			buf = p.read(buf, i, i.arp, now, parseARP)
+		}
+	}
+	if len(buf)-start < MaxBatch {
+		p.drained = now
+	}
+	slices.SortStableFunc(buf[start:], func(a, b Packet) int { return a.At.Compare(b.At) })
+	return buf, nil
+}
+
+// read reads one socket until it is empty or the batch is full. Errors of a
+// socket, such as ENETDOWN, are what the link watcher tells about.
+func (p *linuxPort) read(buf []Packet, i *portInterface, fd int, now time.Time, parse func(*Packet, []byte) bool) []Packet {
+	for len(buf) < MaxBatch {
+		slot := p.slots[len(buf)]
+		n, oobn, flags, _, err := unix.Recvmsg(fd, slot, p.oob, unix.MSG_DONTWAIT)
+		if errors.Is(err, unix.EINTR) {
+			continue
+		}
+		if err != nil {
+			return buf
+		}
+		stamp, index := ancillary(p.oob[:oobn])
+		if flags&unix.MSG_TRUNC != 0 || (index != 0 && index != i.index) {
+			continue
+		}
+		packet := Packet{Interface: i.name, At: p.arrival(stamp, now)}
+		if parse(&packet, slot[:n]) {
+			buf = append(buf, packet)
+		}
+	}
+	return buf
+}
+
+// arrival puts the kernel's wall clock stamp on the monotonic clock. A step of
+// the wall clock in between must not move it out of the time in which the
+// packet can have come.
+func (p *linuxPort) arrival(stamp, now time.Time) time.Time {
+	if stamp.IsZero() {
+		return now
+	}
+	age := now.Round(0).Sub(stamp)
+	return now.Add(-min(max(age, 0), now.Sub(p.drained)))
+}
+
+// ancillary reads the time stamp and the arrival interface from control
+// messages, without allocating.
+func ancillary(oob []byte) (stamp time.Time, index int) {
+	const header = unix.SizeofCmsghdr
+	for len(oob) >= header {
+		h := (*unix.Cmsghdr)(unsafe.Pointer(&oob[0]))
+		if h.Len < header || uint64(h.Len) > uint64(len(oob)) {
+			break
+		}
+		data := oob[unix.CmsgLen(0):h.Len]
+		switch {
+		case h.Level == unix.SOL_SOCKET && h.Type == unix.SCM_TIMESTAMPNS && len(data) >= int(unsafe.Sizeof(unix.Timespec{})):
+			ts := (*unix.Timespec)(unsafe.Pointer(&data[0]))
+			stamp = time.Unix(ts.Unix())
+		case h.Level == unix.IPPROTO_IP && h.Type == unix.IP_PKTINFO && len(data) >= unix.SizeofInet4Pktinfo:
+			index = int((*unix.Inet4Pktinfo)(unsafe.Pointer(&data[0])).Ifindex)
+		}
+		next := unix.CmsgSpace(int(h.Len) - unix.CmsgLen(0))
+		if next > len(oob) {
+			break
+		}
+		oob = oob[next:]
+	}
+	return stamp, index
+}

@@ -1,0 +1,181 @@
+package vrrp
+
+import (
+	"fmt"
+	"time"
+)
+
+// received is an advertisement that passed every test.
+func (r *Router) received(now time.Time, ev *Received) {
+	switch r.state {
+	case Active:
+		r.hear(ev)
+		r.receivedActive(now, ev)
+	case Backup:
+		r.hear(ev)
+		r.receivedBackup(now, ev)
+	case Leaving:
+		r.hear(ev)
+		if r.leave.stop {
+			r.releasedTo(ev)
+		} else {
+			r.receivedBackup(now, ev)
+		}
+	}
+	// In Initialize and Fault it is ignored and does not count (V3-INI-05).
+}
+
+// receivedBackup is RFC 9568 section 6.4.2. Timers start when the kernel got
+// the packet: a process that slept must not find a dead Active late (SIM-PAUSE-06).
+func (r *Router) receivedBackup(now time.Time, ev *Received) {
+	adv := &ev.Advertisement
+	switch {
+	case adv.Priority == 0:
+		// V3-BCK-07. A second one, whoever sends it, must not postpone the
+		// takeover (V3-BCK-13).
+		if !r.released {
+			r.released = true
+			r.active.source = ev.Source
+			r.graced = false
+			r.armDown(ev.At, skewTime(r.cfg.Version, r.cfg.Priority, r.learned))
+			if r.state == Backup {
+				r.reason = ""
+			}
+		}
+	case r.cfg.NoPreempt || adv.Priority >= r.cfg.Priority:
+		// V3-BCK-08. No comparison of addresses in Backup (V3-BCK-10).
+		r.accept(ev)
+		if r.state == Backup && r.serving {
+			// A resumed router gives way, make before break.
+			r.becomeLeaving(now, leave{until: ev.At.Add(grace), spoken: true},
+				fmt.Sprintf("%s advertises %d, serving until it announces", r.name(ev.Source), adv.Priority))
+		} else if r.state == Backup {
+			r.reason = ""
+		}
+	default:
+		// V3-BCK-09: the timer goes on, nothing is learned.
+		r.rival = heard{ev.Source, adv.Priority, ev.At, r.rival.times + 1}
+	}
+}
+
+// accept follows an Active: learn, then recompute, then arm (V3-BCK-08,
+// V3-ACT-09). Version 2 has one interval for all (V2-FSM-01).
+func (r *Router) accept(ev *Received) {
+	r.learned = ev.Advertisement.Interval
+	r.active = heard{ev.Source, ev.Advertisement.Priority, ev.At, 1}
+	r.released, r.graced, r.rival = false, false, heard{}
+	r.armDown(ev.At, r.downInterval())
+}
+
+// receivedActive is RFC 9568 section 6.4.3.
+func (r *Router) receivedActive(now time.Time, ev *Received) {
+	adv := &ev.Advertisement
+	order := ev.Source.Compare(r.link.Source)
+	switch {
+	case adv.Priority == 0:
+		// V3-ACT-08.
+		r.reply(now)
+	case adv.Priority > r.cfg.Priority || (adv.Priority == r.cfg.Priority && order > 0):
+		// V3-ACT-09, V3-ACT-10. Nothing is sent.
+		reason := fmt.Sprintf("%s advertises %d, serving until it announces", r.name(ev.Source), adv.Priority)
+		r.accept(ev)
+		r.becomeLeaving(now, leave{until: ev.At.Add(grace), spoken: true}, reason)
+	case adv.Priority == r.cfg.Priority && order == 0:
+		// V3-ACT-12: an answer would be answered for ever.
+		if r.rival.source != ev.Source {
+			r.notice(now, NoticeTwin, "%s advertises our own priority %d from our own address", ev.Source, adv.Priority)
+		}
+		r.rival = heard{ev.Source, adv.Priority, ev.At, 0}
+	default:
+		// V3-ACT-11, and in version 2 as keepalived does (V2-FSM-02).
+		r.rivalHeard(now, ev)
+		r.reply(now)
+		r.reannounce(now)
+	}
+}
+
+// rivalHeard tells operators once per rival, and once more when it goes on.
+func (r *Router) rivalHeard(now time.Time, ev *Received) {
+	adv := &ev.Advertisement
+	times := 1
+	if r.rival.source == ev.Source && ev.At.Sub(r.rival.at) < 4*max(adv.Interval, r.cfg.Interval) {
+		times = r.rival.times + 1
+	}
+	r.rival = heard{ev.Source, adv.Priority, ev.At, times}
+	switch times {
+	case 1:
+		r.notice(now, NoticeRival, "%s is active too, with priority %d against our %d; answered", r.name(ev.Source), adv.Priority, r.cfg.Priority)
+	case deafAfter:
+		r.notice(now, NoticeDeaf, "%s goes on advertising priority %d: it does not hear us", r.name(ev.Source), adv.Priority)
+	}
+}
+
+// reply sends an advertisement out of turn, if the bucket has one.
+func (r *Router) reply(now time.Time) {
+	if !r.replies.take(now, r.cfg.Interval/4, replyBurst) {
+		r.counters.RepliesSuppressed++
+		return
+	}
+	r.send(r.cfg.Priority)
+	r.timer, r.armed = now.Add(r.cfg.Interval), now
+}
+
+// reconfigure applies a new configuration without leaving the state. What is
+// new on the wire is said by the next advertisement (V3-ACT-17).
+func (r *Router) reconfigure(now time.Time, cfg Config) {
+	if cfg.Key() != r.key {
+		panic("vrrp: a configuration of " + cfg.Key().String() + " for " + r.key.String())
+	}
+	old := r.cfg
+	before := activeDownInterval(old.Version, old.Priority, r.learned)
+	r.cfg = cfg
+	if !r.active.source.IsValid() {
+		r.learned = cfg.Interval
+	}
+	added, removed := difference(cfg.Addresses, old.Addresses), difference(old.Addresses, cfg.Addresses)
+	if r.serving {
+		// Add before remove.
+		if len(added) > 0 && r.state != Leaving {
+			r.emit(Install{Addresses: added})
+			if r.state == Active {
+				r.announce(added, announceRounds)
+				r.schedule(announcement{now.Add(announceAgain), announceRounds})
+			}
+		}
+		if len(removed) > 0 {
+			r.emit(Remove{Addresses: removed})
+		}
+	}
+	switch r.state {
+	case Active:
+		// A shorter interval must not make the others wait for the end of the
+		// longer one.
+		if next := now.Add(cfg.Interval); next.Before(r.timer) {
+			r.timer = next
+		}
+	case Backup:
+		if cfg.Priority == priorityOwner {
+			r.becomeActive(now, true, "owner of the addresses")
+			return
+		}
+		if !r.released {
+			// The pending expiry moves by the difference, as in keepalived.
+			r.timer = r.timer.Add(r.downInterval() - before)
+		}
+	}
+}
+
+// difference are the addresses of a that b lacks.
+func difference(a, b []Address) []Address {
+	in := make(map[Address]bool, len(b))
+	for _, x := range b {
+		in[x] = true
+	}
+	var out []Address
+	for _, x := range a {
+		if !in[x] {
+			out = append(out, x)
+		}
+	}
+	return out
+}

@@ -1,0 +1,260 @@
+package vrrp
+
+import (
+	"fmt"
+	"net/netip"
+	"slices"
+	"time"
+)
+
+// Constants of the parts that RFC 9568 does not know.
+const (
+	// grace is how long a leaving router serves after the next Active's first
+	// advertisement: keepalived advertises before it installs addresses.
+	grace = 50 * time.Millisecond
+	// replyBurst is how many immediate replies may go out back to back; one
+	// more is earned each quarter of an interval (V3-ACT-13).
+	replyBurst = 3
+	// deafAfter is how many losing advertisements of one sender in a row say
+	// that it does not hear us (SIM-PART-04).
+	deafAfter = 3
+	// restoreEvery limits how often a removed address is put back.
+	restoreEvery = time.Second
+	// defendEvery limits announcements against a conflict (RFC 5227 section
+	// 2.4, DEFEND_INTERVAL).
+	defendEvery = 10 * time.Second
+	// holdDownMin and holdDownMax bound the time in Fault after addresses
+	// could not be installed. It doubles from one to the other.
+	holdDownMin = 10 * time.Second
+	holdDownMax = 5 * time.Minute
+)
+
+// Router is one virtual router as a value: it has no clock, socket, goroutine
+// or logger. Step feeds it, Deadline says when it wants a Tick.
+type Router struct {
+	cfg   Config
+	key   Key
+	link  LinkChange
+	state State
+	// reason is why the router is in its state. In Backup it is empty once an
+	// Active is heard, and Reason says who that is.
+	reason string
+	since  time.Time
+	// started is between Startup and Shutdown.
+	started bool
+	resume  *Resume
+
+	// timer is Adver_Timer in Active and Active_Down_Timer in Backup and in
+	// Leaving after a preemption. They never run together.
+	timer time.Time
+	// armed is when the timer last began, for reasons in milliseconds.
+	armed time.Time
+	// learned is Active_Adver_Interval.
+	learned time.Duration
+	// active is the sender of the last acceptable advertisement.
+	active heard
+	// released says that the Active sent priority 0 and nothing acceptable was
+	// heard since. It keeps a flood of them from postponing the takeover.
+	released bool
+	// rival is the last sender of a losing advertisement.
+	rival heard
+	// graced says that a late Active_Down_Timer had its one extension.
+	graced bool
+
+	// serving says that the addresses are installed, which in Backup is so
+	// only while a resumed router listens.
+	serving bool
+	// leave is valid in Leaving.
+	leave leave
+	// announcements are due in this order, and only in Active.
+	announcements []announcement
+	// reannounced is when a losing advertisement last started a series.
+	reannounced time.Time
+	// stalled says that the next advertisement must come with announcements.
+	stalled bool
+	replies bucket
+	// lost are addresses to be put back at restoreAt.
+	lost       []Address
+	restoreAt  time.Time
+	restoredAt time.Time
+	defendedAt time.Time
+	// holdUntil ends a Fault because of addresses that could not be installed.
+	holdUntil time.Time
+	holdDown  time.Duration
+
+	peers    []peer
+	counters Counters
+	// out holds the actions of the last Step.
+	out []Action
+}
+
+// heard is an advertisement worth remembering.
+type heard struct {
+	source   netip.Addr
+	priority uint8
+	at       time.Time
+	// times counts advertisements of the source in a row.
+	times int
+}
+
+// NewRouter returns a virtual router in Initialize. The configuration must be
+// valid. Its interface counts as unusable until a LinkChange.
+func NewRouter(cfg Config) *Router {
+	cfg = cfg.resolved()
+	return &Router{
+		cfg:     cfg,
+		key:     cfg.Key(),
+		link:    LinkChange{Problem: "interface " + cfg.Interface + " was not looked at yet"},
+		reason:  "not started",
+		learned: cfg.Interval,
+	}
+}
+
+// Step tells the router one event and returns what is to be done. The slice is
+// valid until the next Step. now never goes back.
+func (r *Router) Step(now time.Time, ev Event) []Action {
+	r.out = r.out[:0]
+	switch ev := ev.(type) {
+	case *Received:
+		r.received(now, ev)
+	case Tick:
+		r.tick(now)
+	case Startup:
+		r.startup(now, ev)
+	case Shutdown:
+		r.shutdown(now)
+	case LinkChange:
+		r.linkChange(now, ev)
+	case Announced:
+		r.announced(now, ev)
+	case Reconfigure:
+		r.reconfigure(now, ev.Config.resolved())
+	case AddressLost:
+		r.addressLost(now, ev.Address)
+	case InstallFailed:
+		r.installFailed(now, ev.Err)
+	case Stalled:
+		r.noteStall(now, ev.For)
+	default:
+		panic(fmt.Sprintf("vrrp: event %T is not known", ev))
+	}
+	return r.out
+}
+
+// Deadline is when the router wants a Tick; zero means not before an event.
+func (r *Router) Deadline() time.Time {
+	d := earliest(r.timer, r.restoreAt)
+	d = earliest(d, r.holdUntil)
+	if r.state == Leaving {
+		d = earliest(d, r.leave.until)
+	}
+	if len(r.announcements) > 0 {
+		d = earliest(d, r.announcements[0].at)
+	}
+	return d
+}
+
+// State is the router's state.
+func (r *Router) State() State { return r.state }
+
+// Key is what the router's continuity goes by.
+func (r *Router) Key() Key { return r.key }
+
+// Config is the configuration in force, every address with its interface.
+func (r *Router) Config() Config { return r.cfg }
+
+// Source is the address advertisements are sent from; not valid when there is
+// none.
+func (r *Router) Source() netip.Addr { return r.link.Source }
+
+// Serving says whether the router wants its addresses in the kernel.
+func (r *Router) Serving() bool { return r.serving }
+
+// Counters are what the router counted so far.
+func (r *Router) Counters() Counters { return r.counters }
+
+// Advertisement is what a Send of this priority puts on the wire.
+func (r *Router) Advertisement(priority uint8) Advertisement {
+	return Advertisement{
+		Version:   r.cfg.Version,
+		VRID:      r.cfg.VRID,
+		Priority:  priority,
+		Interval:  r.cfg.Interval,
+		Addresses: addrs(r.cfg.Addresses),
+	}
+}
+
+// Reason says in a sentence why the router is in its state.
+func (r *Router) Reason() string {
+	if r.state == Backup && r.reason == "" {
+		if r.released {
+			return fmt.Sprintf("%s released the addresses", r.name(r.active.source))
+		}
+		return fmt.Sprintf("%s advertises %d", r.name(r.active.source), r.active.priority)
+	}
+	return r.reason
+}
+
+// emit adds an action to the step.
+func (r *Router) emit(a Action) { r.out = append(r.out, a) }
+
+// notice adds a notice to the step.
+func (r *Router) notice(now time.Time, kind NoticeKind, format string, args ...any) {
+	r.emit(Notice{Router: r.cfg.Name, Key: r.key, Kind: kind, Text: fmt.Sprintf(format, args...), At: now})
+}
+
+// send adds an advertisement to the step.
+func (r *Router) send(priority uint8) {
+	if priority == 0 {
+		r.counters.PriorityZeroSent++
+	}
+	r.emit(Send{Priority: priority})
+}
+
+// downInterval is Active_Down_Interval for what was learned.
+func (r *Router) downInterval() time.Duration {
+	return activeDownInterval(r.cfg.Version, r.cfg.Priority, r.learned)
+}
+
+// armDown starts Active_Down_Timer.
+func (r *Router) armDown(from time.Time, d time.Duration) {
+	r.timer, r.armed = from.Add(d), from
+}
+
+// name is how operators know a sender: by its name in the file, if it has one.
+func (r *Router) name(source netip.Addr) string {
+	if i := slices.IndexFunc(r.cfg.Peers, func(p Peer) bool { return p.Address == source }); i >= 0 {
+		return fmt.Sprintf("%s (%s)", r.cfg.Peers[i].Name, source)
+	}
+	return source.String()
+}
+
+// others is how operators know the directors that could take over.
+func (r *Router) others() string {
+	if len(r.cfg.Peers) == 1 {
+		return r.cfg.Peers[0].Name
+	}
+	return "another director"
+}
+
+// bucket is a token bucket.
+type bucket struct {
+	tokens float64
+	at     time.Time
+}
+
+// take says whether there is a token, of which one comes every refill up to
+// limit. The first call finds the bucket full.
+func (b *bucket) take(now time.Time, refill time.Duration, limit float64) bool {
+	if b.at.IsZero() {
+		b.tokens = limit
+	} else {
+		b.tokens = min(limit, b.tokens+float64(now.Sub(b.at))/float64(refill))
+	}
+	b.at = now
+	if b.tokens < 1 {
+		return false
+	}
+	b.tokens--
+	return true
+}
