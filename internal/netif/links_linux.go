@@ -1,0 +1,272 @@
+package netif
+
+import (
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/netip"
+	"os"
+	"sync"
+
+	"github.com/jsimonetti/rtnetlink/v2"
+	"golang.org/x/sys/unix"
+
+	"lvsha/vrrp"
+)
+
+// ErrNoInterface is an interface that does not exist (yet, or any more).
+var ErrNoInterface = errors.New("no such interface")
+
+// Links are the interfaces of the network namespace it was made in. Its methods
+// may be called from any goroutine.
+type Links struct {
+	log *slog.Logger
+
+	// mu guards what follows. It is held while the kernel is asked, which
+	// answers at once or not at all.
+	mu sync.Mutex
+	// conn is nil until it is needed and after an error.
+	conn *rtnetlink.Conn
+	// known are the interfaces that Watch saw last, by name. It spares a
+	// look-up before each operation; the kernel's word is final.
+	known map[string]vrrp.Link
+	// announcers are open for interfaces that addresses were announced on.
+	announcers map[string]*announcer
+}
+
+var _ vrrp.Links = (*Links)(nil)
+
+// New returns the interfaces of this network namespace. The logger may be nil.
+func New(log *slog.Logger) *Links {
+	if log == nil {
+		log = slog.New(slog.DiscardHandler)
+	}
+	return &Links{log: log, known: make(map[string]vrrp.Link), announcers: make(map[string]*announcer)}
+}
+
+// Close frees sockets. The Links can be used again afterwards.
+func (l *Links) Close() error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	var errs []error
+	for name, a := range l.announcers {
+		errs = append(errs, a.close())
+		delete(l.announcers, name)
+	}
+	if l.conn != nil {
+		errs = append(errs, l.conn.Close())
+		l.conn = nil
+	}
+	return errors.Join(errs...)
+}
+
+// List is every interface with its addresses, as the kernel has them now.
+func (l *Links) List() ([]vrrp.Link, error) {
+	conn, err := rtnetlink.Dial(nil)
+	if err != nil {
+		return nil, fmt.Errorf("connecting to rtnetlink: %w", err)
+	}
+	defer conn.Close()
+	return list(conn)
+}
+
+// learn remembers what Watch saw.
+func (l *Links) learn(links []vrrp.Link) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	clear(l.known)
+	for _, link := range links {
+		l.known[link.Name] = link
+	}
+}
+
+// Addresses implements vrrp.Links.
+func (l *Links) Addresses(iface string) ([]netip.Prefix, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	var out []netip.Prefix
+	err := l.onInterface(iface, func(c *rtnetlink.Conn, index int) error {
+		messages, err := c.Address.List()
+		if err != nil {
+			return err
+		}
+		out = nil
+		for i := range messages {
+			if p, ok := prefix(&messages[i]); ok && int(messages[i].Index) == index {
+				out = append(out, p)
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		return nil, fmt.Errorf("listing addresses of %s: %w", iface, err)
+	}
+	return out, nil
+}
+
+// Add implements vrrp.Links.
+func (l *Links) Add(iface string, p netip.Prefix) error {
+	message, err := addressMessage(p)
+	if err == nil {
+		l.mu.Lock()
+		defer l.mu.Unlock()
+		err = l.onInterface(iface, func(c *rtnetlink.Conn, index int) error {
+			message.Index = uint32(index)
+			err := c.Address.New(message)
+			if errors.Is(err, unix.EEXIST) {
+				return nil
+			}
+			return err
+		})
+	}
+	if err != nil {
+		return fmt.Errorf("adding %s to %s: %w", p, iface, err)
+	}
+	return nil
+}
+
+// Remove implements vrrp.Links.
+func (l *Links) Remove(iface string, p netip.Prefix) error {
+	message, err := addressMessage(p)
+	if err == nil {
+		l.mu.Lock()
+		defer l.mu.Unlock()
+		err = l.onInterface(iface, func(c *rtnetlink.Conn, index int) error {
+			message.Index = uint32(index)
+			err := c.Address.Delete(message)
+			if errors.Is(err, unix.EADDRNOTAVAIL) {
+				return nil
+			}
+			return err
+		})
+	}
+	if err != nil && !errors.Is(err, ErrNoInterface) {
+		return fmt.Errorf("removing %s from %s: %w", p, iface, err)
+	}
+	return nil
+}
+
+// onInterface asks the kernel something about an interface. When what we know
+// of it turns out to be old, it looks once more.
+func (l *Links) onInterface(iface string, f func(*rtnetlink.Conn, int) error) error {
+	link, cached := l.known[iface]
+	if !cached {
+		var err error
+		if link, err = lookUp(iface); err != nil {
+			return err
+		}
+	}
+	err := l.ask(func(c *rtnetlink.Conn) error { return f(c, link.Index) })
+	if !cached || !errors.Is(err, unix.ENODEV) {
+		return err
+	}
+	delete(l.known, iface)
+	if link, err = lookUp(iface); err != nil {
+		return err
+	}
+	return l.ask(func(c *rtnetlink.Conn) error { return f(c, link.Index) })
+}
+
+// lookUp finds an interface by its name.
+func lookUp(iface string) (vrrp.Link, error) {
+	ifi, err := net.InterfaceByName(iface)
+	if err != nil {
+		// The error of package net cannot be told from others.
+		return vrrp.Link{}, fmt.Errorf("%w: %s", ErrNoInterface, iface)
+	}
+	link := vrrp.Link{Name: ifi.Name, Index: ifi.Index}
+	copy(link.MAC[:], ifi.HardwareAddr)
+	return link, nil
+}
+
+// ask uses the connection to the kernel, and makes it anew after an error that
+// is not the kernel's answer.
+func (l *Links) ask(f func(*rtnetlink.Conn) error) error {
+	if l.conn == nil {
+		c, err := rtnetlink.Dial(nil)
+		if err != nil {
+			return fmt.Errorf("connecting to rtnetlink: %w", err)
+		}
+		l.conn = c
+	}
+	err := f(l.conn)
+	var errno unix.Errno
+	if err != nil && !errors.As(err, &errno) {
+		l.conn.Close()
+		l.conn = nil
+	}
+	return explain(err, "CAP_NET_ADMIN")
+}
+
+// explain says which capability is missing.
+func explain(err error, capability string) error {
+	if errors.Is(err, os.ErrPermission) {
+		return fmt.Errorf("%w (needs %s)", err, capability)
+	}
+	return err
+}
+
+// addressMessage describes an address to the kernel.
+func addressMessage(p netip.Prefix) (*rtnetlink.AddressMessage, error) {
+	if !p.IsValid() || !p.Addr().Is4() {
+		return nil, fmt.Errorf("%w: only IPv4 addresses can be set yet", errors.ErrUnsupported)
+	}
+	ip := net.IP(p.Addr().AsSlice())
+	return &rtnetlink.AddressMessage{
+		Family:       unix.AF_INET,
+		PrefixLength: uint8(p.Bits()),
+		Scope:        unix.RT_SCOPE_UNIVERSE,
+		Attributes:   &rtnetlink.AddressAttributes{Address: ip, Local: ip},
+	}, nil
+}
+
+// prefix is the address that a message is about: the local one, which differs
+// from the other on a point-to-point interface.
+func prefix(m *rtnetlink.AddressMessage) (netip.Prefix, bool) {
+	if m.Attributes == nil {
+		return netip.Prefix{}, false
+	}
+	ip := m.Attributes.Local
+	if ip == nil {
+		ip = m.Attributes.Address
+	}
+	a, ok := netip.AddrFromSlice(ip)
+	return netip.PrefixFrom(a.Unmap(), int(m.PrefixLength)), ok
+}
+
+// list dumps interfaces and addresses.
+func list(c *rtnetlink.Conn) ([]vrrp.Link, error) {
+	messages, err := c.Link.List()
+	if err != nil {
+		return nil, fmt.Errorf("listing interfaces: %w", err)
+	}
+	addresses, err := c.Address.List()
+	if err != nil {
+		return nil, fmt.Errorf("listing addresses: %w", err)
+	}
+	links := make([]vrrp.Link, 0, len(messages))
+	at := make(map[uint32]int, len(messages))
+	for _, m := range messages {
+		if m.Attributes == nil {
+			continue
+		}
+		link := vrrp.Link{
+			Name:  m.Attributes.Name,
+			Index: int(m.Index),
+			Up:    m.Flags&unix.IFF_UP != 0 && m.Flags&unix.IFF_RUNNING != 0,
+		}
+		if len(m.Attributes.Address) == len(link.MAC) {
+			copy(link.MAC[:], m.Attributes.Address)
+		}
+		at[m.Index] = len(links)
+		links = append(links, link)
+	}
+	for i := range addresses {
+		n, ok := at[addresses[i].Index]
+		if p, valid := prefix(&addresses[i]); ok && valid {
+			links[n].Addresses = append(links[n].Addresses, p)
+		}
+	}
+	return links, nil
+}
