@@ -1,0 +1,41 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+
+	"lvsha/internal/director"
+	"lvsha/internal/netif"
+	"lvsha/ipvs"
+	connsync "lvsha/sync"
+)
+
+func cleanup(_ context.Context, c *call) error {
+	all := c.flags.Bool("all", false, "also what a crashed or restarting daemon left on purpose")
+	socket := c.socketFlag()
+	if err := c.parse(); err != nil {
+		return err
+	}
+	dir := runDir(*socket)
+	if _, err := os.Stat(dir); errors.Is(err, os.ErrNotExist) {
+		fmt.Fprintln(c.stdout, "nothing is left")
+		return nil
+	}
+	lock, err := director.Lock(dir)
+	if err != nil {
+		return err
+	}
+	defer lock.Close()
+	clean := director.Cleanup{Dir: dir, RemoveAddress: netif.New(nil).Remove, IPVS: ipvs.Open, Sync: connsync.Open}
+	act := clean.Unfinished
+	if *all {
+		act = clean.All
+	}
+	done, err := act()
+	for _, line := range done {
+		fmt.Fprintln(c.stdout, line)
+	}
+	return err
+}

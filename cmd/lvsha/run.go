@@ -1,0 +1,156 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"log/slog"
+	"os"
+	"os/signal"
+	"syscall"
+
+	"github.com/coreos/go-systemd/v22/daemon"
+	"golang.org/x/sync/errgroup"
+
+	"lvsha/internal/config"
+	"lvsha/internal/control"
+	"lvsha/internal/director"
+	"lvsha/internal/netif"
+	"lvsha/ipvs"
+	connsync "lvsha/sync"
+	"lvsha/vrrp"
+)
+
+func run(ctx context.Context, c *call) error {
+	file, as := c.fileFlags()
+	socket := c.socketFlag()
+	kernel := c.flags.String("kernel", "linux", "`which` IPVS to drive: linux, or memory for try-outs without one")
+	kernelLog := c.flags.String("kernel-log", "", "with --kernel=memory: write each change to this `file`")
+	debug := c.flags.Bool("debug", false, "log more")
+	if err := c.parse(); err != nil {
+		return err
+	}
+	if *kernel != "linux" && *kernel != "memory" {
+		fmt.Fprintf(c.stderr, "lvsha run: --kernel is linux or memory, not %q\n", *kernel)
+		return errUsage
+	}
+	log := newLogger(c.stderr, *debug)
+	dir := runDir(*socket)
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		return fmt.Errorf("making the directory of the control socket: %w", err)
+	}
+	lock, err := director.Lock(dir)
+	if err != nil {
+		return err
+	}
+	defer lock.Close()
+	port, err := vrrp.NewPort()
+	if err != nil {
+		return err
+	}
+	options := director.Options{
+		Version: version(),
+		Load:    func() (*config.Config, error) { return config.Load(*file, *as) },
+		Dir:     dir, Logger: log,
+		Port: port, Links: netif.New(log), IPVS: ipvs.Open, Sync: connsync.Open,
+		Notify: func(state string) {
+			if _, err := daemon.SdNotify(false, state); err != nil {
+				log.Debug("notifying the service manager", "error", err)
+			}
+		},
+	}
+	if *kernel == "memory" {
+		done, err := useMemory(&options, *kernelLog)
+		if err != nil {
+			return err
+		}
+		defer done()
+	}
+	if options.Watchdog, err = daemon.SdWatchdogEnabled(false); err != nil {
+		log.Warn("reading the watchdog's interval", "error", err)
+	}
+	d, err := director.New(options)
+	if err != nil {
+		return err
+	}
+	server, err := control.Listen(*socket, d, log)
+	if err != nil {
+		return err
+	}
+	return serve(ctx, d, server, log)
+}
+
+// serve runs the daemon and its socket until a signal or a failure ends them.
+func serve(ctx context.Context, d *director.Director, server *control.Socket, log *slog.Logger) error {
+	signals := make(chan os.Signal, 4)
+	signal.Notify(signals, syscall.SIGTERM, syscall.SIGINT, syscall.SIGUSR2, syscall.SIGHUP)
+	defer signal.Stop(signals)
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	group, ctx := errgroup.WithContext(ctx)
+	group.Go(func() error { return server.Run(ctx) })
+	group.Go(func() error {
+		defer cancel()
+		return d.Run(ctx)
+	})
+	group.Go(func() error {
+		for {
+			select {
+			case <-ctx.Done():
+				return nil
+			case s := <-signals:
+				heed(ctx, s, d, log)
+			}
+		}
+	})
+	return group.Wait()
+}
+
+// heed does what a signal asks for: SIGTERM and SIGINT give everything up,
+// SIGUSR2 leaves everything to the next process, SIGHUP reloads.
+func heed(ctx context.Context, s os.Signal, d *director.Director, log *slog.Logger) {
+	switch s {
+	case syscall.SIGUSR2:
+		d.Stop(vrrp.Hold)
+	case syscall.SIGHUP:
+		if _, err := d.Reload(ctx); err != nil {
+			log.Error("the file was refused and nothing changed", "error", err)
+		}
+	default:
+		d.Stop(vrrp.Release)
+	}
+}
+
+// useMemory replaces the kernel's IPVS by one in memory.
+func useMemory(options *director.Options, logFile string) (done func() error, err error) {
+	var w io.Writer
+	done = func() error { return nil }
+	if logFile != "" {
+		f, err := os.Create(logFile)
+		if err != nil {
+			return nil, fmt.Errorf("opening the kernel log: %w", err)
+		}
+		w, done = f, f.Close
+	}
+	table, daemons := ipvs.NewMemory(w), connsync.NewMemory()
+	options.IPVS = func() (ipvs.Kernel, error) { return table, nil }
+	options.Sync = func() (connsync.Kernel, error) { return daemons, nil }
+	return done, nil
+}
+
+// newLogger writes text; the journal has its own time stamps.
+func newLogger(w io.Writer, debug bool) *slog.Logger {
+	options := &slog.HandlerOptions{Level: slog.LevelInfo}
+	if debug {
+		options.Level = slog.LevelDebug
+	}
+	if os.Getenv("JOURNAL_STREAM") != "" {
+		options.ReplaceAttr = func(groups []string, a slog.Attr) slog.Attr {
+			if len(groups) == 0 && a.Key == slog.TimeKey {
+				return slog.Attr{}
+			}
+			return a
+		}
+	}
+	return slog.New(slog.NewTextHandler(w, options))
+}

@@ -1,0 +1,121 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"os/signal"
+	"strings"
+	"syscall"
+	"text/tabwriter"
+	"time"
+
+	"lvsha/internal/control"
+)
+
+func status(ctx context.Context, c *call) error {
+	asJSON := c.flags.Bool("json", false, "print the daemon's JSON")
+	watch := c.flags.Bool("watch", false, "print it again every second")
+	socket := c.socketFlag()
+	if err := c.parse(); err != nil {
+		return err
+	}
+	ctx, stop := signal.NotifyContext(ctx, syscall.SIGINT, syscall.SIGTERM)
+	defer stop()
+	client := control.NewClient(*socket)
+	for {
+		s, raw, err := client.Status(ctx)
+		switch {
+		case ctx.Err() != nil:
+			return nil
+		case err != nil:
+			return err
+		}
+		if *watch && !*asJSON {
+			fmt.Fprint(c.stdout, "\x1b[H\x1b[2J") // to the top left of an empty screen
+		}
+		if *asJSON {
+			_, err = c.stdout.Write(raw)
+		} else {
+			err = printStatus(c.stdout, s, time.Now())
+		}
+		if err != nil || !*watch {
+			return err
+		}
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-time.After(time.Second):
+		}
+	}
+}
+
+// printStatus writes a status for people.
+func printStatus(w io.Writer, s control.Status, now time.Time) error {
+	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
+	fmt.Fprintf(t, "director %s, up %s, generation %d of %s\n", orNone(s.Director), age(s.Started, now), s.Generation, s.File)
+	for _, p := range s.Problems {
+		fmt.Fprintf(t, "! %s\n", p)
+	}
+	for _, r := range s.VRRP {
+		fmt.Fprintf(t, "\nvirtual router %s: %s for %s: %s\n", r.Name, strings.ToUpper(r.State), age(r.Since, now), r.Reason)
+		fmt.Fprintf(t, "  VRID %d on %s, version %d, priority %d, advertises every %s\n", r.VRID, r.Interface, r.Version, r.Priority, r.Interval)
+		fmt.Fprintf(t, "  addresses %s\n", strings.Join(r.Addresses, ", "))
+		for _, p := range r.Peers {
+			seen := "not heard in VRRP (a backup is silent)"
+			if p.LastSeen != nil {
+				seen = fmt.Sprintf("heard %s ago", age(*p.LastSeen, now))
+			}
+			fmt.Fprintf(t, "  peer %s %s, priority %d (%s), %s\n", orNone(p.Name), p.Address, p.Priority, p.Source, seen)
+		}
+	}
+	for _, v := range s.Services {
+		fmt.Fprintf(t, "\nservice %s: %s: %s\n", v.Name, strings.ToUpper(v.State), v.Reason)
+		fmt.Fprintf(t, "  %s, scheduler %s, forward %s\n", strings.Join(v.Listen, ", "), v.Scheduler, v.Forward)
+		fmt.Fprintln(t, "  SERVER\tWEIGHT\tSTATE\tFOR\tACTIVE\tINACTIVE\tREASON")
+		for _, server := range v.Servers {
+			printServer(t, server, "", now)
+		}
+		if v.Sorry != nil {
+			printServer(t, *v.Sorry, " (sorry)", now)
+		}
+	}
+	if len(s.Services) > 0 {
+		fmt.Fprintf(t, "\nkernel IPVS: %s, %d changes repaired\n", s.IPVS.State, s.IPVS.Repaired)
+	}
+	for _, f := range s.Foreign {
+		fmt.Fprintf(t, "  foreign service %s is left alone\n", f)
+	}
+	if s.Sync != nil {
+		fmt.Fprintf(t, "\nconnection sync on %s, id %d: %s (%s)\n", s.Sync.Interface, s.Sync.ID, s.Sync.State,
+			orNone(strings.Join(s.Sync.Daemons, " and ")))
+	}
+	return t.Flush()
+}
+
+func printServer(w io.Writer, s control.Server, mark string, now time.Time) {
+	fmt.Fprintf(w, "  %s%s\t%d\t%s\t%s\t%d\t%d\t%s\n", s.Address, mark, s.Weight, s.State, age(s.Since, now), s.Active, s.Inactive, s.Reason)
+}
+
+// age is how long ago something was, for people.
+func age(t, now time.Time) string {
+	if t.IsZero() {
+		return "-"
+	}
+	d := now.Sub(t)
+	switch {
+	case d < 10*time.Second:
+		return d.Round(100 * time.Millisecond).String()
+	case d < 48*time.Hour:
+		return d.Round(time.Second).String()
+	default:
+		return fmt.Sprintf("%dd", int(d.Hours()/24))
+	}
+}
+
+func orNone(s string) string {
+	if s == "" {
+		return "(none)"
+	}
+	return s
+}

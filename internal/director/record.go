@@ -1,0 +1,121 @@
+package director
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"time"
+
+	"lvsha/ipvs"
+	connsync "lvsha/sync"
+	"lvsha/vrrp"
+)
+
+// Phase says how far the life of the daemon that wrote a record had come.
+type Phase string
+
+const (
+	// Running is written at the start: if it is found, the daemon was killed.
+	Running Phase = "running"
+	// Held means that the daemon stopped to be started again and left everything as it was.
+	Held Phase = "held"
+	// Releasing means that the daemon had begun to give everything up.
+	Releasing Phase = "releasing"
+	// Released means that nothing is left.
+	Released Phase = "released"
+)
+
+// Record is what lvsha made on this machine and what a next process needs to
+// go on. It is written before the thing it names is made.
+type Record struct {
+	// Boot is the kernel's boot id: a record of another boot means nothing.
+	Boot      string            `json:"boot"`
+	Phase     Phase             `json:"phase"`
+	Services  []ipvs.ServiceKey `json:"services"`
+	Addresses []vrrp.Address    `json:"addresses"`
+	Routers   []RecordedRouter  `json:"routers"`
+	Daemons   []connsync.Role   `json:"daemons"`
+}
+
+// RecordedRouter is the role of one virtual router.
+type RecordedRouter struct {
+	Key    vrrp.Key `json:"key"`
+	Active bool     `json:"active"`
+	// Interval is the advertisement interval in force.
+	Interval time.Duration `json:"interval"`
+	// Slot is its place in the file of heartbeats.
+	Slot int `json:"slot"`
+}
+
+// store keeps the record in a file that is replaced whole.
+type store struct {
+	path string
+
+	mu     sync.Mutex // guards record and the file
+	record Record
+}
+
+func recordPath(dir string) string { return filepath.Join(dir, "state.json") }
+
+// readRecord returns the record of this boot that is in dir, or an empty one.
+func readRecord(dir string) (Record, error) {
+	boot, err := bootID()
+	if err != nil {
+		return Record{}, err
+	}
+	empty := Record{Boot: boot, Phase: Released}
+	data, err := os.ReadFile(recordPath(dir))
+	if errors.Is(err, os.ErrNotExist) {
+		return empty, nil
+	}
+	if err != nil {
+		return empty, fmt.Errorf("reading the record of the last process: %w", err)
+	}
+	var r Record
+	if err := json.Unmarshal(data, &r); err != nil {
+		return empty, fmt.Errorf("reading the record of the last process in %s: %w", recordPath(dir), err)
+	}
+	if r.Boot != boot {
+		return empty, nil
+	}
+	return r, nil
+}
+
+func bootID() (string, error) {
+	id, err := os.ReadFile("/proc/sys/kernel/random/boot_id")
+	if err != nil {
+		return "", fmt.Errorf("reading the boot id: %w", err)
+	}
+	return strings.TrimSpace(string(id)), nil
+}
+
+// read returns the record as it is.
+func (s *store) read() Record {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.record
+}
+
+// update changes the record and writes it.
+func (s *store) update(change func(*Record)) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	change(&s.record)
+	data, err := json.MarshalIndent(s.record, "", "  ")
+	if err != nil {
+		return fmt.Errorf("encoding the record: %w", err)
+	}
+	// The file must survive this process, not this boot, so nothing is synced.
+	temporary := s.path + ".new"
+	if err := os.WriteFile(temporary, append(data, '\n'), 0o600); err != nil {
+		return fmt.Errorf("writing the record: %w", err)
+	}
+	if err := os.Rename(temporary, s.path); err != nil {
+		return fmt.Errorf("writing the record: %w", err)
+	}
+	return nil
+}

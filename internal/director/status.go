@@ -1,0 +1,164 @@
+package director
+
+import (
+	"encoding/json"
+	"fmt"
+	"net/netip"
+	"slices"
+	"time"
+
+	"lvsha/healthcheck"
+	"lvsha/internal/config"
+	"lvsha/internal/control"
+	"lvsha/ipvs"
+	"lvsha/vrrp"
+)
+
+// Status is part of control.Daemon: it joins what the rooms show.
+func (d *Director) Status() control.Status {
+	d.mu.Lock()
+	cfg, generation := d.cfg, d.generation
+	d.mu.Unlock()
+	table, daemons := d.table.Snapshot(), d.daemons.Snapshot()
+	s := control.Status{
+		Director: cfg.Director, Version: d.opts.Version, Generation: generation, Started: d.started, File: cfg.File,
+		Problems: missingCapabilities(), VRRP: []control.Router{}, Services: []control.Service{}, Foreign: []string{},
+		IPVS: control.IPVS{State: table.State, Repaired: table.Drift, Error: table.Error},
+	}
+	for _, r := range d.engine.Snapshot() {
+		s.VRRP = append(s.VRRP, routerStatus(r))
+		for _, p := range r.Problems {
+			s.Problems = append(s.Problems, fmt.Sprintf("virtual router %s: %s", r.Name, p))
+		}
+		if r.State == vrrp.Fault {
+			s.Problems = append(s.Problems, fmt.Sprintf("virtual router %s is in fault: %s", r.Name, r.Reason))
+		}
+	}
+	for _, service := range cfg.Services {
+		s.Services = append(s.Services, serviceStatus(service, d.verdict, table.Services, d.started))
+	}
+	for _, f := range table.Foreign {
+		s.Foreign = append(s.Foreign, f.Key.String())
+	}
+	if len(cfg.Services) > 0 && table.State != "ok" {
+		s.Problems = append(s.Problems, "ipvs: "+table.State)
+	}
+	if cfg.Sync != nil {
+		s.Sync = &control.Sync{
+			Interface: cfg.Sync.Interface, ID: cfg.Sync.ID, Daemons: append([]string{}, daemons.Daemons...), State: daemons.State,
+		}
+		if daemons.Error != "" {
+			s.Problems = append(s.Problems, "sync: "+daemons.State)
+		}
+	}
+	if s.Problems == nil {
+		s.Problems = []string{}
+	}
+	return s
+}
+
+func routerStatus(r vrrp.Status) control.Router {
+	out := control.Router{
+		Name: r.Name, VRID: r.Key.VRID, Family: int(r.Key.Family), Interface: r.Key.Interface, Version: int(r.Version),
+		State: r.State.String(), Priority: int(r.Priority), Since: r.Since, Reason: r.Reason,
+		Interval: r.Interval.String(), Addresses: []string{}, Peers: []control.Peer{},
+		Counters: counters(r.Counters), Problems: r.Problems,
+	}
+	for _, a := range r.Addresses {
+		out.Addresses = append(out.Addresses, a.String())
+	}
+	for _, p := range r.Peers {
+		peer := control.Peer{Name: p.Name, Address: p.Address.String(), Priority: int(p.Priority), Source: p.Source}
+		if !p.LastSeen.IsZero() {
+			peer.LastSeen = &p.LastSeen
+		}
+		out.Peers = append(out.Peers, peer)
+	}
+	return out
+}
+
+// counters are those that are not zero, under the names of their JSON tags.
+func counters(c vrrp.Counters) map[string]uint64 {
+	text, err := json.Marshal(c)
+	if err != nil {
+		panic(fmt.Sprintf("director: encoding counters: %v", err)) // a struct of integers always encodes
+	}
+	all := make(map[string]uint64)
+	if err := json.Unmarshal(text, &all); err != nil {
+		panic(fmt.Sprintf("director: decoding counters: %v", err))
+	}
+	for name, value := range all {
+		if value == 0 {
+			delete(all, name)
+		}
+	}
+	return all
+}
+
+// serviceStatus shows a service with one row for each address of a server.
+func serviceStatus(s config.Service, known verdicts, table []ipvs.Service, started time.Time) control.Service {
+	out := control.Service{
+		Name: s.Name, Scheduler: s.Scheduler, Forward: s.Forward.String(), State: "down", Servers: []control.Server{},
+	}
+	up := 0
+	for _, listen := range s.Listen {
+		out.Listen = append(out.Listen, listen.String())
+	}
+	var rows []netip.AddrPort
+	for _, server := range s.Servers {
+		for _, listen := range s.Listen {
+			address := server.At(listen)
+			if slices.Contains(rows, address) {
+				continue
+			}
+			rows = append(rows, address)
+			verdict := judge(s, server, listen, known)
+			if verdict.State == healthcheck.Up {
+				up++
+			}
+			row := control.Server{
+				Address: address.String(), Weight: server.Weight, State: verdict.State.String(),
+				Since: verdict.Since, Reason: verdict.Reason,
+			}
+			if len(server.Checks) == 0 {
+				row.Since, row.Reason = started, "no check: always up"
+			}
+			row.Active, row.Inactive = connections(s, address, table)
+			out.Servers = append(out.Servers, row)
+		}
+	}
+	switch {
+	case up > 0:
+		out.State, out.Reason = "up", fmt.Sprintf("%d of %d servers up", up, len(rows))
+	case s.Sorry != nil:
+		out.State, out.Reason = "sorry", "no server is up: the sorry server answers"
+	default:
+		out.Reason = "no server is up"
+	}
+	if s.Sorry != nil {
+		address := s.Sorry.At(s.Listen[0])
+		sorry := control.Server{Address: address.String(), Weight: s.Sorry.Weight, State: "standby", Since: started, Reason: "servers are up"}
+		if out.State == "sorry" {
+			sorry.State, sorry.Reason = "in use", "no server is up"
+		}
+		sorry.Active, sorry.Inactive = connections(s, address, table)
+		out.Sorry = &sorry
+	}
+	return out
+}
+
+// connections are the kernel's counts of a server over the service's listens.
+func connections(s config.Service, server netip.AddrPort, table []ipvs.Service) (active, inactive int) {
+	for _, row := range table {
+		if !slices.Contains(s.Listen, row.Key) {
+			continue
+		}
+		for _, d := range row.Destinations {
+			if d.Addr == server {
+				active += d.Active
+				inactive += d.Inactive
+			}
+		}
+	}
+	return active, inactive
+}

@@ -1,0 +1,130 @@
+package lab
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"net"
+	"net/netip"
+	"sync"
+	"sync/atomic"
+	"time"
+	"unsafe"
+
+	"golang.org/x/sys/unix"
+)
+
+// Advertisement is a VRRP packet seen on the wire.
+type Advertisement struct {
+	At       time.Time
+	Source   netip.Addr
+	VRID     uint8
+	Priority uint8
+}
+
+// Sniffer keeps the VRRP advertisements that pass an interface, with the
+// kernel's own time stamps.
+type Sniffer struct {
+	fd   int
+	stop atomic.Bool
+	done sync.WaitGroup
+
+	mu   sync.Mutex // guards seen
+	seen []Advertisement
+}
+
+// StartSniffer listens on an interface of the host, which hears multicast
+// because the segments flood it.
+func StartSniffer(h *Host, ifname string) (*Sniffer, error) {
+	s := &Sniffer{}
+	err := h.Do(func() (err error) {
+		s.fd, err = packetSocket(ifname)
+		return err
+	})
+	if err != nil {
+		return nil, fmt.Errorf("%s: listening on %s: %w", h.Name, ifname, err)
+	}
+	s.done.Go(s.listen)
+	return s, nil
+}
+
+func packetSocket(ifname string) (int, error) {
+	ifi, err := net.InterfaceByName(ifname)
+	if err != nil {
+		return 0, err
+	}
+	fd, err := unix.Socket(unix.AF_PACKET, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		return 0, err
+	}
+	const ethIP = 0x0008 // ETH_P_IP in network order
+	err = errors.Join(
+		unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_TIMESTAMPNS, 1),
+		unix.SetsockoptTimeval(fd, unix.SOL_SOCKET, unix.SO_RCVTIMEO, &unix.Timeval{Usec: 50_000}),
+		unix.SetsockoptPacketMreq(fd, unix.SOL_PACKET, unix.PACKET_ADD_MEMBERSHIP,
+			&unix.PacketMreq{Ifindex: int32(ifi.Index), Type: unix.PACKET_MR_PROMISC}),
+		unix.Bind(fd, &unix.SockaddrLinklayer{Protocol: ethIP, Ifindex: ifi.Index}))
+	if err != nil {
+		unix.Close(fd)
+		return 0, err
+	}
+	return fd, nil
+}
+
+func (s *Sniffer) listen() {
+	b, oob := make([]byte, 2048), make([]byte, 256)
+	for !s.stop.Load() {
+		n, oobn, _, _, err := unix.Recvmsg(s.fd, b, oob, 0)
+		if err != nil || n < 28 || b[9] != 112 {
+			continue
+		}
+		ihl := int(b[0]&0xf) * 4
+		if n < ihl+8 {
+			continue
+		}
+		s.mu.Lock()
+		s.seen = append(s.seen, Advertisement{
+			At: stamp(oob[:oobn]), Source: netip.AddrFrom4([4]byte(b[12:16])), VRID: b[ihl+1], Priority: b[ihl+2],
+		})
+		s.mu.Unlock()
+	}
+}
+
+// stamp is the kernel's time stamp of a message.
+func stamp(oob []byte) time.Time {
+	messages, err := unix.ParseSocketControlMessage(oob)
+	if err != nil {
+		return time.Now()
+	}
+	for _, m := range messages {
+		if m.Header.Type == unix.SO_TIMESTAMPNS && len(m.Data) >= int(unsafe.Sizeof(unix.Timespec{})) {
+			return time.Unix(int64(binary.NativeEndian.Uint64(m.Data)), int64(binary.NativeEndian.Uint64(m.Data[8:])))
+		}
+	}
+	return time.Now()
+}
+
+// Seen returns what passed so far.
+func (s *Sniffer) Seen() []Advertisement {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return append([]Advertisement(nil), s.seen...)
+}
+
+// Last returns the newest advertisement of a source before a time.
+func (s *Sniffer) Last(source netip.Addr, before time.Time) (Advertisement, bool) {
+	seen := s.Seen()
+	for i := len(seen) - 1; i >= 0; i-- {
+		if seen[i].Source == source && seen[i].At.Before(before) {
+			return seen[i], true
+		}
+	}
+	return Advertisement{}, false
+}
+
+// Stop ends the listening.
+func (s *Sniffer) Stop() error {
+	s.stop.Store(true)
+	s.done.Wait()
+	return unix.Close(s.fd)
+}
