@@ -1,6 +1,7 @@
 package ipvs_test
 
 import (
+	"embed"
 	"flag"
 	"fmt"
 	"math/rand/v2"
@@ -109,21 +110,27 @@ func TestDiff(t *testing.T) {
 	golden(t, "diff.txt", b.String())
 }
 
-// golden compares with a file in testdata, which -update writes.
+// testdata is in the test binary, so that it runs anywhere, as in a machine that
+// has nothing else.
+//
+//go:embed testdata
+var testdata embed.FS
+
+// golden compares with a file in testdata, or writes it under -update.
 func golden(t *testing.T, name, got string) {
 	t.Helper()
-	path := filepath.Join("testdata", name)
 	if *update {
-		if err := os.WriteFile(path, []byte(got), 0o644); err != nil {
+		if err := os.WriteFile(filepath.Join("testdata", name), []byte(got), 0o644); err != nil {
 			t.Fatal(err)
 		}
+		return
 	}
-	want, err := os.ReadFile(path)
+	want, err := testdata.ReadFile("testdata/" + name)
 	if err != nil {
 		t.Fatal(err)
 	}
 	if diff := cmp.Diff(string(want), got); diff != "" {
-		t.Errorf("%s (-want +got):\n%s", path, diff)
+		t.Errorf("testdata/%s (-want +got):\n%s", name, diff)
 	}
 }
 

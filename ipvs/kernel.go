@@ -48,6 +48,9 @@ func (c Change) explain(err error) error {
 	switch {
 	case (c.Op == AddService || c.Op == SetService) && errors.Is(err, syscall.ENOENT):
 		return fmt.Errorf("scheduler %s is not in this kernel: modprobe ip_vs_%[1]s: %w", c.Service.Scheduler, err)
+	case c.Op == AddServer && errors.Is(err, syscall.EINVAL):
+		// ip_vs_add_dest: inet_addr_type is neither local nor unicast.
+		return fmt.Errorf("the kernel takes %s for no machine's address (a broadcast address of one of its networks, or no interface is up): %w", c.Destination.Addr.Addr(), err)
 	case errors.Is(err, syscall.ESRCH):
 		return fmt.Errorf("the service is not in the kernel: %w", err)
 	default:

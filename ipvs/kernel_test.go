@@ -3,12 +3,17 @@
 package ipvs_test
 
 import (
+	"context"
 	"fmt"
 	"os/exec"
 	"runtime"
+	"slices"
 	"strings"
+	"sync"
 	"testing"
+	"time"
 
+	"github.com/google/go-cmp/cmp"
 	"golang.org/x/sys/unix"
 
 	"lvsha/ipvs"
@@ -21,6 +26,27 @@ func newNamespace(t *testing.T) {
 	runtime.LockOSThread() // and never unlocked: the thread is not to be used again
 	if err := unix.Unshare(unix.CLONE_NEWNET); err != nil {
 		t.Fatalf("making a network namespace: %v", err)
+	}
+	// Without any interface that is up the kernel has no routing table, and
+	// refuses every server's address as not unicast.
+	up(t, "lo")
+}
+
+// up sets an interface up.
+func up(t *testing.T, name string) {
+	t.Helper()
+	fd, err := unix.Socket(unix.AF_INET, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer unix.Close(fd)
+	req, err := unix.NewIfreq(name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	req.SetUint16(unix.IFF_UP)
+	if err := unix.IoctlIfreq(fd, unix.SIOCSIFFLAGS, req); err != nil {
+		t.Fatalf("setting %s up: %v", name, err)
 	}
 }
 
@@ -40,7 +66,8 @@ func TestKernel(t *testing.T) {
 	testKernel(t, open(t), open(t), "twos")
 }
 
-// TestKernelReadsOthers reads what ipvsadm has made and lvsha never makes.
+// TestKernelReadsOthers reads what ipvsadm has made and lvsha never makes, and
+// adopts it: what is not wanted goes from the servers, flags stay.
 func TestKernelReadsOthers(t *testing.T) {
 	newNamespace(t)
 	ipvsadm(t, "-A -f 5 -s rr")
@@ -48,35 +75,92 @@ func TestKernelReadsOthers(t *testing.T) {
 	ipvsadm(t, "-A -t 192.0.2.10:80 -s wlc -p 60 -M 255.255.255.0")
 	ipvsadm(t, "-a -t 192.0.2.10:80 -r 192.0.2.21 -g -w 3 -x 100 -y 50")
 	ipvsadm(t, "-a -t 192.0.2.10:80 -r 192.0.2.22 -i -w 1 --tun-type gue --tun-port 6080")
-	ipvsadm(t, "-A -u 192.0.2.10:53 -s sh -o")
-	ipvsadm(t, "-A -u 192.0.2.10:5060 -s rr -p 60 --pe sip")
-	k := open(t)
-	golden(t, "kernel.txt", tableText(list(t, k)))
+	ipvsadm(t, "-A -u 192.0.2.10:53 -s sh -o -b sh-port")
+	adopt(t, "adopt.txt")
+}
 
-	// Adopting the table takes what is not wanted from the servers, keeps the
-	// flags, and does not take the engine away.
+// TestKernelPersistenceEngine needs the module ip_vs_pe_sip. An edit of such a
+// service would take its engine away without a word.
+func TestKernelPersistenceEngine(t *testing.T) {
+	newNamespace(t)
+	ipvsadm(t, "-A -u 192.0.2.10:5060 -s rr -p 60 --pe sip -o")
+	adopt(t, "engine.txt")
+}
+
+// adopt wants everything in the kernel with another scheduler and nothing extra,
+// and compares what was there, the plan with its errors, and what came of it.
+func adopt(t *testing.T, name string) {
+	t.Helper()
+	k := open(t)
+	var b strings.Builder
 	want := list(t, k)
+	fmt.Fprintf(&b, "# found\n%s\n# plan\n", tableText(want))
 	for i := range want {
+		want[i].Scheduler = "wrr"
 		for j := range want[i].Destinations {
 			want[i].Destinations[j].Extra = ""
 		}
-		want[i].Scheduler = "wrr"
 	}
-	var log strings.Builder
 	for _, c := range ipvs.Diff(list(t, k), want, none) {
-		if c.Service.Key.Mark != 0 {
-			continue
-		}
-		log.WriteString(c.String() + "\n")
+		fmt.Fprintln(&b, c)
 		if err := c.Do(k); err != nil {
-			log.WriteString("  " + err.Error() + "\n")
+			fmt.Fprintf(&b, "  %v\n", err)
 		}
 	}
 	save, err := exec.Command("ipvsadm", "-Sn").CombinedOutput()
 	if err != nil {
 		t.Fatalf("ipvsadm -Sn: %v\n%s", err, save)
 	}
-	golden(t, "adopt.txt", log.String()+"\n"+string(save))
+	lines := slices.Sorted(strings.Lines(string(save))) // the kernel's order is that of its hash
+	fmt.Fprintf(&b, "\n# ipvsadm -Sn afterwards\n%s", strings.Join(lines, ""))
+	golden(t, name, b.String())
+}
+
+// TestKernelReconciler has somebody clear the table under a reconciler.
+func TestKernelReconciler(t *testing.T) {
+	newNamespace(t)
+	k, own := open(t), open(t)
+	results := make(chan ipvs.Result, 16)
+	r := ipvs.New(ipvs.Options{
+		// Run is on another thread, which is not in the namespace.
+		Kernel:    func() (ipvs.Kernel, error) { return own, nil },
+		OnApplied: func(r ipvs.Result) { results <- r },
+	})
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	var wg sync.WaitGroup
+	defer wg.Wait()
+	defer cancel()
+	wg.Go(func() {
+		if err := r.Run(ctx); err != nil {
+			t.Errorf("Run: %v", err)
+		}
+	})
+	ipvsadm(t, "-A -t 192.0.2.99:80 -s rr")
+	want := []ipvs.Service{dns, web}
+	r.Set(ipvs.Desired{Generation: 1, Services: want})
+	must(t, r.Applied(ctx, 1))
+	<-results
+	foreign := service("192.0.2.99:80/tcp", "rr")
+	if diff := cmp.Diff(append(want, foreign), list(t, k), tables); diff != "" {
+		t.Errorf("table (-want +got):\n%s", diff)
+	}
+	cleared := time.Now()
+	ipvsadm(t, "-C")
+	for repaired := (ipvs.Result{}); !repaired.Drift && ctx.Err() == nil; {
+		select {
+		case repaired = <-results:
+		case <-ctx.Done():
+		}
+	}
+	t.Logf("repaired %v after ipvsadm -C was started", time.Since(cleared))
+	if diff := cmp.Diff(want, list(t, k), tables); diff != "" {
+		t.Errorf("table (-want +got):\n%s", diff)
+	}
+	must(t, r.Flush(ctx))
+	if got := list(t, k); len(got) != 0 {
+		t.Errorf("left behind: %v", got)
+	}
 }
 
 // TestKernelWithoutCapability gives up CAP_NET_ADMIN on this thread.

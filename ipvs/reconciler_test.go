@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"testing/synctest"
@@ -24,6 +25,9 @@ var (
 	dns = service("192.0.2.10:53/udp", "rr", "192.0.2.21:53 nat 1")
 )
 
+// errNone stands for no error in an atomic.Value, which cannot hold nil.
+var errNone = errors.New("none")
+
 // bench is a reconciler on a kernel in memory, inside a synctest bubble.
 type bench struct {
 	*ipvs.Reconciler
@@ -31,8 +35,8 @@ type bench struct {
 	log     *bytes.Buffer
 	records [][]ipvs.ServiceKey
 	results []ipvs.Result
-	openErr error
-	opens   int
+	opens   atomic.Int32
+	openErr atomic.Value // of type error
 }
 
 // start runs a reconciler until the end of the test. edit may change its options.
@@ -41,9 +45,9 @@ func start(t *testing.T, edit func(*bench, *ipvs.Options)) *bench {
 	b := &bench{kernel: ipvs.NewMemory(nil), log: new(bytes.Buffer)}
 	opts := ipvs.Options{
 		Kernel: func() (ipvs.Kernel, error) {
-			b.opens++
-			if b.openErr != nil {
-				return nil, b.openErr
+			b.opens.Add(1)
+			if err := b.openErr.Load(); err != nil && err != errNone {
+				return nil, err.(error)
 			}
 			return b.kernel, nil
 		},
@@ -220,18 +224,21 @@ func TestReconcilerRecordsFirst(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var atRecord []string
 		full := errors.New("no space left on device")
-		var refuse error
+		var refuse atomic.Bool
 		b := start(t, func(b *bench, o *ipvs.Options) {
 			o.Record = func(keys []ipvs.ServiceKey) error {
 				atRecord = append(atRecord, fmt.Sprint(keys, " with ", b.kernel))
-				return refuse
+				if refuse.Load() {
+					return full
+				}
+				return nil
 			}
 		})
 		must(t, b.apply(t, 1, dns))
 		if diff := cmp.Diff([]string{"[192.0.2.10:53/udp] with "}, atRecord); diff != "" {
 			t.Errorf("records (-want +got):\n%s", diff)
 		}
-		refuse = full
+		refuse.Store(true)
 		if err := b.apply(t, 2, dns, web); !errors.Is(err, full) {
 			t.Errorf("applying without a record: %v", err)
 		}
@@ -239,7 +246,7 @@ func TestReconcilerRecordsFirst(t *testing.T) {
 		if s := b.Snapshot().State; s != "degraded: recording what is ours in IPVS: no space left on device" {
 			t.Errorf("state is %q", s)
 		}
-		refuse = nil
+		refuse.Store(false)
 		time.Sleep(time.Second)
 		synctest.Wait()
 		if s := b.Snapshot().State; s != "ok" {
@@ -250,7 +257,7 @@ func TestReconcilerRecordsFirst(t *testing.T) {
 
 func TestReconcilerWaitsForIPVS(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		b := start(t, func(b *bench, _ *ipvs.Options) { b.openErr = ipvs.ErrNoIPVS })
+		b := start(t, func(b *bench, _ *ipvs.Options) { b.openErr.Store(ipvs.ErrNoIPVS) })
 		if err := b.apply(t, 1, web); !errors.Is(err, ipvs.ErrNoIPVS) {
 			t.Errorf("applying without IPVS: %v", err)
 		}
@@ -260,10 +267,10 @@ func TestReconcilerWaitsForIPVS(t *testing.T) {
 		}
 		time.Sleep(time.Hour)
 		synctest.Wait()
-		if b.opens > 3600/5+10 {
-			t.Errorf("opened %d times in an hour", b.opens)
+		if n := b.opens.Load(); n > 3600/5+10 {
+			t.Errorf("opened %d times in an hour", n)
 		}
-		b.openErr = nil
+		b.openErr.Store(errNone)
 		time.Sleep(5 * time.Second)
 		synctest.Wait()
 		b.expect(t, web)
@@ -271,7 +278,7 @@ func TestReconcilerWaitsForIPVS(t *testing.T) {
 
 		// rmmod and modprobe: an empty table that cannot be listed in between.
 		b.kernel.Fail(func(string) error { return syscall.ENOENT })
-		b.openErr = ipvs.ErrNoIPVS
+		b.openErr.Store(ipvs.ErrNoIPVS)
 		time.Sleep(5 * time.Second)
 		synctest.Wait()
 		if s := b.Snapshot(); s.Listed || len(s.Services) != 0 || !strings.HasPrefix(s.State, "waiting: ") {
@@ -281,7 +288,7 @@ func TestReconcilerWaitsForIPVS(t *testing.T) {
 		b.Set(ipvs.Desired{Generation: 2, Services: []ipvs.Service{dns}})
 		b.kernel.Fail(nil)
 		must(t, b.kernel.RemoveService(web.Key))
-		b.openErr = nil
+		b.openErr.Store(errNone)
 		time.Sleep(5 * time.Second)
 		synctest.Wait()
 		b.expect(t, dns)
@@ -426,11 +433,11 @@ func TestReconcilerAppliedGivesUp(t *testing.T) {
 // slow is a kernel whose listing takes time, as that of a large table does.
 type slow struct {
 	*ipvs.Memory
-	lists int
+	lists atomic.Int32
 }
 
 func (s *slow) List() ([]ipvs.Service, error) {
-	s.lists++
+	s.lists.Add(1)
 	time.Sleep(100 * time.Millisecond)
 	return s.Memory.List()
 }
@@ -443,14 +450,14 @@ func TestReconcilerPacesItself(t *testing.T) {
 			o.Kernel = func() (ipvs.Kernel, error) { return k, nil }
 		})
 		must(t, b.apply(t, 1, web))
-		before, lists := time.Now(), k.lists
+		before, lists := time.Now(), k.lists.Load()
 		must(t, b.apply(t, 2, web, dns))
-		if took := time.Since(before); took != 0 || k.lists != lists {
-			t.Errorf("a change took %v and %d looks at the table", took, k.lists-lists)
+		if took := time.Since(before); took != 0 || k.lists.Load() != lists {
+			t.Errorf("a change took %v and %d looks at the table", took, k.lists.Load()-lists)
 		}
 		time.Sleep(time.Hour)
 		synctest.Wait()
-		if n := k.lists; n < 340 || n > 365 {
+		if n := k.lists.Load(); n < 340 || n > 365 {
 			t.Errorf("listed %d times in an hour, want once in 10 s", n)
 		}
 		// Changes do not put off the look.
