@@ -3,24 +3,23 @@ package connsync
 import (
 	"errors"
 	"fmt"
-	"net"
 	"os"
-	"syscall"
 
 	"github.com/mdlayher/genetlink"
 	"github.com/mdlayher/netlink"
+	"golang.org/x/sys/unix"
 )
 
 // kernel is the IPVS of the network namespace it was opened in.
 type kernel struct {
 	c      *genetlink.Conn
 	family genetlink.Family
+	ioctl  int // a socket of the namespace, to ask it for interfaces
 }
 
 // Open connects to the IPVS of the calling thread's network namespace. The
-// connection stays with that namespace; InterfaceIndex asks the namespace of its
-// caller, which must be the same. The error is ErrNoIPVS where the module is not
-// loaded.
+// connection stays with that namespace. The error is ErrNoIPVS where the module is
+// not loaded.
 func Open() (Kernel, error) {
 	c, err := genetlink.Dial(nil)
 	if err != nil {
@@ -34,11 +33,16 @@ func Open() (Kernel, error) {
 		}
 		return nil, fmt.Errorf("connecting to IPVS: %w", explain(err))
 	}
-	return &kernel{c: c, family: family}, nil
+	ioctl, err := unix.Socket(unix.AF_INET, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		_ = c.Close()
+		return nil, fmt.Errorf("opening a socket to look for interfaces: %w", err)
+	}
+	return &kernel{c: c, family: family, ioctl: ioctl}, nil
 }
 
-// Close closes the netlink socket.
-func (k *kernel) Close() error { return k.c.Close() }
+// Close closes the sockets.
+func (k *kernel) Close() error { return errors.Join(k.c.Close(), unix.Close(k.ioctl)) }
 
 // List dumps the daemons.
 func (k *kernel) List() ([]Daemon, error) {
@@ -79,11 +83,12 @@ func (k *kernel) do(command uint8, d Daemon) error {
 
 // InterfaceIndex looks an interface up by name.
 func (k *kernel) InterfaceIndex(name string) (int, error) {
-	ifi, err := net.InterfaceByName(name)
+	req, err := unix.NewIfreq(name)
 	if err != nil {
-		// The standard library has no error of its own for it, and the reasons
-		// that are not the interface's show when the daemon is started.
-		return 0, fmt.Errorf("%w: %w", syscall.ENODEV, err)
+		return 0, err
 	}
-	return ifi.Index, nil
+	if err := unix.IoctlIfreq(k.ioctl, unix.SIOCGIFINDEX, req); err != nil {
+		return 0, err
+	}
+	return int(req.Uint32()), nil
 }

@@ -36,11 +36,16 @@ type Options struct {
 	// Interval is the time between two looks at the daemons, zero means
 	// DefaultInterval.
 	Interval time.Duration
+	// OnApplied, if not nil, is told the status after each turn that carried out a
+	// generation, changed something, or found the state to be another, on the
+	// reconciler's goroutine: it must not block.
+	OnApplied func(Status)
 }
 
 // Reconciler keeps the wanted daemons running. Its methods are safe for
 // concurrent use; the work is done by Run.
 type Reconciler struct {
+	opts Options
 	wake chan struct{} // capacity 1: there is something in the mailbox
 	work worker        // of the goroutine in Run alone
 
@@ -62,6 +67,7 @@ func New(opts Options) *Reconciler {
 		opts.Logger = slog.New(slog.DiscardHandler)
 	}
 	return &Reconciler{
+		opts:      opts,
 		wake:      make(chan struct{}, 1),
 		work:      newWorker(opts),
 		status:    Status{State: "starting"},
@@ -149,15 +155,21 @@ func (r *Reconciler) turn() time.Duration {
 	if len(flushes) > 0 {
 		released = r.work.release()
 	}
+	before := r.Snapshot()
 	next := r.work.turn(pending)
 	r.mu.Lock()
 	r.work.report(&r.status)
+	after := r.status
 	r.attempted, r.outcome = r.work.generation, r.work.err
 	close(r.published)
 	r.published = make(chan struct{})
 	r.mu.Unlock()
 	for _, done := range flushes {
 		done <- released
+	}
+	news := pending != nil || before.State != after.State || before.Error != after.Error || before.Starts != after.Starts
+	if r.opts.OnApplied != nil && news {
+		r.opts.OnApplied(after)
 	}
 	return next
 }

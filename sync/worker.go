@@ -15,6 +15,10 @@ import (
 // whether it has come.
 const minRetry, maxRetry = time.Second, 30 * time.Second
 
+// goneIndex is the number of an interface that a daemon was started on and that
+// was gone when it was looked for. No interface has it.
+const goneIndex = -1
+
 // worker is the state of the reconciler's goroutine.
 type worker struct {
 	opts   Options
@@ -130,7 +134,11 @@ func (w *worker) look() error {
 			delete(w.index, d.Role)
 		}
 		if w.index[d.Role] == 0 {
-			w.index[d.Role], _ = w.kernel.InterfaceIndex(d.Interface)
+			index, err := w.kernel.InterfaceIndex(d.Interface)
+			if errors.Is(err, syscall.ENODEV) {
+				index = goneIndex
+			}
+			w.index[d.Role] = index
 		}
 		running[i].Index = w.index[d.Role]
 	}
@@ -148,17 +156,21 @@ func (w *worker) carryOut() error {
 	}
 	w.record() // ahead of the changes: a crash must leave no orphans
 
-	var errs []error
 	want := slices.Clone(w.wanted)
+	missing := make(map[string]error)
 	for i := range want {
 		index, err := w.kernel.InterfaceIndex(want[i].Interface)
 		if err != nil {
 			// What runs goes on until there is something to put in its place.
-			errs = append(errs, fmt.Errorf("sync daemon %s: interface %s does not exist: %w", want[i].Role, want[i].Interface, err))
+			missing[want[i].Interface] = fmt.Errorf("looking for interface %s: %w", want[i].Interface, err)
 		}
 		want[i].Index = index
 	}
 	want = slices.DeleteFunc(want, func(d Daemon) bool { return d.Index == 0 })
+	var errs []error
+	for _, name := range slices.Sorted(maps.Keys(missing)) {
+		errs = append(errs, missing[name])
+	}
 
 	drifting := w.settled
 	stuck := make(map[Role]bool)
