@@ -22,12 +22,13 @@ const (
 func (r *report) checks(s section) []healthcheck.Check {
 	var out []healthcheck.Check
 	for _, n := range s.list("check") {
+		before := len(r.problems)
 		c, ok := r.check(n)
 		if !ok {
 			continue
 		}
-		if slices.Contains(out, c) {
-			r.at(n, "is the same check as the one before it")
+		if len(r.problems) == before && slices.Contains(out, c) {
+			r.at(n, "is the same as a check before it")
 			continue
 		}
 		out = append(out, c)

@@ -29,7 +29,7 @@ func (d director) view(root *node) *node {
 	return overlay(root, &node{value: d.overrides})
 }
 
-// directors reads all [director.NAME], sorted by name.
+// directors reads all [director.NAME], and gives them sorted by name.
 func (r *report) directors(top section) []director {
 	var out []director
 	owner := make(map[netip.Addr]string)
@@ -58,49 +58,55 @@ func (r *report) directors(top section) []director {
 			d.Addresses = append(d.Addresses, a)
 		}
 		for _, key := range []string{"vrrp", "service", "sync"} {
-			if over := s.keys[key]; over != nil && r.overrides(top, key, over) {
-				d.overrides[key] = over
+			if over := s.keys[key]; over != nil {
+				r.overrides(top, key, over, d.overrides)
 			}
 		}
 		out = append(out, d)
 	}
+	slices.SortFunc(out, func(a, b director) int { return strings.Compare(a.Name, b.Name) })
 	return out
 }
 
-// overrides reports whether an override can be laid over the file: what it
-// overrides must be there, or a misspelt name would make a new router.
-func (r *report) overrides(top section, key string, over *node) bool {
+// overrides adds what can be laid over the file to valid: what it overrides
+// must be there, or a misspelt name would make a new router.
+func (r *report) overrides(top section, key string, over *node, valid table) {
 	if _, ok := over.value.(table); !ok {
 		r.at(over, "want a table, got %s", typeName(over.value))
-		return false
+		return
 	}
 	if key == "sync" {
-		return true
+		valid[key] = over
+		return
 	}
 	var have []string
 	for _, c := range top.keys[key].children() {
 		have = append(have, c.name)
 	}
-	ok := true
+	good := table{}
 	for _, c := range over.children() {
-		if !slices.Contains(have, c.name) {
+		_, isTable := c.node.value.(table)
+		switch {
+		case !slices.Contains(have, c.name):
 			r.at(c.node, "overrides [%s], which the file does not have%s", path(key).key(c.name), didYouMean(c.name, have))
-			ok = false
-		} else if _, isTable := c.node.value.(table); !isTable {
+		case !isTable:
 			r.at(c.node, "want a table, got %s", typeName(c.node.value))
-			ok = false
+		default:
+			good[c.name] = c.node
 		}
 	}
-	return ok
+	if len(good) > 0 {
+		valid[key] = &node{path: over.path, line: over.line, value: good}
+	}
 }
 
 // choose finds this machine's director. A file without directors has one
 // nameless view, number 0.
 func (r *report) choose(top section, directors []director, as Identity) int {
-	if n := top.keys["director"]; n != nil && len(directors) == 0 {
-		return 0 // said already, by directors, unless the table is empty
-	}
 	if len(directors) == 0 {
+		if len(top.keys["director"].children()) > 0 {
+			return 0 // said already, by directors
+		}
 		if as.As != "" {
 			r.add(0, "director", "the file names no director, so this cannot be %q", as.As)
 		}

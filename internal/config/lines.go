@@ -79,8 +79,11 @@ func (s *lineScanner) peek() byte {
 
 func (s *lineScanner) more() bool { return s.pos < len(s.text) }
 
-// next consumes a byte and counts lines.
+// next consumes a byte, if there is one, and counts lines.
 func (s *lineScanner) next() byte {
+	if !s.more() {
+		return 0
+	}
 	c := s.peek()
 	if c == '\n' {
 		s.line++
@@ -258,9 +261,10 @@ func (s *lineScanner) value(p path, key toml.Key) {
 // str reads a string of any of the four kinds and returns it decoded.
 func (s *lineScanner) str() string {
 	quote := string(s.next())
-	if triple := strings.Repeat(quote, 2); strings.HasPrefix(s.text[s.pos:], triple) {
+	if strings.HasPrefix(s.text[s.pos:], quote+quote) {
 		s.pos += 2
-		return s.multiline(quote)
+		s.multiline(quote)
+		return ""
 	}
 	start := s.pos
 	escaped := false
@@ -270,7 +274,7 @@ func (s *lineScanner) str() string {
 			s.next()
 		}
 	}
-	raw := s.text[min(start, len(s.text)):min(s.pos, len(s.text))]
+	raw := s.text[start:s.pos]
 	s.next()
 	if escaped {
 		return unescape(raw)
@@ -278,29 +282,25 @@ func (s *lineScanner) str() string {
 	return raw
 }
 
-// multiline skips a multi-line string, or an empty one of one line, which
-// begins with the same two quotes.
-func (s *lineScanner) multiline(quote string) string {
-	if !s.accept(quote[0]) {
-		return ""
-	}
+// multiline skips a multi-line string behind its opening quotes. It is never
+// part of a key.
+func (s *lineScanner) multiline(quote string) {
 	for s.more() {
 		if quote == `"` && s.peek() == '\\' {
 			s.next()
 			s.next()
 			continue
 		}
-		if strings.HasPrefix(s.text[s.pos:], strings.Repeat(quote, 3)) {
+		if strings.HasPrefix(s.text[s.pos:], quote+quote+quote) {
 			s.pos += 3
 			// Up to two quotes may stand before the closing three.
 			for range 2 {
 				s.accept(quote[0])
 			}
-			return ""
+			return
 		}
 		s.next()
 	}
-	return ""
 }
 
 // unescape decodes the escapes of a basic string. It is used for quoted keys.

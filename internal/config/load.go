@@ -1,6 +1,7 @@
 package config
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -61,6 +62,7 @@ func parse(text string, as Identity) (*Config, Problems) {
 		// Taking it for "remove everything" would make a copy that was cut short
 		// an outage.
 		r.add(0, "", "the file has no vrrp, service or sync section: there is nothing to do")
+		return nil, r.problems
 	}
 	directors := r.directors(top)
 	own := r.choose(top, directors, as)
@@ -96,7 +98,7 @@ func merge(views []director, found []Problems) Problems {
 	}
 	var out Problems
 	for p, names := range who {
-		if len(names) < len(views) {
+		if len(names) < len(views) && !strings.HasPrefix(p.Key, "director.") {
 			p.Message += fmt.Sprintf(" (on director %s)", strings.Join(names, ", "))
 		}
 		out = append(out, p)
@@ -190,7 +192,8 @@ type child struct {
 }
 
 // named are the sections below [vrrp], [service] or [director], whose names the
-// operator chose.
+// operator chose, in the order of the file: of two that collide the later one is
+// the problem.
 func (r *report) named(n *node, what string) []child {
 	if n == nil {
 		return nil
@@ -199,7 +202,9 @@ func (r *report) named(n *node, what string) []child {
 		r.at(n, "want a table with one table for each %s, got %s", what, typeName(n.value))
 		return nil
 	}
-	return slices.DeleteFunc(n.children(), func(c child) bool {
+	sections := n.children()
+	slices.SortStableFunc(sections, func(a, b child) int { return cmp.Compare(a.node.line, b.node.line) })
+	return slices.DeleteFunc(sections, func(c child) bool {
 		if !validName(c.name) {
 			r.at(c.node, "want a name of letters, digits, '.', '_' and '-', 63 at most, got %q", c.name)
 			return true

@@ -52,7 +52,22 @@ func (p Problems) Error() string {
 func (p Problems) sorted() Problems {
 	p = slices.Clone(p)
 	slices.SortFunc(p, func(a, b Problem) int {
-		return cmp.Or(cmp.Compare(a.Line, b.Line), strings.Compare(a.Key, b.Key), strings.Compare(a.Message, b.Message))
+		return cmp.Or(cmp.Compare(a.Line, b.Line), strings.Compare(sortable(a.Key), sortable(b.Key)), strings.Compare(a.Message, b.Message))
 	})
 	return slices.Compact(p)
+}
+
+// sortable is a key whose item numbers compare as text: [2] before [10].
+func sortable(key string) string {
+	var b strings.Builder
+	for {
+		before, rest, found := strings.Cut(key, "[")
+		b.WriteString(before)
+		if !found {
+			return b.String()
+		}
+		number, _, _ := strings.Cut(rest, "]")
+		fmt.Fprintf(&b, "[%*s", 10, number)
+		key = rest[len(number):]
+	}
 }

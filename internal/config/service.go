@@ -36,6 +36,7 @@ func (r *report) services(n *node, routers []router) []Service {
 		r.servers(s, &svc)
 		out = append(out, svc)
 	}
+	slices.SortFunc(out, func(a, b Service) int { return strings.Compare(a.Name, b.Name) })
 	return out
 }
 
@@ -120,7 +121,7 @@ func (r *report) listen(n *node) (ipvs.ServiceKey, bool) {
 	case "sctp":
 		return bad("SCTP is not in this version; want /tcp or /udp")
 	case "":
-		return bad("the protocol is missing: want %q or %q", text+"/tcp", text+"/udp")
+		return bad("the protocol is missing: want %q or %q", address+"/tcp", address+"/udp")
 	default:
 		return bad("want the protocol tcp or udp, got %q", proto)
 	}

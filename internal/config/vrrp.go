@@ -73,6 +73,7 @@ func (r *report) routers(n *node, d director) []router {
 		}
 		out = append(out, rt)
 	}
+	slices.SortFunc(out, func(a, b router) int { return strings.Compare(a.Name, b.Name) })
 	return out
 }
 
@@ -221,7 +222,7 @@ func (r *report) pair(directors []director, drafts []*draft) {
 			}
 			if len(directors) < 2 && !lonely {
 				lonely = true
-				r.add(rt.node.line, rt.node.path.key("unicast"), "unicast needs another director to send to")
+				r.at(rt.node.value.(table)["unicast"], "unicast needs another director to send to")
 			}
 			silent = true
 		}

@@ -1,0 +1,39 @@
+package config
+
+import (
+	"maps"
+	"slices"
+
+	"github.com/BurntSushi/toml"
+)
+
+// KnownKeys are the paths of all keys, with NAME for the operator's names.
+func KnownKeys() []string {
+	var out []string
+	add := func(prefix string, keys []string) {
+		for _, k := range keys {
+			out = append(out, prefix+k)
+		}
+	}
+	add("", rootKeys())
+	add("director.NAME.", directorKeys())
+	add("vrrp.NAME.", routerKeys())
+	add("service.NAME.", serviceKeys())
+	add("service.NAME.server.", serverKeys())
+	add("service.NAME.sorry.", sorryKeys())
+	add("service.NAME.check.", slices.Sorted(maps.Keys(checkKeys())))
+	add("sync.", syncKeys())
+	return slices.DeleteFunc(out, func(k string) bool { return slices.Contains(rootKeys(), k) && k != "sync" })
+}
+
+// IndexKeys are the keys that the line index finds in a text.
+func IndexKeys(text string) []toml.Key {
+	var out []toml.Key
+	for _, k := range indexLines(text).keys {
+		out = append(out, k.key)
+	}
+	return out
+}
+
+// IndexLine is the line of a path; 0 when it is not in the text.
+func IndexLine(text, p string) int { return indexLines(text).lines[path(p)] }
