@@ -140,7 +140,7 @@ func (e *Engine) checkLinks(now time.Time) {
 	}
 	for _, m := range e.members {
 		name := m.router.Key().Interface
-		if replaced[name] && m.started && m.link.Problem == "" {
+		if _, ok := e.links[name]; ok && replaced[name] && m.started && m.link.Problem == "" {
 			// Whatever we had is gone with the old interface of that name.
 			m.link = LinkChange{Problem: name + " was replaced"}
 			e.step(m, now, m.link)
