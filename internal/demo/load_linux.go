@@ -222,16 +222,10 @@ func (c *conversations) close() (alive int, err error) {
 	return alive, err
 }
 
-// alive is how many connections have not failed so far.
-func (c *conversations) alive() int {
+// alive is how many connections have not failed so far, and how many exchanges
+// there were.
+func (c *conversations) alive() (alive, rounds int) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	return len(c.conns) - len(c.failed)
-}
-
-// round is how many exchanges there were so far.
-func (c *conversations) round() int {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	return c.rounds
+	return len(c.conns) - len(c.failed), c.rounds
 }
