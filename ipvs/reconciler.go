@@ -54,6 +54,7 @@ type Reconciler struct {
 	mu        sync.Mutex // guards everything below: the mailbox and what is published
 	pending   *Desired
 	flushes   []chan error
+	refreshes []chan Status
 	status    Status
 	attempted uint64
 	outcome   error         // of attempted
@@ -93,6 +94,24 @@ func (r *Reconciler) Snapshot() Status {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	return r.status
+}
+
+// Refresh has the kernel's table read now and returns the status after that,
+// connection counters included. Status.Listed and Status.State say how it went.
+// Before the first Set it is how to learn what an earlier process left. It needs
+// Run to be running.
+func (r *Reconciler) Refresh(ctx context.Context) (Status, error) {
+	done := make(chan Status, 1)
+	r.mu.Lock()
+	r.refreshes = append(r.refreshes, done)
+	r.mu.Unlock()
+	r.kick()
+	select {
+	case s := <-done:
+		return s, nil
+	case <-ctx.Done():
+		return Status{}, ctx.Err()
+	}
 }
 
 // Applied waits until a desired table of the generation, or a later one, has been
@@ -153,19 +172,22 @@ func (r *Reconciler) Run(ctx context.Context) error {
 // turn does what is due and returns the time until something is due again.
 func (r *Reconciler) turn() time.Duration {
 	r.mu.Lock()
-	pending, flushes := r.pending, r.flushes
-	r.pending, r.flushes = nil, nil
+	pending, flushes, refreshes := r.pending, r.flushes, r.refreshes
+	r.pending, r.flushes, r.refreshes = nil, nil, nil
 	r.mu.Unlock()
 
 	var released error
 	if len(flushes) > 0 {
 		released = r.work.release()
 	}
-	p := r.work.turn(pending)
+	p := r.work.turn(pending, len(refreshes) > 0)
 	p.table = p.table || len(flushes) > 0
 	r.publish(p)
 	for _, done := range flushes {
 		done <- released
+	}
+	for _, done := range refreshes {
+		done <- r.Snapshot()
 	}
 	if r.opts.OnApplied != nil && (p.news || pending != nil || len(p.made) > 0) {
 		r.opts.OnApplied(Result{

@@ -185,9 +185,14 @@ func TestReconcilerOwnership(t *testing.T) {
 			o.Owned = []ipvs.ServiceKey{gone.Key, key("192.0.2.10:9999/tcp")}
 			load(t, b.kernel, []ipvs.Service{gone, foreign, service("192.0.2.10:80/tcp", "rr", "192.0.2.66:80 nat 1")})
 		})
+		s, err := b.Refresh(t.Context())
+		must(t, err)
+		if !s.Listed || len(s.Services) != 1 || len(s.Foreign) != 2 {
+			t.Errorf("status before the first Set is %+v", s)
+		}
 		time.Sleep(time.Minute)
 		synctest.Wait()
-		s := b.Snapshot()
+		s = b.Snapshot()
 		if len(s.Services) != 1 || len(s.Foreign) != 2 || s.Changes != 0 || len(b.records) != 0 {
 			t.Errorf("something was done before the first Set: %+v, records %v", s, b.records)
 		}
@@ -425,6 +430,9 @@ func TestReconcilerAppliedGivesUp(t *testing.T) {
 	if err := r.Applied(ctx, 1); !errors.Is(err, context.Canceled) {
 		t.Errorf("Applied: %v", err)
 	}
+	if _, err := r.Refresh(ctx); !errors.Is(err, context.Canceled) {
+		t.Errorf("Refresh: %v", err)
+	}
 	if err := r.Flush(ctx); !errors.Is(err, context.Canceled) {
 		t.Errorf("Flush: %v", err)
 	}
@@ -459,6 +467,10 @@ func TestReconcilerPacesItself(t *testing.T) {
 		synctest.Wait()
 		if n := k.lists.Load(); n < 340 || n > 365 {
 			t.Errorf("listed %d times in an hour, want once in 10 s", n)
+		}
+		k.SetConnections(web.Key, web.Destinations[0].Addr, 5, 6)
+		if s, err := b.Refresh(t.Context()); err != nil || s.Services[1].Destinations[0].Active != 5 {
+			t.Errorf("refreshed status is %+v (%v)", s, err)
 		}
 		// Changes do not put off the look.
 		must(t, k.RemoveService(web.Key))

@@ -98,8 +98,9 @@ func newWorker(opts Options, log *slog.Logger) worker {
 }
 
 // turn takes in a new desired table, if there is one, and brings the kernel
-// closer to the present one.
-func (w *worker) turn(pending *Desired) pass {
+// closer to the present one. look asks for the kernel's table to be read though
+// it is not time.
+func (w *worker) turn(pending *Desired, look bool) pass {
 	var p pass
 	if pending != nil {
 		w.want(*pending)
@@ -110,7 +111,7 @@ func (w *worker) turn(pending *Desired) pass {
 		// for the reading of a large one. Looking is for what others did.
 		w.carryOut(w.plan(), false, &p)
 	}
-	if err == nil && (!w.listed || p.stale || time.Since(w.looked) >= w.interval) {
+	if err == nil && (look || !w.listed || p.stale || time.Since(w.looked) >= w.interval) {
 		start := time.Now()
 		if err = w.look(); err == nil {
 			p.table = true
