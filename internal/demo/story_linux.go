@@ -82,8 +82,8 @@ func (s *story) tell(ctx context.Context) error {
 func (s *story) logs() error {
 	var text strings.Builder
 	for _, d := range s.lvs {
-		if d.process != nil {
-			fmt.Fprintf(&text, "\n%s printed:\n%s", d.Name, d.process.Output())
+		if d.daemon != nil {
+			fmt.Fprintf(&text, "\n%s printed:\n%s", d.Name, d.daemon.Output())
 		}
 	}
 	return errors.New(text.String())
@@ -106,7 +106,7 @@ func (s *story) start(context.Context) (err error) {
 		}
 	}
 	s.say("lvsha run on both, with the same examples/dr-pair/lvsha.toml; the virtual address is %s", vip)
-	_, err = eventually("lvs1 active, lvs2 backup, all servers in both kernels", 20*time.Second, func() bool {
+	_, err = lab.Eventually("lvs1 active, lvs2 backup, all servers in both kernels", 20*time.Second, func() bool {
 		return s.ready(s.lvs[0], "active") && s.ready(s.lvs[1], "backup")
 	})
 	if err != nil {
@@ -184,7 +184,7 @@ func (s *story) loseServer(ctx context.Context) error {
 	}
 	killed := time.Now()
 	s.say("killed the server on web2")
-	out, err := eventually("web2 out of the pool", 20*time.Second, func() bool { return !inPool() })
+	out, err := lab.Eventually("web2 out of the pool", 20*time.Second, func() bool { return !inPool() })
 	if err != nil {
 		return err
 	}
@@ -193,12 +193,12 @@ func (s *story) loseServer(ctx context.Context) error {
 	if err := s.serve(victim); err != nil {
 		return err
 	}
-	if _, err := eventually("web2's server listening", 5*time.Second, func() bool { return listening(victim) }); err != nil {
+	if _, err := lab.Eventually("web2's server listening", 5*time.Second, func() bool { return listening(victim) }); err != nil {
 		return err
 	}
 	revived := time.Now()
 	s.say("started the server on web2 again")
-	back, err := eventually("web2 back in the pool", 20*time.Second, inPool)
+	back, err := lab.Eventually("web2 back in the pool", 20*time.Second, inPool)
 	if err != nil {
 		return err
 	}
@@ -229,7 +229,7 @@ func listening(server *node) bool {
 // that was.
 func (s *story) kill(d *node) (time.Time, error) {
 	died := time.Now()
-	err := errors.Join(d.port.Cut(), d.process.Kill())
+	err := errors.Join(d.port.Cut(), d.daemon.Kill())
 	s.say("%s: link cut and kill -9", d.Name)
 	return died, err
 }
@@ -247,7 +247,7 @@ func (s *story) boot(d, other *node) error {
 	if err := errors.Join(d.port.Mend(), s.direct(d)); err != nil {
 		return err
 	}
-	_, err := eventually(d.Name+" active again", 10*time.Second, func() bool { return s.ready(d, "active") && other.state() == "backup" })
+	_, err := lab.Eventually(d.Name+" active again", 10*time.Second, func() bool { return s.ready(d, "active") && other.state() == "backup" })
 	return err
 }
 
@@ -264,7 +264,7 @@ func (s *story) loseDirector(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if _, err := eventually("lvs2 active", 10*time.Second, func() bool { return heir.state() == "active" }); err != nil {
+	if _, err := lab.Eventually("lvs2 active", 10*time.Second, func() bool { return heir.state() == "active" }); err != nil {
 		return err
 	}
 	if err := pause(ctx, 300*time.Millisecond); err != nil {
@@ -310,7 +310,7 @@ func (s *story) keepConnections(ctx context.Context) error {
 	if _, err := s.kill(old); err != nil {
 		return err
 	}
-	if _, err := eventually("lvs2 active", 10*time.Second, func() bool { return heir.state() == "active" }); err != nil {
+	if _, err := lab.Eventually("lvs2 active", 10*time.Second, func() bool { return heir.state() == "active" }); err != nil {
 		return err
 	}
 	if err := pause(ctx, 2*time.Second); err != nil { // every connection is used
@@ -362,10 +362,10 @@ func (s *story) lostWhile(ctx context.Context, act func() error) (lost, sent int
 
 func (s *story) stopDirector(ctx context.Context) error {
 	lost, sent, err := s.lostWhile(ctx, func() error {
-		if err := s.lvs[0].end(syscall.SIGTERM); err != nil {
+		if _, err := s.lvs[0].daemon.End(syscall.SIGTERM); err != nil {
 			return err
 		}
-		_, err := eventually("lvs2 active", 5*time.Second, func() bool { return s.lvs[1].state() == "active" })
+		_, err := lab.Eventually("lvs2 active", 5*time.Second, func() bool { return s.lvs[1].state() == "active" })
 		return err
 	})
 	if err != nil {
@@ -385,7 +385,7 @@ func (s *story) stopDirector(ctx context.Context) error {
 	if err := s.direct(s.lvs[0]); err != nil {
 		return err
 	}
-	_, err = eventually("lvs1 active again", 10*time.Second, func() bool { return s.ready(s.lvs[0], "active") })
+	_, err = lab.Eventually("lvs1 active again", 10*time.Second, func() bool { return s.ready(s.lvs[0], "active") })
 	return err
 }
 
@@ -429,13 +429,13 @@ func (s *story) reloadAndRestart(ctx context.Context) error {
 	s.promise(lost == 0 && rows == 1, "1 ms probes lost by a reload", "0, weight 3 in the kernel", fmt.Sprintf("%d of %d", lost, sent))
 
 	lost, sent, err = s.lostWhile(ctx, func() error {
-		if err := d.end(syscall.SIGUSR2); err != nil {
+		if _, err := d.daemon.End(syscall.SIGUSR2); err != nil {
 			return err
 		}
 		if err := s.direct(d); err != nil {
 			return err
 		}
-		_, err := eventually("lvs1 active again", 5*time.Second, func() bool { return s.ready(d, "active") })
+		_, err := lab.Eventually("lvs1 active again", 5*time.Second, func() bool { return s.ready(d, "active") })
 		return err
 	})
 	if err != nil {

@@ -1,16 +1,12 @@
 package demo
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"net/netip"
 	"os"
-	"syscall"
-	"time"
 
 	"lvsha/examples"
-	"lvsha/internal/control"
 	"lvsha/internal/lab"
 )
 
@@ -31,7 +27,8 @@ type node struct {
 	*lab.Host
 	address netip.Addr
 	port    *lab.Port
-	process *lab.Process
+	process *lab.Process // of a real server
+	daemon  *lab.Daemon  // of a director
 }
 
 // network is the demo's topology.
@@ -113,46 +110,13 @@ func (n *network) serve(s *node) (err error) {
 
 // direct starts lvsha on a director.
 func (n *network) direct(d *node) (err error) {
-	d.process, err = d.Start(nil, n.self, "run", "-c", configFile)
+	d.daemon, err = lab.StartDaemon(d.Host, nil, n.self, "-c", configFile)
 	return err
 }
 
 // lvsha runs a command of lvsha on a director.
 func (n *network) lvsha(d *node, args ...string) (string, error) { return d.Run(n.self, args...) }
 
-// status asks a director's daemon. Its socket is in its own /run, which is
-// reached through /proc.
-func (d *node) status() (control.Status, error) {
-	ctx, cancel := context.WithTimeout(context.Background(), time.Second)
-	defer cancel()
-	status, _, err := control.NewClient(fmt.Sprintf("/proc/%d/root%s", d.process.PID(), control.DefaultSocket)).Status(ctx)
-	return status, err
-}
-
-// state is the state of the director's virtual router; empty when no daemon answers.
-func (d *node) state() string {
-	s, err := d.status()
-	if err != nil || len(s.VRRP) == 0 {
-		return ""
-	}
-	return s.VRRP[0].State
-}
-
-// end sends a signal to a director's daemon and waits until it has ended.
-func (d *node) end(sig syscall.Signal) error {
-	if err := d.process.Signal(sig); err != nil {
-		return err
-	}
-	_, err := d.process.Wait(30 * time.Second)
-	return err
-}
-
-// eventually waits until a condition holds and returns when that was first seen.
-func eventually(what string, limit time.Duration, holds func() bool) (time.Time, error) {
-	for deadline := time.Now().Add(limit); time.Now().Before(deadline); time.Sleep(10 * time.Millisecond) {
-		if holds() {
-			return time.Now(), nil
-		}
-	}
-	return time.Time{}, fmt.Errorf("waited %v in vain: %s", limit, what)
-}
+// state is the state of a director's virtual router; empty when no daemon
+// answers.
+func (d *node) state() string { return d.daemon.Router("web").State }

@@ -1,0 +1,60 @@
+# make demo shows the main job, make test runs all tests, make check runs the
+# linters and the tests under the race detector. Each installs what it needs.
+
+GO          ?= go
+STATICCHECK  = honnef.co/go/tools/cmd/staticcheck@v0.7.0
+GOVULNCHECK  = golang.org/x/vuln/cmd/govulncheck@v1.1.4
+# Where timing is what is tested, the race detector has no place.
+RACE         = ./vrrp/... ./healthcheck/... ./ipvs/... ./sync/... ./internal/config/... ./internal/control/... ./internal/director/... ./internal/netif/...
+
+export CGO_ENABLED ?= 0
+
+.PHONY: build demo test check lint race install bench-vrrp soak go
+
+build: go
+	$(GO) build -trimpath -o bin/lvsha ./cmd/lvsha
+
+demo: build
+	@internal/lab/install demo
+	bin/lvsha demo
+
+test: go
+	@internal/lab/install test
+	$(GO) test ./...
+
+check: lint race
+
+lint: go
+	@test -z "$$(gofmt -l .)" || { echo "gofmt these:"; gofmt -l .; exit 1; }
+	$(GO) vet ./...
+	$(GO) vet -tags ipvskernel ./ipvs ./sync ./cmd/lvsha
+	$(GO) mod tidy -diff
+	$(GO) run $(STATICCHECK) -checks all ./...
+	$(GO) run $(STATICCHECK) -checks all -tags ipvskernel ./ipvs ./sync ./cmd/lvsha
+	@echo govulncheck; out=$$($(GO) run $(GOVULNCHECK) ./... 2>&1) || case "$$out" in \
+	  *"fetching vulnerabilities"*|*"dial tcp"*|*"Forbidden"*) echo "govulncheck cannot reach its database, left out";; \
+	  *) echo "$$out"; exit 1;; esac
+
+race: go
+	@internal/lab/install test
+	CGO_ENABLED=1 $(GO) test -race $(RACE)
+
+# Figures beside keepalived's, from one run.
+bench-vrrp: go
+	@internal/lab/install test
+	$(GO) test -run '^$$' -bench Failover -benchtime 1x -timeout 30m ./cmd/lvsha
+
+# Long runs of what make test does once.
+soak: go
+	@internal/lab/install test
+	$(GO) test -count 10 -timeout 2h ./cmd/lvsha ./vrrp ./internal/netif
+	$(GO) test -fuzz FuzzDecode -fuzztime 10m ./vrrp
+
+install: build
+	install -D -m 755 bin/lvsha $(DESTDIR)/usr/bin/lvsha
+	install -D -m 644 -t $(DESTDIR)/lib/systemd/system examples/systemd/lvsha.service examples/systemd/lvsha-cleanup.service
+
+# Says so when there is no Go, or one that is too old.
+go:
+	@command -v $(GO) >/dev/null || { echo "lvsha is built with Go 1.25 or newer, and there is none here: see https://go.dev/dl/"; exit 1; }
+	@v=$$($(GO) env GOVERSION); case "$$v" in go1.[0-9]|go1.[0-9].*|go1.1[0-9]*|go1.2[0-4]*) echo "lvsha is built with Go 1.25 or newer; this is $$v: see https://go.dev/dl/"; exit 1;; esac
