@@ -35,6 +35,8 @@ func testKernel(t *testing.T, k, other ipvs.Kernel, missing ...string) {
 		server := service("192.0.2.10:80/tcp", "", "192.0.2.21:80 dr 1").Destinations[0]
 		server6 := server
 		server6.Addr = netip.MustParseAddrPort("[2001:db8::21]:80")
+		many := server
+		many.Addr = netip.MustParseAddrPort("255.255.255.255:80")
 		heavy := server
 		heavy.Weight = 1 << 31
 		absent := web
@@ -54,14 +56,19 @@ func testKernel(t *testing.T, k, other ipvs.Kernel, missing ...string) {
 			{"edit to an unknown scheduler", func() error { return k.SetService(absent) }, syscall.ENOENT},
 			{"edit a server that is not there", func() error { return k.SetServer(web.Key, server) }, syscall.ENOENT},
 			{"remove a server that is not there", func() error { return k.RemoveServer(web.Key, server) }, syscall.ENOENT},
+			{"many machines' address", func() error { return ipvs.Change{Op: ipvs.AddServer, Service: web, Destination: many}.Do(k) }, syscall.EINVAL},
 			{"too heavy", func() error { return k.AddServer(web.Key, heavy) }, syscall.ERANGE},
 			{"add a server", func() error { return k.AddServer(web.Key, server) }, nil},
 			{"add the server again", func() error { return k.AddServer(web.Key, server) }, syscall.EEXIST},
 			{"remove with servers", func() error { return k.RemoveService(web.Key) }, nil},
 		}
 		for _, s := range steps {
-			if err := s.do(); !errors.Is(err, s.want) {
+			err := s.do()
+			if !errors.Is(err, s.want) {
 				t.Errorf("%s: %v, want %v", s.name, err, s.want)
+			}
+			if s.name == "many machines' address" && !strings.Contains(fmt.Sprint(err), "no machine's address") {
+				t.Errorf("%s: %v, want it in words", s.name, err)
 			}
 		}
 		v6 := ipvs.Service{Key: key("[2001:db8::10]:80/tcp"), Scheduler: "wlc"}

@@ -175,6 +175,8 @@ func (m *Memory) refuse(c Change) error {
 			return syscall.ERANGE
 		case c.Destination.Forward < DR || c.Destination.Forward > TUN:
 			return syscall.EINVAL
+		case c.Op == AddServer && !unicast(c.Destination.Addr.Addr()):
+			return syscall.EINVAL
 		case c.Destination.Forward != TUN && c.Destination.Addr.Addr().Is4() != c.Service.Key.Addr.Addr().Is4():
 			return syscall.EINVAL
 		}

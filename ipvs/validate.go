@@ -114,9 +114,15 @@ func badAddress(a netip.Addr) string {
 		return fmt.Sprintf("%s is IPv4 mapped into IPv6; write %s", a, a.Unmap())
 	case a.Is6():
 		return fmt.Sprintf("%s is IPv6, which is not supported yet", a)
-	case a.IsUnspecified(), a.IsMulticast(), a == netip.AddrFrom4([4]byte{255, 255, 255, 255}):
+	case !unicast(a):
 		return fmt.Sprintf("%s is not that of one machine", a)
 	default:
 		return ""
 	}
+}
+
+// unicast is as much of inet_addr_type and ipv6_addr_type as does not depend on the
+// machine's own addresses.
+func unicast(a netip.Addr) bool {
+	return !a.IsUnspecified() && !a.IsMulticast() && a != netip.AddrFrom4([4]byte{255, 255, 255, 255})
 }
