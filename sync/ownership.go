@@ -6,6 +6,7 @@ import (
 	"maps"
 	"slices"
 	"syscall"
+	"time"
 )
 
 // record writes down what is ours, if that is not what is written down.
