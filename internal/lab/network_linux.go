@@ -34,14 +34,20 @@ func NewNetwork() (*Network, error) {
 	return &Network{sw: sw}, nil
 }
 
-// Close kills all that runs on the hosts and takes the network away.
+// Close kills all that runs on the hosts and takes the network away. A second
+// Close does nothing.
 func (n *Network) Close() error {
+	if n.sw == nil {
+		return nil
+	}
+	sw := n.sw
+	n.sw = nil
 	var errs []error
 	for _, h := range n.hosts {
 		errs = append(errs, h.close())
 	}
 	n.hosts = nil
-	return errors.Join(append(errs, n.sw.close())...)
+	return errors.Join(append(errs, sw.close())...)
 }
 
 // Segment makes an Ethernet segment; name has at most 15 characters.

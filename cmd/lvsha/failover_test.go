@@ -1,0 +1,209 @@
+package main_test
+
+import (
+	"fmt"
+	"slices"
+	"syscall"
+	"testing"
+	"time"
+
+	"lvsha/internal/lab"
+)
+
+// director is one side of a pair, lvsha or keepalived.
+type director struct {
+	kind string
+	kill func() error
+	// stop ends it in the ordinary way and returns when it has ended.
+	stop func() error
+}
+
+// start starts one kind of director and does not wait.
+func (r *rig) start(kind string, i, version int, advertise time.Duration) director {
+	r.Helper()
+	priority := []int{150, 100}[i]
+	if kind == "keepalived" {
+		k := r.keepalived(r.lvs[i], keepalivedFile(version, advertise, priority))
+		return director{kind: kind, kill: k.Kill, stop: func() error {
+			if err := k.Signal(syscall.SIGTERM); err != nil {
+				return err
+			}
+			_, err := k.Wait(10 * time.Second)
+			return err
+		}}
+	}
+	d := r.lvsha(r.lvs[i], vrrpFile(version, advertise))
+	return director{kind: kind, kill: d.Kill, stop: func() error {
+		code, err := d.End(syscall.SIGTERM)
+		if err == nil && code != 0 {
+			err = fmt.Errorf("exit code %d", code)
+		}
+		return err
+	}}
+}
+
+// holds waits until a director has the address and the other has not.
+func (r *rig) holds(i int, limit time.Duration) {
+	r.Helper()
+	r.eventually(r.lvs[i].Name+" has the address alone", limit, func() bool {
+		return r.has(r.lvs[i], vip) && !r.has(r.lvs[1-i], vip)
+	})
+}
+
+// failover kills the active director with its link cut and returns the time
+// from its last advertisement to the first answer of the other, and how long
+// nobody answered.
+func (r *rig) failover(active director) (fromAdvertisement, silence time.Duration) {
+	r.Helper()
+	stop := r.ping()
+	r.settle(150 * time.Millisecond)
+	died := time.Now()
+	r.check(r.ports[0].Cut())
+	r.check(active.kill())
+	r.eventually("lvs2 has the address", 10*time.Second, func() bool { return r.has(r.lvs[1], vip) })
+	r.settle(100 * time.Millisecond)
+	begin, end := lab.Outage(stop(), died.Add(-50*time.Millisecond))
+	last, ok := r.sniffer.Last(address["lvs1"], died.Add(50*time.Millisecond))
+	if !ok {
+		r.Fatal("no advertisement of lvs1 was seen")
+	}
+	return end.Sub(last.At), end.Sub(begin)
+}
+
+// bound is 3 × A + skew of the backup with priority 100.
+func bound(advertise time.Duration) time.Duration { return 3*advertise + 156*advertise/256 }
+
+// TestFailover: each kind takes over from each, in time, and alone. The timed
+// limit has slack for a busy machine; the benchmark has none.
+func TestFailover(t *testing.T) {
+	for _, c := range []struct {
+		active, backup string
+		version        int
+		advertise      time.Duration
+	}{
+		{"lvsha", "lvsha", 3, 100 * time.Millisecond},
+		{"lvsha", "lvsha", 3, 10 * time.Millisecond},
+		{"lvsha", "keepalived", 3, 100 * time.Millisecond},
+		{"keepalived", "lvsha", 3, 100 * time.Millisecond},
+		{"lvsha", "keepalived", 2, time.Second},
+		{"keepalived", "lvsha", 2, time.Second},
+	} {
+		t.Run(fmt.Sprintf("%s to %s v%d %v", c.active, c.backup, c.version, c.advertise), func(t *testing.T) {
+			r := newRig(t)
+			a := r.start(c.active, 0, c.version, c.advertise)
+			r.holds(0, 10*time.Second)
+			r.start(c.backup, 1, c.version, c.advertise)
+			r.settle(bound(c.advertise) + 500*time.Millisecond)
+			r.holds(0, time.Second) // the backup has joined and stays backup
+			took, silence := r.failover(a)
+			limit := bound(c.advertise)
+			if c.version == 2 {
+				limit = 3*c.advertise + 156*time.Second/256
+			}
+			t.Logf("last advertisement to first answer %v (bound %v), silence %v", took, limit, silence)
+			if took > limit+100*time.Millisecond {
+				t.Errorf("failover took %v, bound %v", took, limit)
+			}
+			r.oneActive()
+		})
+	}
+}
+
+// TestPreempt: a director of higher priority that joins takes the address over
+// from a living one without losing a probe, whatever that one is.
+func TestPreempt(t *testing.T) {
+	for _, c := range []struct {
+		joins, holds string
+		lost         int
+	}{
+		{"lvsha", "lvsha", 1},
+		// keepalived removes its address before ours is announced.
+		{"lvsha", "keepalived", 20},
+		{"keepalived", "lvsha", 1},
+	} {
+		t.Run(c.joins+" joins "+c.holds, func(t *testing.T) {
+			r := newRig(t)
+			const advertise = 100 * time.Millisecond
+			r.start(c.holds, 1, 3, advertise)
+			r.holds(1, 10*time.Second)
+			lost := r.lostWhile(func() {
+				r.start(c.joins, 0, 3, advertise)
+				r.holds(0, 10*time.Second)
+			})
+			if lost > c.lost {
+				t.Errorf("%d probes lost, at most %d", lost, c.lost)
+			}
+			r.oneActive()
+		})
+	}
+}
+
+// TestStop: SIGTERM to the active director, make before break.
+func TestStop(t *testing.T) {
+	for _, peer := range []string{"lvsha", "keepalived"} {
+		for _, advertise := range []time.Duration{100 * time.Millisecond, time.Second} {
+			t.Run(fmt.Sprintf("%s is the peer, %v", peer, advertise), func(t *testing.T) {
+				r := newRig(t)
+				d := r.start("lvsha", 0, 3, advertise)
+				r.holds(0, 10*time.Second)
+				r.start(peer, 1, 3, advertise)
+				r.settle(bound(advertise) + 500*time.Millisecond)
+				lost := r.lostWhile(func() {
+					r.check(d.stop())
+					r.holds(1, 10*time.Second)
+				})
+				if lost > 1 {
+					t.Errorf("%d probes lost by a stop, at most 1", lost)
+				}
+				r.oneActive()
+			})
+		}
+	}
+}
+
+// BenchmarkFailover prints lvsha's failover beside keepalived's from one run:
+// ten deaths each at 100 ms, alternating.
+func BenchmarkFailover(b *testing.B) {
+	const runs, advertise = 10, 100 * time.Millisecond
+	for b.Loop() {
+		took, silent := make(map[string][]time.Duration), make(map[string][]time.Duration)
+		for range runs {
+			for _, kind := range []string{"lvsha", "keepalived"} {
+				b.StopTimer()
+				t, s := failoverOnce(b, kind, advertise)
+				took[kind], silent[kind] = append(took[kind], t), append(silent[kind], s)
+				b.StartTimer()
+			}
+		}
+		fmt.Printf("\nfailover at %v, %d deaths each; bound 3 A + skew = %v\n", advertise, runs, bound(advertise))
+		fmt.Printf("%-12s %-42s %s\n", "", "last advertisement to first answer", "silence")
+		for _, kind := range []string{"lvsha", "keepalived"} {
+			fmt.Printf("%-12s median %-12v max %-16v median %-12v max %v\n", kind,
+				median(took[kind]), slices.Max(took[kind]), median(silent[kind]), slices.Max(silent[kind]))
+		}
+		if m := slices.Max(took["lvsha"]); m > bound(advertise)+5*time.Millisecond {
+			b.Errorf("lvsha's slowest failover %v is over the bound by more than 5 ms", m)
+		}
+		if l, k := median(took["lvsha"]), median(took["keepalived"]); l > k+2*time.Millisecond {
+			b.Errorf("lvsha's median %v is more than 2 ms over keepalived's %v", l, k)
+		}
+	}
+}
+
+// failoverOnce is a death in a network of its own.
+func failoverOnce(b *testing.B, kind string, advertise time.Duration) (took, silence time.Duration) {
+	b.Helper()
+	r := newRig(b)
+	a := r.start(kind, 0, 3, advertise)
+	r.holds(0, 10*time.Second)
+	r.start(kind, 1, 3, advertise)
+	r.settle(bound(advertise) + 500*time.Millisecond)
+	took, silence = r.failover(a)
+	r.check(r.net.Close())
+	return took.Round(10 * time.Microsecond), silence.Round(10 * time.Microsecond)
+}
+
+func median(d []time.Duration) time.Duration {
+	d = slices.Sorted(slices.Values(d))
+	return (d[(len(d)-1)/2] + d[len(d)/2]) / 2
+}

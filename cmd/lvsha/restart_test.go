@@ -1,0 +1,230 @@
+package main_test
+
+import (
+	"os"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"lvsha/internal/lab"
+)
+
+const fast = 100 * time.Millisecond
+
+// pair starts lvsha on both directors, lvs1 active.
+func (r *rig) pair(advertise time.Duration) (active, backup *lab.Daemon) {
+	r.Helper()
+	active = r.lvsha(r.lvs[0], vrrpFile(3, advertise))
+	r.becomes(active, "active")
+	backup = r.lvsha(r.lvs[1], vrrpFile(3, advertise))
+	r.becomes(backup, "backup")
+	return active, backup
+}
+
+// TestRestart: the active director's daemon ends without giving anything away,
+// and the next process goes on where it was. No probe is lost.
+func TestRestart(t *testing.T) {
+	for _, c := range []struct {
+		name  string
+		sig   syscall.Signal
+		pause time.Duration // until the next process starts
+		taken bool          // the backup takes over meanwhile
+	}{
+		{"SIGUSR2 and at once", syscall.SIGUSR2, 0, false},
+		{"SIGKILL and at once", syscall.SIGKILL, 0, false},
+		{"SIGUSR2 and a second later", syscall.SIGUSR2, time.Second, true},
+		{"SIGKILL and a second later", syscall.SIGKILL, time.Second, true},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			r := newRig(t)
+			active, backup := r.pair(fast)
+			lost := r.lostWhile(func() {
+				if _, err := active.End(c.sig); err != nil {
+					t.Fatal(err)
+				}
+				r.settle(c.pause)
+				if out, err := r.lvs[0].Run(r.binary, "cleanup"); err != nil || !strings.Contains(out, "in place for the next") {
+					t.Errorf("ExecStopPost: %q, %v", out, err)
+				}
+				active = r.again(r.lvs[0])
+				r.becomes(active, "active")
+				r.becomes(backup, "backup")
+			})
+			if lost != 0 {
+				t.Errorf("%d probes lost by a restart", lost)
+			}
+			if s := backup.Router("web"); !c.taken && s.Counters["became_active"] > 0 {
+				t.Errorf("the backup took over: %+v", s)
+			}
+			if !r.has(r.lvs[0], vip) || r.has(r.lvs[1], vip) {
+				t.Error("the address is not where it was")
+			}
+		})
+	}
+}
+
+// TestRestartAlone: without a peer keepalived takes its own address away until
+// it is master again; lvsha loses nothing.
+func TestRestartAlone(t *testing.T) {
+	r := newRig(t)
+	d := r.lvsha(r.lvs[0], vrrpFile(3, time.Second))
+	r.becomes(d, "active")
+	lost := r.lostWhile(func() {
+		if err := d.Kill(); err != nil {
+			t.Fatal(err)
+		}
+		r.settle(4 * time.Second) // longer than three intervals
+		d = r.again(r.lvs[0])
+		r.becomes(d, "active")
+	})
+	if lost != 0 {
+		t.Errorf("%d probes lost", lost)
+	}
+}
+
+// TestReload: the difference is applied to running objects.
+func TestReload(t *testing.T) {
+	r := newRig(t)
+	active, backup := r.pair(fast)
+	before := active.Router("web")
+	more := strings.ReplaceAll(vrrpFile(3, fast), `["10.0.0.100/24"]`, `["10.0.0.100/24", "10.0.0.101/24"]`)
+	other := strings.Replace(more, "[vrrp.web]", "[vrrp.renamed]", 1)
+	lost := r.lostWhile(func() {
+		for _, file := range []string{more, other} {
+			for _, h := range r.lvs {
+				r.check(h.WriteFile(configPath, []byte(file), 0o644))
+				if out, err := h.Run(r.binary, "reload"); err != nil {
+					t.Fatalf("reload: %q, %v", out, err)
+				}
+			}
+		}
+		r.eventually("second address", 2*time.Second, func() bool {
+			out, err := r.lvs[0].Run("ip", "-br", "addr", "show", "dev", "eth0")
+			return err == nil && strings.Contains(out, "10.0.0.101/24")
+		})
+	})
+	if lost != 0 {
+		t.Errorf("%d probes lost by reloads", lost)
+	}
+	after := active.Router("renamed")
+	if !after.Since.Equal(before.Since) || after.State != "active" {
+		t.Errorf("before %+v, after %+v", before, after)
+	}
+	if b := backup.Router("renamed"); b.State != "backup" || b.Counters["became_active"] > 0 {
+		t.Errorf("backup: %+v", b)
+	}
+
+	// An address that goes is removed; a file without the router makes it leave.
+	r.check(r.lvs[0].WriteFile(configPath, []byte(vrrpFile(3, fast)), 0o644))
+	if _, err := r.lvs[0].Run(r.binary, "reload"); err != nil {
+		t.Fatal(err)
+	}
+	r.eventually("second address gone", 2*time.Second, func() bool {
+		out, err := r.lvs[0].Run("ip", "-br", "addr", "show", "dev", "eth0")
+		return err == nil && !strings.Contains(out, "10.0.0.101/")
+	})
+	empty, _, _ := strings.Cut(vrrpFile(3, fast), "[vrrp.web]")
+	r.check(r.lvs[0].WriteFile(configPath, []byte(empty), 0o644))
+	lost = r.lostWhile(func() {
+		if _, err := r.lvs[0].Run(r.binary, "reload"); err != nil {
+			t.Fatal(err)
+		}
+		r.holds(1, 3*time.Second)
+	})
+	if lost > 1 {
+		t.Errorf("%d probes lost by removing the router on the active director", lost)
+	}
+}
+
+// TestReloadRefused: a wrong file changes nothing and is explained.
+func TestReloadRefused(t *testing.T) {
+	r := newRig(t)
+	active, _ := r.pair(fast)
+	for name, c := range map[string]struct{ file, want string }{
+		"unknown key": {strings.Replace(vrrpFile(3, fast), "advertise", "advertize", 1), `unknown key "advertize"; did you mean "advertise"?`},
+		"syntax":      {"[director.lvs1\n", "lvsha.toml:1"},
+		"empty":       {"", "director"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			r.check(r.lvs[0].WriteFile(configPath, []byte(c.file), 0o644))
+			_, err := r.lvs[0].Run(r.binary, "reload")
+			if c.file == "" && err == nil {
+				return // an empty file asks for nothing and is valid or not as config decides
+			}
+			if err == nil || !strings.Contains(err.Error(), c.want) || !strings.Contains(err.Error(), "exit status 1") {
+				t.Errorf("want exit 1 and %q, got %v", c.want, err)
+			}
+			if s, err := active.Status(); err != nil || s.Generation != 1 || s.VRRP[0].State != "active" {
+				t.Errorf("status afterwards: %+v, %v", s, err)
+			}
+		})
+	}
+}
+
+// TestCleanup: a stop that was killed half-way is finished by cleanup, and
+// everything goes when systemd has given up.
+func TestCleanup(t *testing.T) {
+	r := newRig(t)
+	file := vrrpFile(3, time.Second)
+	d := r.lvsha(r.lvs[0], file)
+	r.becomes(d, "active")
+	r.check(d.Signal(syscall.SIGTERM))
+	r.becomes(d, "leaving") // for two seconds, as nobody takes over
+	r.check(d.Kill())
+	if !r.has(r.lvs[0], vip) {
+		t.Fatal("the address is gone already")
+	}
+	if out, err := r.lvs[0].Run(r.binary, "cleanup"); err != nil || !strings.Contains(out, "removed address 10.0.0.100/24 dev eth0") {
+		t.Errorf("cleanup: %q, %v", out, err)
+	}
+	if r.has(r.lvs[0], vip) {
+		t.Error("the address is still there")
+	}
+
+	d = r.again(r.lvs[0])
+	r.becomes(d, "active")
+	if _, err := r.lvs[0].Run(r.binary, "cleanup", "--all"); err == nil || !strings.Contains(err.Error(), "another lvsha daemon is running") {
+		t.Errorf("cleanup beside a living daemon: %v", err)
+	}
+	r.check(d.Kill())
+	if out, err := r.lvs[0].Run(r.binary, "cleanup", "--all"); err != nil || !strings.Contains(out, "removed address") {
+		t.Errorf("cleanup --all: %q, %v", out, err)
+	}
+	if r.has(r.lvs[0], vip) {
+		t.Error("the address is still there")
+	}
+}
+
+// TestLostHalfStop: if nobody ran cleanup, the next process does not take the
+// address that a half-finished stop left for its own.
+func TestLostHalfStop(t *testing.T) {
+	r := newRig(t)
+	d := r.lvsha(r.lvs[0], vrrpFile(3, time.Second))
+	r.becomes(d, "active")
+	r.check(d.Signal(syscall.SIGTERM))
+	r.becomes(d, "leaving")
+	r.check(d.Kill())
+	d = r.again(r.lvs[0])
+	r.becomes(d, "backup")
+	r.eventually("address removed", time.Second, func() bool { return !r.has(r.lvs[0], vip) })
+}
+
+// TestUpgradeChangesFile: addresses that the new file no longer has go.
+func TestUpgradeChangesFile(t *testing.T) {
+	r := newRig(t)
+	d := r.lvsha(r.lvs[0], vrrpFile(3, fast))
+	r.becomes(d, "active")
+	if _, err := d.End(syscall.SIGUSR2); err != nil {
+		t.Fatal(err)
+	}
+	d = r.lvsha(r.lvs[0], strings.Replace(vrrpFile(3, fast), "10.0.0.100", "10.0.0.102", 1))
+	r.becomes(d, "active")
+	r.eventually("old address removed", 2*time.Second, func() bool { return !r.has(r.lvs[0], vip) })
+	if _, err := d.End(syscall.SIGTERM); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := r.lvs[0].ReadFile("/run/lvsha/control.sock"); !os.IsNotExist(err) {
+		t.Errorf("control socket after a stop: %v", err)
+	}
+}
