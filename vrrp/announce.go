@@ -18,6 +18,11 @@ type announcement struct {
 const (
 	announceRounds = 5
 	announceAgain  = 5 * time.Second
+	// refreshEvery repeats one round as long as the router is Active (ARP-08).
+	// When a split heals and the loser is the first to hear of the other, it
+	// leaves without a word (V3-ACT-09): the winner never learns that hosts on
+	// the other side believe in the loser.
+	refreshEvery = 10 * time.Second
 )
 
 // handoverAfter is when the single rounds are due.
@@ -55,6 +60,9 @@ func (r *Router) runAnnouncements(now time.Time) {
 	if n > 0 {
 		r.announcements = slices.Delete(r.announcements, 0, n)
 		r.announce(r.cfg.Addresses, rounds)
+		if len(r.announcements) == 0 {
+			r.announcements = append(r.announcements, announcement{now.Add(refreshEvery), 1})
+		}
 	}
 }
 

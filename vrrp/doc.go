@@ -37,5 +37,7 @@
 //   - An Active none of whose addresses can be installed sends priority 0 and is in
 //     [Fault] for a while (SIM-SAFE-02). With some of them it stays, and the
 //     rest is tried again.
+//   - An Active repeats one round of gratuitous ARP every 10 s (ARP-08): the winner
+//     of a split need not hear of the loser, which leaves silently (V3-ACT-09).
 //   - The owner (priority 255) installs and removes its addresses like everybody.
 package vrrp

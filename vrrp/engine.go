@@ -107,6 +107,8 @@ type member struct {
 	router *Router
 	// removed says that it is no longer configured and goes once it has left.
 	removed bool
+	// reply says that a packet wants an advertisement in answer.
+	reply bool
 	// started says that Startup was given.
 	started bool
 	resume  *Resume

@@ -49,6 +49,7 @@ func (e *Engine) loop() error {
 				return fmt.Errorf("reading advertisements: %w", err)
 			}
 		}
+		e.replies()
 		e.calls()
 		if e.stopping == Hold {
 			return nil
@@ -57,6 +58,18 @@ func (e *Engine) loop() error {
 		if e.stopping == Release && e.settled() {
 			return nil
 		}
+	}
+}
+
+// replies sends what packets asked for, once everything that had arrived was
+// read. A process that wakes up late must not answer a loser when the winner's
+// advertisement is next in the queue (SIM-PAUSE-02, SIM-PAUSE-03).
+func (e *Engine) replies() {
+	for _, m := range e.members {
+		if m.reply && m.router.State() == Active {
+			e.send(m, m.router.cfg.Priority)
+		}
+		m.reply = false
 	}
 }
 
@@ -234,7 +247,11 @@ func (e *Engine) step(m *member, now time.Time, ev Event) {
 	for _, a := range m.router.Step(now, ev) {
 		switch a := a.(type) {
 		case Send:
-			e.send(m, a.Priority)
+			if _, answer := ev.(*Received); answer {
+				m.reply = true
+			} else {
+				e.send(m, a.Priority)
+			}
 		case Install:
 			e.stage(m, jobInstall, a.Addresses, 0)
 		case Remove:
@@ -329,8 +346,9 @@ func (e *Engine) encode(r *Router, priority uint8) []outgoing {
 func (e *Engine) transition(m *member, t Transition) {
 	e.log.Info("state changed", "router", t.Name, "interface", t.Key.Interface, "vrid", t.Key.VRID,
 		"from", t.From, "to", t.To, "reason", t.Reason)
-	if t.To != Active {
+	if t.From == Active {
 		m.sendErr = ""
+		e.stage(m, jobSilence, m.router.cfg.Addresses, 0)
 	}
 	if e.opt.OnTransition != nil {
 		e.opt.OnTransition(t)

@@ -25,6 +25,8 @@ const (
 	jobInstall
 	jobRemove
 	jobAnnounce
+	// jobSilence cancels announcements that were asked for before it.
+	jobSilence
 	// jobVerify looks whether an address is still there.
 	jobVerify
 	// jobRetry tries again at once what failed: the interface has changed.
@@ -174,10 +176,12 @@ func (w *worker) pass(now time.Time) (next time.Time) {
 			}
 		}
 	}
-	for _, j := range jobs {
+	for i, j := range jobs {
 		switch j.kind {
 		case jobAnnounce:
-			w.announce(now, j)
+			if !silenced(jobs[i:], j.key) {
+				w.announce(now, j)
+			}
 		case jobVerify:
 			w.verify(now, j)
 		}
@@ -205,6 +209,14 @@ func (w *worker) want(j job) {
 	if j.kind == jobRetry {
 		for _, e := range w.entries {
 			e.retryAt, e.failures = time.Time{}, 0
+		}
+		return
+	}
+	if j.kind == jobSilence {
+		for _, e := range w.entries {
+			if e.owners[j.key] {
+				e.announce = false
+			}
 		}
 		return
 	}
@@ -289,12 +301,17 @@ func (w *worker) announceOwed(now time.Time) {
 	}
 }
 
-// cancelled says whether the router has meanwhile left Active: none of its
-// announcements may leave the box after that (ARP-11).
+// cancelled says whether the router has meanwhile left Active.
 func (w *worker) cancelled(key Key) bool {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	return slices.ContainsFunc(w.queue, func(j job) bool { return j.kind == jobRemove && j.key == key })
+	return silenced(w.queue, key)
+}
+
+// silenced says whether later jobs forbid an announcement: none may leave the
+// box after Active was left (ARP-11).
+func silenced(later []job, key Key) bool {
+	return slices.ContainsFunc(later, func(j job) bool { return j.kind == jobSilence && j.key == key })
 }
 
 // verify looks whether addresses are where they should be.
