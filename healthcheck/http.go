@@ -47,8 +47,19 @@ func probeHTTP(ctx context.Context, t Target) (string, error) {
 	// A transport of its own costs less than it seems: without idle connections it
 	// holds nothing once the answer is closed.
 	transport := &http.Transport{
-		DialContext: func(ctx context.Context, network, _ string) (net.Conn, error) {
-			return dialer.DialContext(ctx, network, t.Server.String())
+		// The transport detaches its dialling from the request, so that a connection
+		// can serve another one: a connect or a handshake would outlive the probe. So
+		// the probe's own context bounds the one, a deadline on the connection the
+		// other.
+		DialContext: func(_ context.Context, network, _ string) (net.Conn, error) {
+			conn, err := dialer.DialContext(ctx, network, t.Server.String())
+			if err != nil {
+				return nil, err
+			}
+			if deadline, ok := ctx.Deadline(); ok {
+				conn.SetDeadline(deadline) // fails on a closed connection only
+			}
+			return conn, nil
 		},
 		TLSClientConfig:        &tls.Config{ServerName: serverName(t), InsecureSkipVerify: t.Check.Insecure},
 		DisableKeepAlives:      true,
@@ -138,7 +149,10 @@ func httpError(err error, t Target) error {
 	if _, after, ok := strings.Cut(text, "malformed HTTP "); ok {
 		return errors.New("answer is not HTTP: malformed " + printable(after))
 	}
-	return errors.New(printable(strings.TrimPrefix(text, "net/http: ")))
+	if i := strings.LastIndex(text, "net/http: "); i >= 0 {
+		text = text[i+len("net/http: "):]
+	}
+	return errors.New(printable(text))
 }
 
 // innermost is the error at the bottom of a chain.

@@ -318,11 +318,15 @@ func (m *Monitor) record(now time.Time, r result) (Change, bool) {
 	if e.gone {
 		return Change{}, false
 	}
-	if e.round.IsZero() {
-		e.due = nextDue(e.due, now, e.check.Interval)
+	if e.round.After(now) {
+		e.due = e.round
 	} else {
-		e.due, e.round = e.round, time.Time{}
+		if !e.round.IsZero() {
+			e.due = e.round // overtaken by the first probe: begin with the one after
+		}
+		e.due = nextDue(e.due, now, e.check.Interval)
 	}
+	e.round = time.Time{}
 
 	e.last = Probe{Start: r.start.Round(0), Latency: r.elapsed, OK: r.err == nil, Reason: r.detail}
 	e.count.Probes++

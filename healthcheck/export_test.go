@@ -1,0 +1,36 @@
+package healthcheck
+
+import "time"
+
+// Counter shows the counter to tests.
+type Counter struct{ c counter }
+
+// NewCounter starts in a state.
+func NewCounter(s State) *Counter {
+	c := &Counter{}
+	c.c.adopt(time.Time{}, s, initialReason(s))
+	return c
+}
+
+// Observe takes one result.
+func (c *Counter) Observe(now time.Time, ok bool, reason string, rise, fall int) bool {
+	return c.c.observe(now, ok, reason, rise, fall)
+}
+
+// Verdict is what has been concluded.
+func (c *Counter) Verdict() Verdict { return c.c.verdict }
+
+// The pure parts of the schedule.
+var (
+	NextDue = nextDue
+	Phase   = phase
+)
+
+// RealKinds is the registry.
+func RealKinds() map[string]Kind { return kinds() }
+
+// Contains is the search of a body.
+var Contains = contains
+
+// Printable is what is done to foreign text.
+var Printable = printable

@@ -1,0 +1,463 @@
+package healthcheck_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/netip"
+	"runtime"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"lvsha/healthcheck"
+)
+
+func addrPort(s string) netip.AddrPort { return netip.MustParseAddrPort(s) }
+
+var tcpCheck = healthcheck.Check{Kind: "fake", Interval: time.Second, Timeout: 500 * time.Millisecond, Rise: 2, Fall: 3}
+
+// target is the i-th server of 10.0.0.0/16.
+func target(i int, c healthcheck.Check) healthcheck.Target {
+	return healthcheck.Target{Server: netip.AddrPortFrom(netip.AddrFrom4([4]byte{10, 0, byte(i >> 8), byte(i)}), 80), Check: c}
+}
+
+// farm is a set of servers that answer as they are told.
+type farm struct {
+	mu     sync.Mutex // guards what follows
+	errs   map[netip.AddrPort]error
+	delay  time.Duration
+	hang   bool
+	starts map[netip.AddrPort][]time.Time
+	flying int
+	most   int
+}
+
+func newFarm() *farm {
+	return &farm{errs: make(map[netip.AddrPort]error), starts: make(map[netip.AddrPort][]time.Time)}
+}
+
+func (f *farm) set(t healthcheck.Target, err error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.errs[t.Server] = err
+}
+
+func (f *farm) probe(ctx context.Context, t healthcheck.Target) (string, error) {
+	f.mu.Lock()
+	f.starts[t.Server] = append(f.starts[t.Server], time.Now())
+	f.flying++
+	f.most = max(f.most, f.flying)
+	err, delay, hang := f.errs[t.Server], f.delay, f.hang
+	f.mu.Unlock()
+	defer func() {
+		f.mu.Lock()
+		f.flying--
+		f.mu.Unlock()
+	}()
+	if hang {
+		<-ctx.Done()
+		return "", healthcheck.ErrTimeout
+	}
+	if delay > 0 {
+		time.Sleep(delay) // in a bubble
+	}
+	return "fine", err
+}
+
+// probes are the starts of a target's probes so far.
+func (f *farm) probes(t healthcheck.Target) []time.Time {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return slices.Clone(f.starts[t.Server])
+}
+
+// monitored runs body with a monitor of a farm inside a bubble.
+func monitored(t *testing.T, limit int, body func(t *testing.T, f *farm, m *healthcheck.Monitor, changes *changes)) {
+	synctest.Test(t, func(t *testing.T) {
+		f, c := newFarm(), &changes{start: time.Now()}
+		m := healthcheck.New(healthcheck.Options{
+			OnChange: c.add,
+			Kinds:    map[string]healthcheck.Kind{"fake": {Probe: f.probe, Limit: limit}},
+		})
+		ctx, cancel := context.WithCancel(t.Context())
+		done := make(chan error, 1)
+		go func() { done <- m.Run(ctx) }()
+		defer func() {
+			cancel()
+			if err := <-done; err != nil {
+				t.Errorf("Run returned %v", err)
+			}
+		}()
+		body(t, f, m, c)
+	})
+}
+
+// changes notes what OnChange is told.
+type changes struct {
+	mu    sync.Mutex // guards list
+	start time.Time
+	list  []healthcheck.Change
+}
+
+func (c *changes) add(ch healthcheck.Change) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.list = append(c.list, ch)
+}
+
+// take returns the changes so far as text and forgets them.
+func (c *changes) take() []string {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	var out []string
+	for _, ch := range c.list {
+		out = append(out, fmt.Sprintf("%v %v->%v: %s", ch.Target.Server, ch.From, ch.To, ch.Reason))
+	}
+	c.list = nil
+	slices.Sort(out)
+	return out
+}
+
+func wants(targets ...healthcheck.Target) []healthcheck.Want {
+	var out []healthcheck.Want
+	for _, t := range targets {
+		out = append(out, healthcheck.Want{Target: t})
+	}
+	return out
+}
+
+func state(t *testing.T, m *healthcheck.Monitor, target healthcheck.Target) healthcheck.Status {
+	t.Helper()
+	s, ok := m.Status(target)
+	if !ok {
+		t.Fatalf("%v is not monitored", target)
+	}
+	return s
+}
+
+func TestMonitorVerdicts(t *testing.T) {
+	monitored(t, 0, func(t *testing.T, f *farm, m *healthcheck.Monitor, c *changes) {
+		good, bad := target(1, tcpCheck), target(2, tcpCheck)
+		f.set(bad, errors.New("connect: connection refused"))
+		m.Set(wants(good, bad))
+		if s := state(t, m, good); s.State != healthcheck.Unknown || s.Reason != "not probed yet" {
+			t.Errorf("before the first probe: %+v", s.Verdict)
+		}
+		// Two new targets get their first probes within two milliseconds.
+		time.Sleep(2 * time.Millisecond)
+		synctest.Wait()
+		if diff := cmp.Diff([]string{
+			"10.0.0.1:80 unknown->up: fine",
+			"10.0.0.2:80 unknown->down: connect: connection refused",
+		}, c.take()); diff != "" {
+			t.Errorf("first verdicts (-want +got):\n%s", diff)
+		}
+
+		// Out within fall × interval, back within rise × interval.
+		f.set(good, errors.New("connect: no route to host"))
+		f.set(bad, nil)
+		time.Sleep(2 * time.Second)
+		synctest.Wait()
+		if diff := cmp.Diff([]string{"10.0.0.2:80 down->up: fine"}, c.take()); diff != "" {
+			t.Errorf("after rise × interval (-want +got):\n%s", diff)
+		}
+		time.Sleep(1 * time.Second)
+		synctest.Wait()
+		if diff := cmp.Diff([]string{"10.0.0.1:80 up->down: connect: no route to host"}, c.take()); diff != "" {
+			t.Errorf("after fall × interval (-want +got):\n%s", diff)
+		}
+		f.set(good, errors.New("timeout"))
+		time.Sleep(time.Second)
+		synctest.Wait()
+		s := state(t, m, good)
+		if s.Reason != "timeout" || s.Last.Reason != "timeout" || s.Last.OK || s.Counters.Failures != 4 || s.Counters.Changes != 2 {
+			t.Errorf("the latest reason is kept: %+v", s)
+		}
+	})
+}
+
+func TestMonitorSetKeeps(t *testing.T) {
+	monitored(t, 0, func(t *testing.T, f *farm, m *healthcheck.Monitor, c *changes) {
+		stays, goes, comes := target(1, tcpCheck), target(2, tcpCheck), target(3, tcpCheck)
+		m.Set(wants(stays, goes))
+		time.Sleep(5 * time.Second)
+		before := state(t, m, stays)
+		// Set is called far more often than the interval: the schedule holds.
+		for range 50 {
+			m.Set(wants(comes, stays, stays))
+			time.Sleep(100 * time.Millisecond)
+		}
+		synctest.Wait()
+		after := state(t, m, stays)
+		if got := after.Counters.Probes - before.Counters.Probes; got != 5 {
+			t.Errorf("%d probes in 5 s, want 5", got)
+		}
+		if after.Since != before.Since || after.Counters.Late != 0 {
+			t.Errorf("before %+v\nafter %+v", before, after)
+		}
+		starts := f.probes(stays)
+		for i := 2; i < len(starts); i++ {
+			if gap := starts[i].Sub(starts[i-1]); gap != time.Second {
+				t.Errorf("probe %d came after %v", i, gap)
+			}
+		}
+		if _, ok := m.Status(goes); ok || len(m.Snapshot()) != 2 {
+			t.Errorf("got %v", m.Snapshot())
+		}
+
+		// A new pace keeps the verdict; a new question does not.
+		paced := stays
+		paced.Check.Interval, paced.Check.Fall = 2*time.Second, 5
+		asked := comes
+		asked.Check.Path = "/other"
+		c.take()
+		m.Set(wants(paced, asked))
+		if s := state(t, m, paced); s.State != healthcheck.Up || s.Since != after.Since || s.Counters.Probes != after.Counters.Probes {
+			t.Errorf("new pace: %+v", s)
+		}
+		if s := state(t, m, asked); s.State != healthcheck.Unknown {
+			t.Errorf("new question: %+v", s)
+		}
+	})
+}
+
+func TestMonitorTakesOver(t *testing.T) {
+	monitored(t, 0, func(t *testing.T, f *farm, m *healthcheck.Monitor, c *changes) {
+		a := target(1, tcpCheck)
+		f.set(a, errors.New("connect: connection refused"))
+		m.Set([]healthcheck.Want{{Target: a, Initial: healthcheck.Up}})
+		if s := state(t, m, a); s.State != healthcheck.Up || s.Reason != "taken over as up" {
+			t.Errorf("got %+v", s.Verdict)
+		}
+		time.Sleep(999 * time.Millisecond)
+		synctest.Wait()
+		if got := c.take(); got != nil {
+			t.Errorf("changed already: %v", got)
+		}
+		time.Sleep(2 * time.Second)
+		synctest.Wait()
+		if diff := cmp.Diff([]string{"10.0.0.1:80 up->down: connect: connection refused"}, c.take()); diff != "" {
+			t.Errorf("(-want +got):\n%s", diff)
+		}
+	})
+}
+
+func TestMonitorOneProbePerQuestion(t *testing.T) {
+	monitored(t, 0, func(t *testing.T, f *farm, m *healthcheck.Monitor, c *changes) {
+		a, b := target(1, tcpCheck), target(1, tcpCheck)
+		a.Check.Port, b.Check.Port = 8080, 8080
+		b.Server = netip.AddrPortFrom(b.Server.Addr(), 443)
+		m.Set(wants(a, b))
+		time.Sleep(10*time.Second + time.Millisecond)
+		synctest.Wait()
+		if n := len(m.Snapshot()); n != 1 {
+			t.Errorf("%d targets, want 1", n)
+		}
+		if state(t, m, a) != state(t, m, b) {
+			t.Error("two statuses for one probe")
+		}
+	})
+}
+
+func TestMonitorTimeout(t *testing.T) {
+	monitored(t, 0, func(t *testing.T, f *farm, m *healthcheck.Monitor, c *changes) {
+		check := tcpCheck
+		check.Timeout = check.Interval // probes follow each other without a gap
+		a := target(1, check)
+		f.hang = true
+		m.Set(wants(a))
+		time.Sleep(10*time.Second + 10*time.Millisecond)
+		synctest.Wait()
+		s := state(t, m, a)
+		if s.State != healthcheck.Down || s.Counters.Probes < 9 || s.Counters.Late != 0 || s.Counters.Inconclusive != 0 {
+			t.Errorf("got %+v", s)
+		}
+		if f.most != 1 {
+			t.Errorf("%d probes of one target at once", f.most)
+		}
+	})
+}
+
+// TestMonitorStarved lets a probe's timeout fire late, as after SIGSTOP: the
+// result is disregarded, once.
+func TestMonitorStarved(t *testing.T) {
+	monitored(t, 0, func(t *testing.T, f *farm, m *healthcheck.Monitor, c *changes) {
+		check := tcpCheck
+		check.Fall = 1
+		a := target(1, check)
+		m.Set([]healthcheck.Want{{Target: a, Initial: healthcheck.Up}})
+		f.delay = 5 * time.Second
+		f.set(a, healthcheck.ErrTimeout)
+		time.Sleep(5*time.Second + 2*time.Millisecond)
+		synctest.Wait()
+		s := state(t, m, a)
+		if s.State != healthcheck.Up || s.Counters.Inconclusive != 1 || !s.Last.Inconclusive {
+			t.Errorf("after the first: %+v", s)
+		}
+		if n := len(f.probes(a)); n != 2 {
+			t.Errorf("%d probes, want the second at once", n)
+		}
+		time.Sleep(5 * time.Second)
+		synctest.Wait()
+		if s := state(t, m, a); s.State != healthcheck.Down || s.Counters.Failures != 1 {
+			t.Errorf("after the second: %+v", s)
+		}
+	})
+}
+
+func TestMonitorOwnFault(t *testing.T) {
+	monitored(t, 0, func(t *testing.T, f *farm, m *healthcheck.Monitor, c *changes) {
+		a := target(1, tcpCheck)
+		m.Set(wants(a))
+		time.Sleep(time.Second)
+		f.set(a, fmt.Errorf("%w: too many open files", healthcheck.ErrInconclusive))
+		time.Sleep(time.Minute)
+		synctest.Wait()
+		s := state(t, m, a)
+		if s.State != healthcheck.Up || s.Counters.Inconclusive < 59 || s.Counters.Failures != 0 {
+			t.Errorf("got %+v", s)
+		}
+	})
+}
+
+// TestMonitorMany spreads 10,000 targets over their interval and holds neither
+// goroutine nor timer for an idle one.
+func TestMonitorMany(t *testing.T) {
+	monitored(t, 0, func(t *testing.T, f *farm, m *healthcheck.Monitor, c *changes) {
+		const n = 10000
+		f.delay = time.Millisecond
+		var all []healthcheck.Target
+		for i := range n {
+			all = append(all, target(i, tcpCheck))
+		}
+		idle := runtime.NumGoroutine()
+		m.Set(wants(all...))
+		if got := runtime.NumGoroutine(); got > idle {
+			t.Errorf("%d goroutines for idle targets", got-idle)
+		}
+		time.Sleep(3*time.Second + 2*time.Millisecond)
+		synctest.Wait()
+		for _, s := range m.Snapshot() {
+			if s.State != healthcheck.Up || s.Counters.Late != 0 || s.Counters.Probes < 3 || s.Counters.Probes > 4 {
+				t.Fatalf("got %+v", s)
+			}
+		}
+		// Evenly spread, 10 start each millisecond.
+		if f.most > 60 {
+			t.Errorf("%d probes at once", f.most)
+		}
+	})
+}
+
+func TestMonitorLimit(t *testing.T) {
+	monitored(t, 4, func(t *testing.T, f *farm, m *healthcheck.Monitor, c *changes) {
+		var all []healthcheck.Target
+		for i := range 40 {
+			all = append(all, target(i, tcpCheck))
+		}
+		f.delay = 200 * time.Millisecond // 4 at once make 20 a second, half of what is wanted
+		m.Set(wants(all...))
+		time.Sleep(10 * time.Second)
+		synctest.Wait()
+		if f.most != 4 {
+			t.Errorf("%d probes at once, want 4", f.most)
+		}
+		var late uint64
+		for _, s := range m.Snapshot() {
+			late += s.Counters.Late
+			if s.Counters.Probes < 4 {
+				t.Errorf("%v was probed %d times in 10 s: not its fair share", s.Target, s.Counters.Probes)
+			}
+		}
+		if late == 0 {
+			t.Error("late probes were not counted")
+		}
+	})
+}
+
+// TestMonitorDropInFlight removes a target while it is being probed.
+func TestMonitorDropInFlight(t *testing.T) {
+	monitored(t, 1, func(t *testing.T, f *farm, m *healthcheck.Monitor, c *changes) {
+		a, b := target(1, tcpCheck), target(2, tcpCheck)
+		f.hang = true
+		m.Set(wants(a, b)) // one flies, the other waits for it
+		time.Sleep(10 * time.Millisecond)
+		m.Set(nil)
+		synctest.Wait()
+		f.mu.Lock()
+		flying := f.flying
+		f.hang = false
+		f.mu.Unlock()
+		if flying != 0 {
+			t.Errorf("%d probes still fly", flying)
+		}
+		m.Set(wants(a))
+		time.Sleep(10 * time.Millisecond)
+		synctest.Wait()
+		if diff := cmp.Diff([]string{"10.0.0.1:80 unknown->up: fine"}, c.take()); diff != "" {
+			t.Errorf("(-want +got):\n%s", diff)
+		}
+	})
+}
+
+func TestMonitorUnknownKind(t *testing.T) {
+	monitored(t, 0, func(t *testing.T, f *farm, m *healthcheck.Monitor, c *changes) {
+		a := target(1, healthcheck.Check{Kind: "carrier-pigeon"})
+		m.Set(wants(a))
+		time.Sleep(time.Second)
+		synctest.Wait()
+		if s := state(t, m, a); s.State != healthcheck.Down || !strings.Contains(s.Reason, "carrier-pigeon") {
+			t.Errorf("got %+v", s.Verdict)
+		}
+	})
+}
+
+// TestMonitorConcurrent calls everything from everywhere; the race detector
+// watches.
+func TestMonitorConcurrent(t *testing.T) {
+	monitored(t, 8, func(t *testing.T, f *farm, m *healthcheck.Monitor, c *changes) {
+		var wg sync.WaitGroup
+		for g := range 4 {
+			wg.Go(func() {
+				for i := range 50 {
+					m.Set(wants(target(g, tcpCheck), target(i, tcpCheck)))
+					m.Snapshot()
+					m.Status(target(i, tcpCheck))
+					time.Sleep(37 * time.Millisecond)
+				}
+			})
+		}
+		wg.Wait()
+		m.Set(wants(target(1, tcpCheck)))
+		if n := len(m.Snapshot()); n != 1 {
+			t.Errorf("%d targets, want 1", n)
+		}
+	})
+}
+
+// TestMonitorOnChangeCallsBack holds that OnChange may use the monitor.
+func TestMonitorOnChangeCallsBack(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var m *healthcheck.Monitor
+		seen := 0
+		m = healthcheck.New(healthcheck.Options{
+			Kinds: map[string]healthcheck.Kind{"fake": {Probe: newFarm().probe}},
+			OnChange: func(ch healthcheck.Change) {
+				seen = len(m.Snapshot())
+				m.Set(nil)
+			},
+		})
+		m.Set(wants(target(1, tcpCheck)))
+		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+		defer cancel()
+		if err := m.Run(ctx); err != nil || seen != 1 || len(m.Snapshot()) != 0 {
+			t.Errorf("got %v, saw %d", err, seen)
+		}
+	})
+}
