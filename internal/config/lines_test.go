@@ -157,7 +157,8 @@ func FuzzIndexKeys(f *testing.F) {
 }
 
 // FuzzParse holds that no text makes Parse panic, that a refusal says something
-// on each line, and that a text is always judged the same.
+// on each line, that a text is always judged the same, and that the rooms take
+// what was found valid.
 func FuzzParse(f *testing.F) {
 	f.Add(pair)
 	for _, text := range tomlFiles(f) {
@@ -184,5 +185,6 @@ func FuzzParse(f *testing.F) {
 		if diff := cmp.Diff(cfg, again, cmpNetip); diff != "" {
 			t.Fatalf("(-first +then):\n%s", diff)
 		}
+		acceptable(t, cfg)
 	})
 }

@@ -12,6 +12,7 @@ import (
 	"github.com/BurntSushi/toml"
 
 	"lvsha/internal/config"
+	"lvsha/ipvs"
 )
 
 // loadAsAll reads a file as each of its directors.
@@ -29,8 +30,39 @@ func loadAsAll(t *testing.T, file string) {
 		names.Director = map[string]any{"": nil}
 	}
 	for name := range names.Director {
-		if _, err := config.Load(file, name); err != nil {
+		cfg, err := config.Load(file, name)
+		if err != nil {
 			t.Errorf("as %q:\n%v", name, err)
+			continue
+		}
+		acceptable(t, cfg)
+	}
+}
+
+// acceptable holds that the rooms take what this package found valid.
+func acceptable(t *testing.T, cfg *config.Config) {
+	t.Helper()
+	for _, r := range cfg.Routers {
+		if err := r.Validate(); err != nil {
+			t.Errorf("vrrp refuses: %v", err)
+		}
+	}
+	for _, s := range cfg.Services {
+		for _, l := range s.Listen {
+			svc := ipvs.Service{Key: l, Scheduler: s.Scheduler, Persistence: s.Persistence, PersistenceMask: s.PersistenceMask}
+			for _, server := range s.Servers {
+				svc.Destinations = append(svc.Destinations, ipvs.Destination{Addr: server.At(l), Forward: server.Forward, Weight: server.Weight})
+			}
+			if err := ipvs.Validate(svc); err != nil {
+				t.Errorf("ipvs refuses: %v", err)
+			}
+			if s.Sorry == nil {
+				continue
+			}
+			svc.Destinations = []ipvs.Destination{{Addr: s.Sorry.At(l), Forward: s.Sorry.Forward, Weight: s.Sorry.Weight}}
+			if err := ipvs.Validate(svc); err != nil {
+				t.Errorf("ipvs refuses the sorry server: %v", err)
+			}
 		}
 	}
 }
