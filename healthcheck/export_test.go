@@ -34,3 +34,6 @@ var Contains = contains
 
 // Printable is what is done to foreign text.
 var Printable = printable
+
+// OwnFault marks what this machine is to blame for.
+var OwnFault = ownFault

@@ -3,6 +3,7 @@ package healthcheck_test
 import (
 	"context"
 	"encoding/pem"
+	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -13,6 +14,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
 	"time"
 
@@ -171,6 +173,18 @@ func TestMonitorForReal(t *testing.T) {
 	}
 	if diff := cmp.Diff([]string{"unknown->up: connected", "up->down: connect: connection refused"}, got); diff != "" {
 		t.Errorf("(-want +got):\n%s", diff)
+	}
+}
+
+func TestOwnFault(t *testing.T) {
+	for errno, want := range map[syscall.Errno]bool{
+		syscall.EMFILE: true, syscall.ENFILE: true, syscall.ENOBUFS: true, syscall.EADDRNOTAVAIL: true,
+		syscall.ECONNREFUSED: false, syscall.EHOSTUNREACH: false, syscall.ENETUNREACH: false, syscall.ETIMEDOUT: false,
+	} {
+		err := healthcheck.OwnFault(os.NewSyscallError("connect", errno))
+		if errors.Is(err, healthcheck.ErrInconclusive) != want {
+			t.Errorf("%v: inconclusive is %v", errno, !want)
+		}
 	}
 }
 
