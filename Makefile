@@ -42,7 +42,7 @@ race: go
 # Figures beside keepalived's, from one run.
 bench-vrrp: go
 	@internal/lab/install test
-	$(GO) test -run '^$$' -bench Failover -benchtime 1x -timeout 30m ./cmd/lvsha
+	$(GO) test -run '^$$' -bench "Failover|Idle" -benchtime 1x -timeout 30m ./cmd/lvsha
 
 # Long runs of what make test does once.
 soak: go

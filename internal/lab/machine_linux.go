@@ -25,7 +25,7 @@ var Packages = []string{"qemu-system-x86", "linux-image-cloud-amd64", "busybox-s
 // kernelModules are what the lab uses inside the machine.
 var kernelModules = []string{
 	"veth", "bridge", "dummy", "ipip", "nf_conntrack", "ip_vs", "ip_vs_rr", "ip_vs_wrr", "ip_vs_lc", "ip_vs_wlc",
-	"ip_vs_lblc", "ip_vs_lblcr", "ip_vs_dh", "ip_vs_sh", "ip_vs_sed", "ip_vs_nq", "ip_vs_fo", "ip_vs_ovf", "ip_vs_mh",
+	"ip_vs_lblc", "ip_vs_lblcr", "ip_vs_dh", "ip_vs_sh", "ip_vs_sed", "ip_vs_nq", "ip_vs_fo", "ip_vs_ovf", "ip_vs_mh", "ip_vs_pe_sip",
 	"af_packet_diag",
 }
 
@@ -42,8 +42,6 @@ type Machine struct {
 	Files map[string]string
 	// MemoryMB is the size of its memory, 1024 if zero.
 	MemoryMB int
-	// Without lists kernel modules that are packed but not inserted.
-	Without []string
 }
 
 // Run boots the machine, copies what the command prints to out, and returns
@@ -211,10 +209,9 @@ func (m *Machine) fill(a *archive, version string) error {
 	if err != nil {
 		return err
 	}
-	order = slices.DeleteFunc(order, func(path string) bool {
-		path, _, _ = strings.Cut(path, " ")
-		return slices.Contains(m.Without, strings.TrimSuffix(filepath.Base(path), ".ko"))
-	})
+	if err := a.text("/etc/lab-modules", strings.Join(order, "\n")+"\n", 0o644); err != nil {
+		return err
+	}
 	if err := a.text("/init", initScript(order, m.Env, m.Command), 0o755); err != nil {
 		return err
 	}
@@ -231,8 +228,6 @@ mount -t proc proc /proc
 mount -t sysfs sys /sys
 mount -t devtmpfs dev /dev
 mkdir -p /dev/pts && mount -t devpts pts /dev/pts
-mount -t tmpfs run /run
-mount -t tmpfs tmp /tmp
 hostname lab
 stty -F /dev/ttyS1 raw -echo
 `)

@@ -1,0 +1,106 @@
+//go:build ipvskernel
+
+package main_test
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+)
+
+// BenchmarkKernelIdle: an active director with one virtual router at 100 ms and
+// ten servers under a tcp check every second, for half a minute.
+func BenchmarkKernelIdle(b *testing.B) {
+	const servers, during = 10, 30 * time.Second
+	for b.Loop() {
+		fmt.Printf("\nidle active director, 1 virtual router at %v, %d servers checked every second, over %v\n", fast, servers, during)
+		for _, kind := range []string{"lvsha", "keepalived"} {
+			r := newRig(b)
+			ours, theirs := vrrpFile(3, fast), keepalivedFile(3, fast, 150)
+			ours += "[service.web]\nlisten = \"10.0.0.100:80/tcp\"\nforward = \"dr\"\ncheck = { type = \"tcp\", port = 8080, interval = \"1s\" }\n"
+			theirs += "virtual_server 10.0.0.100 80 {\n protocol TCP\n lvs_method DR\n delay_loop 1\n"
+			for i := range servers {
+				address := fmt.Sprintf("10.0.0.%d", 20+i)
+				r.servers(address)
+				ours += fmt.Sprintf("[[service.web.server]]\naddress = %q\n", address)
+				theirs += fmt.Sprintf(" real_server %s 80 {\n TCP_CHECK {\n connect_port 8080\n connect_timeout 1\n }\n }\n", address)
+			}
+			r.listen(r.client, 8080)
+			var pid int
+			if kind == "lvsha" {
+				pid = r.lvsha(r.lvs[0], ours).PID()
+			} else {
+				r.check(r.lvs[0].WriteFile("/run/keepalived.conf", []byte(theirs+"}\n"), 0o600))
+				p, err := r.lvs[0].Start(nil, "keepalived", "--dont-fork", "--log-console", "-f", "/run/keepalived.conf")
+				r.check(err)
+				pid = p.PID()
+			}
+			r.holds(0, 15*time.Second)
+			r.eventually("all servers in the kernel", 15*time.Second, func() bool {
+				return strings.Count(r.table(r.lvs[0]), "-a ") == servers
+			})
+			r.settle(5 * time.Second)
+			before := cpuOf(r, pid)
+			r.settle(during)
+			cpu := cpuOf(r, pid) - before
+			fmt.Printf("%-12s CPU %.2f %% of one processor, RSS %.1f MiB\n", kind, 100*cpu.Seconds()/during.Seconds(), float64(rssOf(r, pid))/(1<<20))
+			r.check(r.net.Close())
+		}
+	}
+}
+
+// family is a process and all its descendants.
+func family(r *rig, pid int) []int {
+	r.Helper()
+	all := []int{pid}
+	stats, err := filepath.Glob("/proc/[0-9]*/stat")
+	r.check(err)
+	for i := 0; i < len(all); i++ {
+		for _, path := range stats {
+			if f := statOf(path); len(f) > 1 && f[1] == strconv.Itoa(all[i]) {
+				child, err := strconv.Atoi(filepath.Base(filepath.Dir(path)))
+				r.check(err)
+				all = append(all, child)
+			}
+		}
+	}
+	return all
+}
+
+// statOf is the fields of a stat file from the state on.
+func statOf(path string) []string {
+	text, err := os.ReadFile(path)
+	if err != nil {
+		return nil
+	}
+	return strings.Fields(string(text[strings.LastIndexByte(string(text), ')')+1:]))
+}
+
+// cpuOf is the processor time of a process and its descendants.
+func cpuOf(r *rig, pid int) time.Duration {
+	var ticks int64
+	for _, p := range family(r, pid) {
+		f := statOf(fmt.Sprintf("/proc/%d/stat", p))
+		for _, field := range []int{11, 12} { // utime, stime
+			n, err := strconv.ParseInt(f[field], 10, 64)
+			r.check(err)
+			ticks += n
+		}
+	}
+	return time.Duration(ticks) * 10 * time.Millisecond
+}
+
+// rssOf is the resident memory of a process and its descendants in bytes.
+func rssOf(r *rig, pid int) int64 {
+	var pages int64
+	for _, p := range family(r, pid) {
+		n, err := strconv.ParseInt(statOf(fmt.Sprintf("/proc/%d/stat", p))[21], 10, 64)
+		r.check(err)
+		pages += n
+	}
+	return pages * int64(os.Getpagesize())
+}

@@ -1,0 +1,79 @@
+package main_test
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"testing"
+	"time"
+
+	"lvsha/internal/lab"
+)
+
+// TestWithIPVSKernel runs the tests that need an IPVS kernel (build tag
+// ipvskernel, names TestKernel…) where there is one: here, in namespaces, or
+// inside the emulated machine.
+func TestWithIPVSKernel(t *testing.T) {
+	out, code := withIPVS(t, "-test.v -test.run '^TestKernel'", "ipvs", "sync", "cmd/lvsha")
+	passed := len(regexp.MustCompile(`(?m)^--- PASS: TestKernel`).FindAllString(out, -1))
+	t.Logf("%d kernel tests passed", passed)
+	if code != 0 || passed == 0 {
+		t.Errorf("exit code %d, %d tests passed", code, passed)
+	}
+	for _, line := range regexp.MustCompile(`(?m)^\s*--- (?:FAIL|SKIP).*`).FindAllString(out, -1) {
+		t.Error(line)
+	}
+}
+
+// BenchmarkIdle measures what a director with little to do costs, lvsha's and
+// keepalived's side by side.
+func BenchmarkIdle(b *testing.B) {
+	for b.Loop() {
+		if _, code := withIPVS(b, "-test.run '^$' -test.bench '^BenchmarkKernelIdle$' -test.benchtime 1x", "cmd/lvsha"); code != 0 {
+			b.Errorf("exit code %d", code)
+		}
+	}
+}
+
+// withIPVS compiles the tests of packages and runs them with flags where there
+// is an IPVS kernel; one boot does for all.
+func withIPVS(t testing.TB, flags string, packages ...string) (out string, code int) {
+	t.Helper()
+	binary, err := program()
+	if err != nil {
+		t.Fatal(err)
+	}
+	dir := t.TempDir()
+	m := lab.Machine{
+		Programs: []string{"ipvsadm", "keepalived", "setpriv"},
+		Files:    map[string]string{binary: binary},
+		Env:      []string{"LVSHA_PROGRAM=" + binary},
+		MemoryMB: 1536,
+	}
+	script := "code=0\n"
+	for _, pkg := range packages {
+		test := filepath.Join(dir, strings.ReplaceAll(pkg, "/", "-")+".test")
+		cmd := exec.Command("go", "test", "-c", "-tags", "ipvskernel", "-o", test, "lvsha/"+pkg)
+		cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
+		if out, err := cmd.CombinedOutput(); err != nil {
+			t.Fatalf("compiling the tests of %s: %v\n%s", pkg, err, out)
+		}
+		m.Files[test] = test
+		script += fmt.Sprintf("%s -test.timeout 5m %s || code=1\n", test, flags)
+	}
+	m.Command = []string{"/bin/sh", "-c", script + "exit $code"}
+	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Minute)
+	defer cancel()
+	var text bytes.Buffer
+	code, err = lab.RunWithIPVS(ctx, m, io.MultiWriter(&text, os.Stderr))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return text.String(), code
+}
