@@ -8,10 +8,10 @@
 //
 // The room reads from the inside out:
 //
-//   - check.go, target.go: what is asked of whom
+//   - check.go: what is asked of whom
 //   - verdict.go, require.go, schedule.go: the decisions; no clock, no socket
 //   - tcp.go, http.go, exec.go: one kind of check each; probe.go lists them
-//   - monitor.go: the goroutine; status.go: what it shows
+//   - monitor.go: the targets; run.go: the goroutine; status.go: what they show
 //
 // # Fairness towards the server
 //

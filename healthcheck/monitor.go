@@ -3,7 +3,6 @@ package healthcheck
 import (
 	"container/heap"
 	"context"
-	"errors"
 	"log/slog"
 	"slices"
 	"strings"
@@ -75,14 +74,6 @@ type lane struct {
 	kind     Kind
 	inFlight int
 	waiting  []*entry
-}
-
-type result struct {
-	entry   *entry
-	start   time.Time
-	elapsed time.Duration
-	detail  string
-	err     error
 }
 
 // New returns a monitor without targets. Run starts it.
@@ -204,158 +195,4 @@ func (m *Monitor) Status(t Target) (Status, bool) {
 
 func (e *entry) status() Status {
 	return Status{Target: e.target, Verdict: e.counter.verdict, Streak: e.counter.streak, Last: e.last, Counters: e.count}
-}
-
-// Run probes until ctx ends and returns nil when the last probe in flight has
-// ended. It is called once.
-func (m *Monitor) Run(ctx context.Context) error {
-	var probes sync.WaitGroup
-	defer func() {
-		go func() {
-			probes.Wait()
-			close(m.results)
-		}()
-		for range m.results {
-		}
-	}()
-	timer := time.NewTimer(0)
-	defer timer.Stop()
-	for {
-		if d, ok := m.startDue(ctx, time.Now(), &probes); ok {
-			timer.Reset(d)
-		} else {
-			timer.Stop()
-		}
-		select {
-		case <-ctx.Done():
-			return nil
-		case <-m.wake:
-		case <-timer.C:
-		case r := <-m.results:
-			m.finish(time.Now(), r)
-		}
-	}
-}
-
-// startDue starts what is due and says how long it is until the next one;
-// false when nothing waits for its time.
-func (m *Monitor) startDue(ctx context.Context, now time.Time, probes *sync.WaitGroup) (time.Duration, bool) {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	for len(m.queue) > 0 && !m.queue[0].due.After(now) {
-		e := heap.Pop(&m.queue).(*entry)
-		l := m.lane(e.check.Kind)
-		l.waiting = append(l.waiting, e)
-	}
-	for _, l := range m.lanes {
-		for len(l.waiting) > 0 && l.inFlight < l.kind.Limit {
-			e := l.waiting[0]
-			l.waiting[0] = nil
-			l.waiting = l.waiting[1:]
-			if !e.gone {
-				m.start(ctx, now, e, l, probes)
-			}
-		}
-	}
-	if len(m.queue) == 0 {
-		return 0, false
-	}
-	return m.queue[0].due.Sub(now), true
-}
-
-// lane finds or makes the lane of a kind. The caller holds mu.
-func (m *Monitor) lane(kind string) *lane {
-	l := m.lanes[kind]
-	if l == nil {
-		l = &lane{kind: m.kinds[kind]}
-		if l.kind.Limit <= 0 {
-			l.kind.Limit = defaultLimit
-		}
-		m.lanes[kind] = l
-	}
-	return l
-}
-
-// start puts a probe into flight. The caller holds mu.
-func (m *Monitor) start(ctx context.Context, now time.Time, e *entry, l *lane, probes *sync.WaitGroup) {
-	if now.Sub(e.due) > lateAfter(e.check.Interval) {
-		e.count.Late++
-	}
-	ctx, e.cancel = context.WithTimeout(ctx, e.check.Timeout)
-	l.inFlight++
-	probes.Add(1)
-	go func(cancel context.CancelFunc) {
-		defer probes.Done()
-		defer cancel()
-		r := result{entry: e, start: time.Now()}
-		if l.kind.Probe == nil {
-			r.err = errors.New("no such kind of check: " + e.check.Kind)
-		} else {
-			r.detail, r.err = l.kind.Probe(ctx, Target{Server: e.target.Server, Check: e.check})
-		}
-		r.elapsed = time.Since(r.start)
-		m.results <- r
-	}(e.cancel)
-}
-
-// finish takes a result, schedules the next probe and tells of a change.
-func (m *Monitor) finish(now time.Time, r result) {
-	change, changed := m.record(now, r)
-	if !changed {
-		return
-	}
-	m.log.Info("server is "+change.To.String(), "server", change.Target.Server, "check", change.Target.Check.String(),
-		"was", change.From.String(), "reason", change.Reason)
-	m.onChange(change)
-}
-
-func (m *Monitor) record(now time.Time, r result) (Change, bool) {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	e := r.entry
-	m.lane(e.check.Kind).inFlight--
-	e.cancel = nil
-	if e.gone {
-		return Change{}, false
-	}
-	if e.round.After(now) {
-		e.due = e.round
-	} else {
-		if !e.round.IsZero() {
-			e.due = e.round // overtaken by the first probe: begin with the one after
-		}
-		e.due = nextDue(e.due, now, e.check.Interval)
-	}
-	e.round = time.Time{}
-
-	e.last = Probe{Start: r.start.Round(0), Latency: r.elapsed, OK: r.err == nil, Reason: r.detail}
-	e.count.Probes++
-	if r.err != nil {
-		e.last.Reason = r.err.Error()
-	}
-	switch {
-	case r.err == nil:
-		e.count.Successes++
-	case errors.Is(r.err, ErrInconclusive):
-		e.last.Inconclusive = true
-	case errors.Is(r.err, ErrTimeout) && starved(r.elapsed, e.check.Timeout) && !e.spared:
-		e.last.Inconclusive = true
-		e.last.Reason += " (this director was not running)"
-		e.due = now
-	default:
-		e.count.Failures++
-	}
-	e.spared = e.last.Inconclusive && errors.Is(r.err, ErrTimeout)
-	heap.Push(&m.queue, e)
-	if e.last.Inconclusive {
-		e.count.Inconclusive++
-		return Change{}, false
-	}
-	from := e.counter.verdict.State
-	if !e.counter.observe(now.Round(0), e.last.OK, e.last.Reason, e.check.Rise, e.check.Fall) {
-		return Change{}, false
-	}
-	e.count.Changes++
-	v := e.counter.verdict
-	return Change{Target: e.target, From: from, To: v.State, Reason: v.Reason, Time: v.Since}, true
 }
