@@ -8,7 +8,7 @@
 // The way of a file: decoded into a generic tree by BurntSushi/toml, given its
 // lines by an index of the text (lines.go), joined into nodes (node.go), the
 // director's overrides laid over (director.go), and read section by section into
-// a Config (vrrp.go, service.go, check.go, sync.go). That is done once for each
+// a Config (vrrp.go, service.go, server.go, check.go, load.go). That is done once for each
 // director of the file, so that a mistake in the other director's overrides is
 // found here and not there.
 //

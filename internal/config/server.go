@@ -1,0 +1,174 @@
+package config
+
+import (
+	"net/netip"
+	"slices"
+
+	"lvsha/healthcheck"
+	"lvsha/ipvs"
+)
+
+// servers reads check, require, server and sorry.
+func (r *report) servers(s section, svc *Service) {
+	checks := r.checks(s)
+	svc.Require = healthcheck.RequireAll
+	fewest := len(checks)
+	seen := make(map[netip.AddrPort]int)
+	var items []*node
+	if n := s.keys["server"]; n != nil {
+		items = s.list("server")
+	}
+	for _, n := range items {
+		sv, ok := r.section(n, serverKeys())
+		if !ok {
+			continue
+		}
+		server, ok := r.server(sv, svc)
+		server.Checks = checks
+		if sv.keys["check"] != nil {
+			server.Checks = r.checks(sv)
+			fewest = min(fewest, len(server.Checks))
+		}
+		if !ok {
+			continue
+		}
+		r.probed(sv, svc, server)
+		for _, at := range resolved(server, svc.Listen) {
+			if line, dup := seen[at]; dup {
+				sv.bad("address", "%s is already a server of this service on line %d", at, line)
+				break
+			}
+			seen[at] = n.line
+		}
+		svc.Servers = append(svc.Servers, server)
+	}
+	svc.Sorry = r.sorry(s, svc)
+	if len(items) == 0 && s.keys["sorry"] == nil {
+		s.bad("server", "the service has no server; add [[%s]]", s.node.path.key("server"))
+	}
+	svc.Require = r.require(s, fewest)
+}
+
+// resolved are the addresses of a server under all listens, each once.
+func resolved(server Server, listens []ipvs.ServiceKey) []netip.AddrPort {
+	if len(listens) == 0 {
+		return []netip.AddrPort{server.Address}
+	}
+	var out []netip.AddrPort
+	for _, l := range listens {
+		if at := server.At(l); !slices.Contains(out, at) {
+			out = append(out, at)
+		}
+	}
+	return out
+}
+
+// server reads what servers and the sorry server have in common. ok is whether
+// there is an address.
+func (r *report) server(s section, svc *Service) (Server, bool) {
+	out := Server{
+		Weight:  s.number("weight", 1, 0, ipvs.MaxWeight),
+		Forward: r.method(s, svc.Forward),
+	}
+	if s.missing("address", "the real server's, such as \"192.0.2.21\" or \"192.0.2.21:8080\"") {
+		return out, false
+	}
+	addr, ok := r.serverAddress(s.keys["address"])
+	if !ok {
+		return out, false
+	}
+	out.Address = addr
+	r.reachable(s.keys["address"], svc, out)
+	return out, true
+}
+
+// serverAddress reads "ADDRESS" or "ADDRESS:PORT".
+func (r *report) serverAddress(n *node) (netip.AddrPort, bool) {
+	text, ok := r.textOf(n)
+	if !ok {
+		return netip.AddrPort{}, false
+	}
+	out, err := netip.ParseAddrPort(text)
+	if err != nil {
+		var a netip.Addr
+		a, err = netip.ParseAddr(text)
+		out = netip.AddrPortFrom(a, 0)
+	} else if out.Port() == 0 {
+		r.at(n, "port 0 is no port; leave it out to use the service's")
+		return netip.AddrPort{}, false
+	}
+	switch {
+	case err != nil || out.Addr().Zone() != "":
+		r.at(n, "want ADDRESS or ADDRESS:PORT such as \"192.0.2.21\" or \"192.0.2.21:8080\" (names are not looked up), got %q", text)
+	case notOneMachine(out.Addr()) != "" && !out.Addr().IsLoopback():
+		r.at(n, "%s %s", out.Addr(), notOneMachine(out.Addr()))
+	case !out.Addr().Is4():
+		r.at(n, "IPv6 servers are not in this version")
+	default:
+		return out, true
+	}
+	return netip.AddrPort{}, false
+}
+
+// reachable looks for what the forwarding method cannot do.
+func (r *report) reachable(n *node, svc *Service, server Server) {
+	for _, l := range svc.Listen {
+		at := server.At(l)
+		switch {
+		case l.Addr.Port() == 0 && at.Port() != 0:
+			r.at(n, "%s stands for every port and keeps the client's; leave the server's port out", l.Addr)
+		case (server.Forward == ipvs.DR || server.Forward == ipvs.TUN) && at.Port() != l.Addr.Port():
+			r.at(n, "%s hands packets on as they are and cannot change port %d to %d; leave the port out or use forward = \"nat\"", server.Forward, l.Addr.Port(), at.Port())
+		case at == l.Addr:
+			r.at(n, "the server is the service itself")
+		default:
+			continue
+		}
+		return
+	}
+}
+
+// probed makes sure that there is a port to probe.
+func (r *report) probed(s section, svc *Service, server Server) {
+	for _, c := range server.Checks {
+		if c.Port != 0 || c.Kind == healthcheck.KindExec {
+			continue
+		}
+		for _, l := range svc.Listen {
+			if server.At(l).Port() == 0 {
+				s.bad("address", "the service listens on every port, so its %s check needs a port", c.Kind)
+				return
+			}
+		}
+	}
+}
+
+// sorry reads sorry, a string or a table.
+func (r *report) sorry(s section, svc *Service) *Server {
+	n := s.keys["sorry"]
+	if n == nil {
+		return nil
+	}
+	if _, isText := n.value.(string); isText {
+		addr, ok := r.serverAddress(n)
+		if !ok {
+			return nil
+		}
+		out := &Server{Address: addr, Weight: 1, Forward: svc.Forward}
+		r.reachable(n, svc, *out)
+		return out
+	}
+	if _, isTable := n.value.(table); !isTable {
+		r.at(n, "want a server such as \"192.0.2.99\" or { address = \"192.0.2.99:8080\", forward = \"nat\" }, got %s", typeName(n.value))
+		return nil
+	}
+	t, _ := r.section(n, sorryKeys())
+	out, ok := r.server(t, svc)
+	if !ok {
+		return nil
+	}
+	if out.Weight == 0 {
+		t.bad("weight", "a sorry server of weight 0 would get no connections; want 1 to %d", ipvs.MaxWeight)
+	}
+	return &out
+}
