@@ -1,0 +1,186 @@
+package vrrptest
+
+import (
+	"context"
+	"fmt"
+	"net/netip"
+	"slices"
+	"strings"
+	"sync"
+
+	"lvsha/vrrp"
+)
+
+// Links is a vrrp.Links in memory. Like the kernel it refuses addresses on an
+// interface that does not exist, and drops addresses with their interface.
+type Links struct {
+	port *Port
+
+	mu      sync.Mutex // guards what follows
+	links   map[string]*vrrp.Link
+	index   int
+	changed chan struct{}
+	err     error
+	log     []string
+}
+
+var _ vrrp.Links = (*Links)(nil)
+
+// NewLinks returns the interfaces of the machine that the port belongs to. What
+// is announced is heard on the port's segment.
+func NewLinks(port *Port) *Links {
+	return &Links{port: port, links: make(map[string]*vrrp.Link), changed: make(chan struct{})}
+}
+
+// Plug makes an interface, or another one of the same name.
+func (l *Links) Plug(iface string, addresses ...string) {
+	l.change(func() {
+		l.index++
+		link := &vrrp.Link{Name: iface, Index: l.index, Up: true, MAC: l.port.mac}
+		for _, a := range addresses {
+			link.Addresses = append(link.Addresses, netip.MustParsePrefix(a))
+		}
+		l.links[iface] = link
+	})
+}
+
+// Unplug takes an interface away with its addresses.
+func (l *Links) Unplug(iface string) { l.change(func() { delete(l.links, iface) }) }
+
+// SetUp gives an interface a carrier or takes it away.
+func (l *Links) SetUp(iface string, up bool) { l.change(func() { l.links[iface].Up = up }) }
+
+// Take removes an address as somebody else would.
+func (l *Links) Take(iface, prefix string) {
+	l.change(func() { l.remove(iface, netip.MustParsePrefix(prefix)) })
+}
+
+// Fail has every operation fail, or work again with nil.
+func (l *Links) Fail(err error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.err = err
+}
+
+// Log is every change that the engine made, in order, and forgets it.
+func (l *Links) Log() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	out := strings.Join(l.log, "\n")
+	l.log = nil
+	return out
+}
+
+// Has says whether an interface has an address.
+func (l *Links) Has(iface, prefix string) bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	link := l.links[iface]
+	return link != nil && slices.Contains(link.Addresses, netip.MustParsePrefix(prefix))
+}
+
+// change changes something and lets Watch know.
+func (l *Links) change(f func()) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	f()
+	close(l.changed)
+	l.changed = make(chan struct{})
+}
+
+func (l *Links) remove(iface string, p netip.Prefix) bool {
+	link := l.links[iface]
+	if link == nil || !slices.Contains(link.Addresses, p) {
+		return false
+	}
+	link.Addresses = slices.DeleteFunc(slices.Clone(link.Addresses), func(x netip.Prefix) bool { return x == p })
+	return true
+}
+
+// Watch implements vrrp.Links.
+func (l *Links) Watch(ctx context.Context, update func([]vrrp.Link)) error {
+	for {
+		l.mu.Lock()
+		var links []vrrp.Link
+		for _, link := range l.links {
+			links = append(links, *link)
+		}
+		changed := l.changed
+		l.mu.Unlock()
+		update(links)
+		select {
+		case <-changed:
+		case <-ctx.Done():
+			return nil
+		}
+	}
+}
+
+// Addresses implements vrrp.Links.
+func (l *Links) Addresses(iface string) ([]netip.Prefix, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	link := l.links[iface]
+	if l.err != nil || link == nil {
+		return nil, fmt.Errorf("listing addresses of %s: %w", iface, l.refusal())
+	}
+	return slices.Clone(link.Addresses), nil
+}
+
+// Add implements vrrp.Links.
+func (l *Links) Add(iface string, p netip.Prefix) error {
+	l.mu.Lock()
+	link := l.links[iface]
+	if l.err != nil || link == nil {
+		defer l.mu.Unlock()
+		return fmt.Errorf("adding %s to %s: %w", p, iface, l.refusal())
+	}
+	had := slices.Contains(link.Addresses, p)
+	l.mu.Unlock()
+	if !had {
+		l.change(func() {
+			link.Addresses = append(slices.Clone(link.Addresses), p)
+			l.log = append(l.log, fmt.Sprintf("add %s dev %s", p, iface))
+		})
+	}
+	return nil
+}
+
+// Remove implements vrrp.Links.
+func (l *Links) Remove(iface string, p netip.Prefix) error {
+	l.mu.Lock()
+	if l.err != nil {
+		defer l.mu.Unlock()
+		return fmt.Errorf("removing %s from %s: %w", p, iface, l.err)
+	}
+	l.mu.Unlock()
+	l.change(func() {
+		if l.remove(iface, p) {
+			l.log = append(l.log, fmt.Sprintf("remove %s dev %s", p, iface))
+		}
+	})
+	return nil
+}
+
+// Announce implements vrrp.Links.
+func (l *Links) Announce(iface string, addrs []netip.Addr) error {
+	l.mu.Lock()
+	if l.err != nil || l.links[iface] == nil {
+		defer l.mu.Unlock()
+		return fmt.Errorf("announcing on %s: %w", iface, l.refusal())
+	}
+	l.log = append(l.log, fmt.Sprintf("announce %v dev %s", addrs, iface))
+	l.mu.Unlock()
+	for _, a := range addrs {
+		l.port.segment.Inject(vrrp.Packet{Interface: iface, Source: a, MAC: l.port.mac, Announcement: true}, l.port)
+	}
+	return nil
+}
+
+// refusal is why an operation cannot be done.
+func (l *Links) refusal() error {
+	if l.err != nil {
+		return l.err
+	}
+	return fmt.Errorf("no such device")
+}
