@@ -205,13 +205,13 @@ func TestEngineLinks(t *testing.T) {
 		if got := one.engine.Snapshot()[0].Reason; got != "eth0 has no IPv4 address of its own" {
 			t.Errorf("fault because %q", got)
 		}
-		one.port.OpenError = errors.New("opening VRRP socket on eth0: operation not permitted (needs CAP_NET_RAW)")
+		one.port.FailOpen(errors.New("opening VRRP socket on eth0: operation not permitted (needs CAP_NET_RAW)"))
 		one.links.Plug("eth0", "10.0.0.1/24")
 		synctest.Wait()
 		if got := one.engine.Snapshot()[0].Reason; !strings.Contains(got, "needs CAP_NET_RAW") {
 			t.Errorf("fault because %q", got)
 		}
-		one.port.OpenError = nil
+		one.port.FailOpen(nil)
 		time.Sleep(time.Second)
 		same(t, "all is well", "fault -> backup: listening, no advertisement heard yet\nbackup -> active: no advertisement for 361ms", one.said())
 		one.links.Take("eth0", vip)

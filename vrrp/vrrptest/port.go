@@ -20,13 +20,11 @@ type Segment struct {
 type Port struct {
 	segment *Segment
 	mac     [6]byte
-	// OpenError, while it is set, is what Open returns.
-	OpenError error
-
 	mu    sync.Mutex // guards what follows
 	open  map[string]bool
 	queue []vrrp.Packet
 	deaf  bool
+	err   error
 	wake  chan struct{}
 }
 
@@ -60,6 +58,13 @@ func (p *Port) Deafen(deaf bool) {
 	p.deaf = deaf
 }
 
+// FailOpen has Open fail, or work again with nil.
+func (p *Port) FailOpen(err error) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.err = err
+}
+
 func (p *Port) hear(packet vrrp.Packet) {
 	p.mu.Lock()
 	if p.deaf || !p.open[packet.Interface] {
@@ -77,8 +82,8 @@ func (p *Port) hear(packet vrrp.Packet) {
 func (p *Port) Open(iface string, _ int) error {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if p.OpenError != nil {
-		return p.OpenError
+	if p.err != nil {
+		return p.err
 	}
 	p.open[iface] = true
 	return nil
