@@ -20,12 +20,12 @@ type Segment struct {
 type Port struct {
 	segment *Segment
 	mac     [6]byte
-	mu    sync.Mutex // guards what follows
-	open  map[string]bool
-	queue []vrrp.Packet
-	deaf  bool
-	err   error
-	wake  chan struct{}
+	mu      sync.Mutex // guards what follows
+	open    map[string]bool
+	queue   []vrrp.Packet
+	deaf    bool
+	err     error
+	wake    chan struct{}
 }
 
 var _ vrrp.Port = (*Port)(nil)
