@@ -54,7 +54,7 @@ func Parse(name string, text []byte, as Identity) (*Config, error) {
 func parse(text string, as Identity) (*Config, Problems) {
 	root, err := decode(text)
 	if err != nil {
-		return nil, Problems{syntaxProblem(err)}
+		return nil, Problems{syntaxProblem(text, err)}
 	}
 	r := &report{}
 	top, _ := r.section(root, rootKeys())

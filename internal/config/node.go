@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/BurntSushi/toml"
@@ -68,12 +69,12 @@ func newNode(value any, p path, line int, lines map[path]int) *node {
 }
 
 // syntaxProblem is what the TOML library had to say.
-func syntaxProblem(err error) Problem {
+func syntaxProblem(text string, err error) Problem {
 	var syntax toml.ParseError
 	if !errors.As(err, &syntax) {
 		return Problem{Message: err.Error()}
 	}
-	p := Problem{Line: syntax.Position.Line, Key: syntax.LastKey, Message: syntax.Message}
+	p := Problem{Line: syntaxLine(text, syntax.Position), Key: syntax.LastKey, Message: syntax.Message}
 	if syntax.Position.Col > 0 {
 		p.Message = fmt.Sprintf("column %d: %s", syntax.Position.Col, syntax.Message)
 	}
@@ -118,4 +119,13 @@ func typeName(value any) string {
 		return "a table"
 	}
 	return fmt.Sprintf("%T", value)
+}
+
+// syntaxLine is the line that an error is on. The library has already counted
+// the line break when that is what it did not expect.
+func syntaxLine(text string, at toml.Position) int {
+	if at.Start > len(text) {
+		return at.Line
+	}
+	return 1 + strings.Count(text[:at.Start], "\n")
 }
