@@ -7,12 +7,6 @@ import (
 	"time"
 )
 
-// outgoing is an encoded advertisement for one destination.
-type outgoing struct {
-	dst     netip.Addr
-	payload []byte
-}
-
 // openPort is what the loop knows of an interface of the Port.
 type openPort struct {
 	index int
@@ -292,56 +286,6 @@ func (e *Engine) worker(iface string) *worker {
 	return w
 }
 
-// send transmits an advertisement at once, before any address is touched.
-func (e *Engine) send(m *member, priority uint8) {
-	r := m.router
-	packets := m.packet
-	if priority != r.cfg.Priority || len(packets) == 0 {
-		packets = e.encode(r, priority)
-		if priority == r.cfg.Priority {
-			m.packet = packets
-		}
-	}
-	var failed error
-	for _, p := range packets {
-		if err := e.opt.Port.Send(r.cfg.Interface, r.Source(), p.dst, p.payload); err != nil {
-			r.counters.SendErrors++
-			failed = err
-			continue
-		}
-		r.counters.AdvertisementsSent++
-	}
-	switch {
-	case failed == nil:
-		m.sendErr = ""
-	case m.sendErr == "":
-		m.sendErr = fmt.Sprintf("sending an advertisement on %s: %v", r.cfg.Interface, failed)
-		e.notice(Notice{Router: r.cfg.Name, Key: r.key, Kind: NoticeOperation, Text: m.sendErr, At: time.Now()})
-	}
-	if priority > 0 && e.opt.Heartbeat != nil {
-		e.opt.Heartbeat(r.key, e.opt.Boottime())
-	}
-}
-
-// encode makes the packets of one advertisement.
-func (e *Engine) encode(r *Router, priority uint8) []outgoing {
-	destinations := r.cfg.Unicast
-	if len(destinations) == 0 {
-		destinations = []netip.Addr{Group(r.key.Family)}
-	}
-	adv := r.Advertisement(priority)
-	var out []outgoing
-	for _, dst := range destinations {
-		b, err := adv.AppendTo(nil, r.Source(), dst, r.cfg.Checksum)
-		if err != nil {
-			// Validate lets nothing through that cannot be encoded.
-			panic("vrrp: " + err.Error())
-		}
-		out = append(out, outgoing{dst, b})
-	}
-	return out
-}
-
 // transition tells of a change of state.
 func (e *Engine) transition(m *member, t Transition) {
 	e.log.Info("state changed", "router", t.Name, "interface", t.Key.Interface, "vrid", t.Key.VRID,
@@ -361,48 +305,4 @@ func (e *Engine) notice(n Notice) {
 	if e.opt.OnEvent != nil {
 		e.opt.OnEvent(n)
 	}
-}
-
-// complaints limits log lines about bad packets, which anybody can send.
-type complaints struct {
-	last map[complaint]time.Time
-}
-
-// complaint is what is told at most once a minute.
-type complaint struct {
-	iface  string
-	vrid   uint8
-	source netip.Addr
-	reason Reason
-}
-
-// The limits of complaints: how often one is repeated, and how many are
-// remembered.
-const (
-	complainEvery = time.Minute
-	maxComplaints = 256
-)
-
-// complain logs a dropped packet.
-func (e *Engine) complain(p *Packet, vrid uint8, reason Reason) {
-	c := complaint{p.Interface, vrid, p.Source, reason}
-	now := time.Now()
-	if last, ok := e.complaints.last[c]; ok && now.Sub(last) < complainEvery {
-		return
-	}
-	if len(e.complaints.last) >= maxComplaints {
-		for old, at := range e.complaints.last {
-			if now.Sub(at) >= complainEvery {
-				delete(e.complaints.last, old)
-			}
-		}
-		if len(e.complaints.last) >= maxComplaints {
-			return
-		}
-	}
-	if e.complaints.last == nil {
-		e.complaints.last = make(map[complaint]time.Time)
-	}
-	e.complaints.last[c] = now
-	e.log.Warn("packet dropped", "interface", p.Interface, "vrid", vrid, "source", p.Source, "reason", reason.String())
 }

@@ -18,6 +18,7 @@ const simulated = 86400 * time.Millisecond
 // SIM-LIVE bound: 24 simulated hours in total.
 func TestSimulation(t *testing.T) {
 	var next atomic.Uint64
+	var total atomic.Int64
 	var group sync.WaitGroup
 	for range runtime.GOMAXPROCS(0) {
 		group.Go(func() {
@@ -28,6 +29,7 @@ func TestSimulation(t *testing.T) {
 				}
 				s := newSim(seed, nil)
 				s.run(simulated)
+				total.Add(int64(s.now))
 				for _, v := range s.violations {
 					t.Errorf("seed %d (version %d, interval %s): %s", seed, s.nodes[0].cfg.Version, s.nodes[0].cfg.Interval, v)
 				}
@@ -35,6 +37,10 @@ func TestSimulation(t *testing.T) {
 		})
 	}
 	group.Wait()
+	t.Logf("%d seeds, %s simulated", simulatedSeeds, time.Duration(total.Load()).Round(time.Second))
+	if want := simulatedSeeds * simulated; !t.Failed() && time.Duration(total.Load()) < want {
+		t.Errorf("simulated %s, want %s", time.Duration(total.Load()), want)
+	}
 }
 
 // TestSimulationRepeats has two runs of one seed leave the same trace
