@@ -30,6 +30,9 @@ type Options struct {
 	// Resume returns what the last process left of a virtual router. It is
 	// asked once for each router of the first Configure.
 	Resume func(Key) (Resume, bool)
+	// OnThread, if not nil, is called once on the loop's own OS thread, before
+	// anything else there: it may set the thread's scheduling.
+	OnThread func()
 	// Boottime reads CLOCK_BOOTTIME, which goes on while the machine sleeps.
 	// Nil means the kernel's.
 	Boottime func() time.Duration
@@ -154,6 +157,9 @@ func (e *Engine) Run(ctx context.Context) error {
 	// another thread's help.
 	runtime.LockOSThread()
 	defer runtime.UnlockOSThread()
+	if e.opt.OnThread != nil {
+		e.opt.OnThread()
+	}
 
 	work, cancel := context.WithCancel(ctx)
 	var group sync.WaitGroup

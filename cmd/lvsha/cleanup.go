@@ -28,7 +28,9 @@ func cleanup(_ context.Context, c *call) error {
 		return err
 	}
 	defer lock.Close()
-	clean := director.Cleanup{Dir: dir, RemoveAddress: netif.New(nil).Remove, IPVS: ipvs.Open, Sync: connsync.Open}
+	links := netif.New(nil)
+	defer links.Close()
+	clean := director.Cleanup{Dir: dir, RemoveAddress: links.Remove, IPVS: ipvs.Open, Sync: connsync.Open}
 	act := clean.Unfinished
 	if *all {
 		act = clean.All

@@ -26,12 +26,17 @@ func run(ctx context.Context, c *call) error {
 	socket := c.socketFlag()
 	kernel := c.flags.String("kernel", "linux", "`which` IPVS to drive: linux, or memory for try-outs without one")
 	kernelLog := c.flags.String("kernel-log", "", "with --kernel=memory: write each change to this `file`")
+	realtime := c.flags.Int("realtime", 0, "real-time `priority` of the VRRP thread, 1 to 99, with the memory locked; 0 is neither")
 	debug := c.flags.Bool("debug", false, "log more")
 	if err := c.parse(); err != nil {
 		return err
 	}
 	if *kernel != "linux" && *kernel != "memory" {
 		fmt.Fprintf(c.stderr, "lvsha run: --kernel is linux or memory, not %q\n", *kernel)
+		return errUsage
+	}
+	if *realtime < 0 || *realtime > 99 {
+		fmt.Fprintf(c.stderr, "lvsha run: --realtime is 1 to 99, or 0 for none, not %d\n", *realtime)
 		return errUsage
 	}
 	log := newLogger(c.stderr, *debug)
@@ -48,11 +53,17 @@ func run(ctx context.Context, c *call) error {
 	if err != nil {
 		return err
 	}
+	links := netif.New(log)
+	defer links.Close()
+	if *realtime > 0 {
+		lockMemory(log)
+	}
 	options := director.Options{
 		Version: version(),
 		Load:    func() (*config.Config, error) { return config.Load(*file, *as) },
 		Dir:     dir, Logger: log,
-		Port: port, Links: netif.New(log), IPVS: ipvs.Open, Sync: connsync.Open,
+		Port: port, Links: links, IPVS: ipvs.Open, Sync: connsync.Open,
+		VRRPThread: func() { scheduleVRRP(*realtime, log) },
 		Notify: func(state string) {
 			if _, err := daemon.SdNotify(false, state); err != nil {
 				log.Debug("notifying the service manager", "error", err)

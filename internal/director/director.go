@@ -39,8 +39,11 @@ type Options struct {
 
 	Port  vrrp.Port
 	Links vrrp.Links
-	IPVS  func() (ipvs.Kernel, error)
-	Sync  func() (connsync.Kernel, error)
+	// VRRPThread is called on the OS thread of the VRRP loop, which it may
+	// schedule; nil leaves it as it is.
+	VRRPThread func()
+	IPVS       func() (ipvs.Kernel, error)
+	Sync       func() (connsync.Kernel, error)
 
 	// Notify tells the service manager; nil tells nobody. It is called with
 	// "READY=1" once, with "STOPPING=1" once, and with "WATCHDOG=1" every
@@ -99,7 +102,7 @@ func New(opts Options) (*Director, error) {
 	}
 	d.store = &store{path: recordPath(opts.Dir), record: last}
 	d.engine = vrrp.New(vrrp.Options{
-		Port: opts.Port, Links: opts.Links,
+		Port: opts.Port, Links: opts.Links, OnThread: opts.VRRPThread,
 		OnTransition: func(t vrrp.Transition) { d.inbox.add(t) },
 		OnEvent:      func(n vrrp.Notice) { d.inbox.add(n) },
 		Heartbeat:    d.beats.beat,
