@@ -9,7 +9,7 @@ import (
 // Status is what a reconciler knows, at one moment. Its slices are shared and
 // must not be written to.
 type Status struct {
-	// State is one of "starting", "ok", "released" (after Flush), "waiting: …"
+	// State is one of "starting", "off" (no service is wanted or ours), "ok", "released" (after Flush), "waiting: …"
 	// (no IPVS, with what to do), "failing: …" (the kernel cannot be read) and
 	// "degraded: …" (some changes fail; the others are made).
 	State string

@@ -105,6 +105,10 @@ func (w *worker) turn(pending *Desired, look bool) pass {
 	if pending != nil {
 		w.want(*pending)
 	}
+	if w.nothing() && !look {
+		w.rest(&p)
+		return p
+	}
 	err := w.open()
 	if err == nil && pending != nil && w.listed {
 		// The change first, from what is known of the table: it must not wait
@@ -150,6 +154,24 @@ func (w *worker) want(d Desired) {
 		_, valid := w.wanted[k]
 		return valid
 	})
+}
+
+// nothing reports whether there is nothing to do for anybody: a director
+// without services does not need a kernel with IPVS, and does not look at it.
+func (w *worker) nothing() bool {
+	return len(w.wanted) == 0 && len(w.rejected) == 0 && len(w.owned) == 0 && !w.released
+}
+
+// rest leaves the kernel alone until there is something to do.
+func (w *worker) rest(p *pass) {
+	w.close()
+	w.known, w.listed = nil, false
+	w.openRetry, w.problem = 0, ""
+	p.next = maxInterval
+	if w.wanted != nil && w.state != "off" {
+		w.log.Info("IPVS off", "was", w.state)
+		w.state = "off"
+	}
 }
 
 // open connects to the kernel unless it is connected.

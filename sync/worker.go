@@ -67,6 +67,12 @@ func (w *worker) turn(pending *Desired) time.Duration {
 	if now.Before(w.until) {
 		return min(next, w.until.Sub(now))
 	}
+	if w.nothing() {
+		w.close()
+		w.running = nil
+		w.conclude(nil)
+		return next
+	}
 	err := w.look()
 	if err == nil {
 		err = errors.Join(w.invalid, w.carryOut(), w.recordErr)
@@ -83,6 +89,12 @@ func (w *worker) turn(pending *Desired) time.Duration {
 	}
 	w.conclude(err)
 	return next
+}
+
+// nothing reports whether there is nothing to do for anybody: a director without
+// connection sync does not need a kernel that has it, and does not look at it.
+func (w *worker) nothing() bool {
+	return len(w.wanted) == 0 && len(w.owned) == 0 && w.invalid == nil && !w.released
 }
 
 // transient reports whether all there is to an error is that something has yet
