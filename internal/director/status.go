@@ -65,6 +65,9 @@ func routerStatus(r vrrp.Status) control.Router {
 		Counters: counters(r.Counters), Problems: r.Problems,
 	}
 	for _, a := range r.Addresses {
+		if a.Interface == r.Key.Interface {
+			a.Interface = "" // goes without saying
+		}
 		out.Addresses = append(out.Addresses, a.String())
 	}
 	for _, p := range r.Peers {
