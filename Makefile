@@ -18,9 +18,10 @@ demo: build
 	@internal/lab/install demo
 	bin/lvsha demo
 
+# One package at a time: some tests measure time.
 test: go
 	@internal/lab/install test
-	$(GO) test ./...
+	$(GO) test -p 1 ./...
 
 check: lint race
 

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"os/signal"
@@ -27,7 +28,11 @@ func tell(ctx context.Context, c *call, story func(context.Context, io.Writer) e
 	}
 	ctx, stop := signal.NotifyContext(ctx, syscall.SIGINT, syscall.SIGTERM, syscall.SIGHUP)
 	defer stop()
-	return story(ctx, c.stdout)
+	err := story(ctx, c.stdout)
+	if ctx.Err() != nil {
+		return errors.New("interrupted; nothing is left behind")
+	}
+	return err
 }
 
 // serveDemo is one of the demo's real servers; its name is the only argument.

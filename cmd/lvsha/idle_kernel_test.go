@@ -5,7 +5,6 @@ package main_test
 import (
 	"fmt"
 	"os"
-	"path/filepath"
 	"strconv"
 	"strings"
 	"testing"
@@ -54,22 +53,7 @@ func BenchmarkKernelIdle(b *testing.B) {
 }
 
 // family is a process and all its descendants.
-func family(r *rig, pid int) []int {
-	r.Helper()
-	all := []int{pid}
-	stats, err := filepath.Glob("/proc/[0-9]*/stat")
-	r.check(err)
-	for i := 0; i < len(all); i++ {
-		for _, path := range stats {
-			if f := statOf(path); len(f) > 1 && f[1] == strconv.Itoa(all[i]) {
-				child, err := strconv.Atoi(filepath.Base(filepath.Dir(path)))
-				r.check(err)
-				all = append(all, child)
-			}
-		}
-	}
-	return all
-}
+func family(r *rig, pid int) []int { return append([]int{pid}, descendants(r, pid)...) }
 
 // statOf is the fields of a stat file from the state on.
 func statOf(path string) []string {
