@@ -67,8 +67,9 @@ type Director struct {
 	table   *ipvs.Reconciler
 	daemons *connsync.Reconciler
 
-	reloading sync.Mutex // held by one reload at a time
-	stop      chan vrrp.StopMode
+	stop    chan vrrp.StopMode
+	reloads chan reload
+	ended   chan struct{} // closed when no reload is taken any more
 
 	mu         sync.Mutex // guards what follows, for Status
 	cfg        *config.Config
@@ -94,8 +95,8 @@ func New(opts Options) (*Director, error) {
 		opts.Logger.Warn("starting without the last process's record", "error", err)
 	}
 	d := &Director{
-		opts: opts, log: opts.Logger, events: newEventLog(), inbox: newInbox(), started: time.Now(), cfg: cfg, generation: 1,
-		stop: make(chan vrrp.StopMode, 2),
+		opts: opts, log: opts.Logger, events: newEventLog(), inbox: newInbox(), started: time.Now(), cfg: cfg,
+		stop: make(chan vrrp.StopMode, 2), reloads: make(chan reload), ended: make(chan struct{}),
 	}
 	if d.beats, err = openHeartbeats(opts.Dir); err != nil {
 		return nil, err
@@ -168,8 +169,9 @@ func (d *Director) Stop(mode vrrp.StopMode) {
 
 // loop is the director's goroutine.
 func (d *Director) loop(ctx context.Context) error {
+	defer close(d.ended)
 	d.removeStale()
-	if err := d.apply(ctx, d.cfg, usedBy(d.kernelTable())); err != nil {
+	if _, err := d.apply(ctx, d.cfg, usedBy(d.kernelTable())); err != nil {
 		return err
 	}
 	d.event("director", d.cfg.Director, fmt.Sprintf("started with %s", d.cfg.File))
@@ -189,6 +191,13 @@ func (d *Director) loop(ctx context.Context) error {
 			return nil
 		case <-d.inbox.wake:
 			d.attend(d.inbox.take())
+		case request := <-d.reloads:
+			if leaving != nil {
+				request.answer <- reloaded{err: errStopping}
+				continue
+			}
+			generation, err := d.apply(ctx, request.cfg, usedBy(d.table.Snapshot().Services))
+			request.answer <- reloaded{generation, err}
 		case <-watchdog:
 			d.opts.Notify("WATCHDOG=1")
 		case mode := <-d.stop:
@@ -250,236 +259,7 @@ func (d *Director) syncsForOthers() bool {
 	return slices.ContainsFunc(d.engine.Snapshot(), func(s vrrp.Status) bool { return s.State == vrrp.Active })
 }
 
-// kernelTable is the table found at the start; empty when there is none.
-func (d *Director) kernelTable() []ipvs.Service {
-	kernel, err := d.opts.IPVS()
-	if err != nil {
-		return nil // the reconciler meets the same error and shows it
-	}
-	defer kernel.Close()
-	table, err := kernel.List()
-	if err != nil {
-		return nil
-	}
-	return table
-}
-
-// removeStale removes addresses that the last process may have left and that
-// the file no longer has.
-func (d *Director) removeStale() {
-	kept := addresses(d.cfg.Routers)
-	for _, a := range d.store.read().Addresses {
-		if slices.Contains(kept, a) {
-			continue
-		}
-		if err := d.opts.Links.Remove(a.Interface, a.Prefix); err != nil {
-			d.log.Error("removing an address that the last process left", "address", a.String(), "error", err)
-			continue
-		}
-		d.event("vrrp", a.String(), "removed: it is no longer in the file")
-	}
-}
-
-// addresses are those of all routers, each with its interface.
-func addresses(routers []vrrp.Config) []vrrp.Address {
-	var all []vrrp.Address
-	for _, r := range routers {
-		for _, a := range r.Addresses {
-			if a.Interface == "" {
-				a.Interface = r.Interface
-			}
-			all = append(all, a)
-		}
-	}
-	return all
-}
-
-// apply hands a configuration to the rooms. inUse tells which servers have
-// traffic already.
-func (d *Director) apply(ctx context.Context, cfg *config.Config, inUse inUse) error {
-	if err := d.record(cfg); err != nil {
-		return err
-	}
-	if err := d.engine.Configure(ctx, cfg.Routers); err != nil {
-		return fmt.Errorf("configuring the virtual routers: %w", err)
-	}
-	d.mu.Lock()
-	d.cfg = cfg
-	generation := d.generation
-	d.mu.Unlock()
-	d.monitor.Set(targets(cfg, inUse))
-	d.daemons.Set(connsync.Desired{Generation: generation, Daemons: syncDaemons(cfg)})
-	d.want()
-	return nil
-}
-
-func syncDaemons(cfg *config.Config) []connsync.Daemon {
-	if cfg.Sync == nil {
-		return nil
-	}
-	return cfg.Sync.Daemons()
-}
-
-// want hands the desired table to the reconciler.
-func (d *Director) want() {
-	d.mu.Lock()
-	cfg, generation := d.cfg, d.generation
-	d.mu.Unlock()
-	d.table.Set(ipvs.Desired{Generation: generation, Services: desired(cfg, d.verdict)})
-}
-
-// verdict is what the monitor knows of a target.
-func (d *Director) verdict(t healthcheck.Target) healthcheck.Verdict {
-	status, _ := d.monitor.Status(t)
-	return status.Verdict
-}
-
-// record writes down what cfg is about to put into the kernel, and keeps what
-// is still there of the last one.
-func (d *Director) record(cfg *config.Config) error {
-	slots := make(map[vrrp.Key]int)
-	err := d.store.update(func(r *Record) {
-		r.Phase = Running
-		old := r.Routers
-		r.Routers = nil
-		for _, c := range cfg.Routers {
-			router := RecordedRouter{Key: c.Key(), Interval: c.Interval, Slot: -1}
-			if i := slices.IndexFunc(old, func(o RecordedRouter) bool { return o.Key == router.Key }); i >= 0 {
-				router.Active, router.Slot = old[i].Active, old[i].Slot
-			}
-			r.Routers = append(r.Routers, router)
-		}
-		r.Addresses = addresses(cfg.Routers)
-		for _, s := range d.engine.Snapshot() {
-			for _, a := range s.Addresses {
-				if a.Interface == "" {
-					a.Interface = s.Key.Interface
-				}
-				if !slices.Contains(r.Addresses, a) {
-					r.Addresses = append(r.Addresses, a)
-				}
-			}
-		}
-		giveSlots(r.Routers)
-		for _, router := range r.Routers {
-			slots[router.Key] = router.Slot
-		}
-	})
-	d.beats.assign(slots)
-	return err
-}
-
-// giveSlots gives each router that has none a free slot.
-func giveSlots(routers []RecordedRouter) {
-	taken := make(map[int]bool)
-	for _, r := range routers {
-		taken[r.Slot] = true
-	}
-	next := 0
-	for i := range routers {
-		if routers[i].Slot >= 0 {
-			continue
-		}
-		for taken[next] {
-			next++
-		}
-		routers[i].Slot = next
-		taken[next] = true
-	}
-}
-
-// attend deals with what happened in the rooms.
-func (d *Director) attend(items []any) {
-	changed := false
-	for _, item := range items {
-		switch item := item.(type) {
-		case vrrp.Transition:
-			d.transition(item)
-		case vrrp.Notice:
-			d.log.Warn(item.Text, "router", item.Router, "notice", string(item.Kind))
-			d.events.add(item.At, string(item.Kind), item.Router, item.Text)
-		case healthcheck.Change:
-			changed = true
-			d.health(item)
-		case ipvs.Result:
-			d.applied(item)
-		}
-	}
-	if changed {
-		d.want()
-	}
-}
-
-func (d *Director) transition(t vrrp.Transition) {
-	d.log.Info(fmt.Sprintf("%s is %s", t.Name, t.To), "router", t.Name, "from", t.From.String(), "reason", t.Reason)
-	d.events.add(t.At, "vrrp", t.Name, fmt.Sprintf("%s -> %s: %s", t.From, t.To, t.Reason))
-	err := d.store.update(func(r *Record) {
-		for i := range r.Routers {
-			if r.Routers[i].Key == t.Key {
-				r.Routers[i].Active = t.To == vrrp.Active
-			}
-		}
-	})
-	if err != nil {
-		d.log.Error("recording a role", "error", err)
-	}
-}
-
-func (d *Director) health(c healthcheck.Change) {
-	level := slog.LevelInfo
-	if c.To == healthcheck.Down {
-		level = slog.LevelWarn
-	}
-	text := fmt.Sprintf("%s -> %s: %s", c.From, c.To, c.Reason)
-	d.log.Log(context.Background(), level, fmt.Sprintf("server %s is %s", c.Target.Server, c.To),
-		"check", c.Target.Check.String(), "reason", c.Reason)
-	d.events.add(c.Time, "server", c.Target.Server.String(), text)
-}
-
-func (d *Director) applied(r ipvs.Result) {
-	kind := "ipvs"
-	if r.Drift {
-		kind = "ipvs repaired"
-	}
-	for _, change := range r.Changes {
-		d.event(kind, change.Service.Key.String(), change.String())
-	}
-	if r.Err != nil {
-		d.event("ipvs", "", r.Err.Error())
-	}
-}
-
-func (d *Director) event(kind, object, text string) { d.events.add(time.Now(), kind, object, text) }
-
 // Events is part of control.Daemon.
 func (d *Director) Events(after uint64) ([]control.Event, <-chan struct{}) {
 	return d.events.after(after)
-}
-
-// Reload is part of control.Daemon: it reads the file again and applies the
-// difference. When the file is refused nothing changes.
-func (d *Director) Reload(ctx context.Context) (control.Reloaded, error) {
-	d.reloading.Lock()
-	defer d.reloading.Unlock()
-	cfg, err := d.opts.Load()
-	if err != nil {
-		d.event("reload", "", "refused: "+err.Error())
-		return control.Reloaded{}, err
-	}
-	d.mu.Lock()
-	d.generation++
-	generation := d.generation
-	d.mu.Unlock()
-	if err := d.apply(ctx, cfg, usedBy(d.table.Snapshot().Services)); err != nil {
-		return control.Reloaded{}, err
-	}
-	done := control.Reloaded{Generation: generation}
-	wait, cancel := context.WithTimeout(ctx, applyTimeout)
-	defer cancel()
-	if err := d.table.Applied(wait, generation); err != nil {
-		done.Warnings = append(done.Warnings, "ipvs: "+err.Error())
-	}
-	d.event("reload", cfg.Director, fmt.Sprintf("applied %s, generation %d", cfg.File, generation))
-	d.log.Info("reloaded", "file", cfg.File, "generation", generation)
-	return done, nil
 }

@@ -1,0 +1,143 @@
+package director
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+
+	"lvsha/healthcheck"
+	"lvsha/internal/config"
+	"lvsha/internal/control"
+	"lvsha/ipvs"
+	connsync "lvsha/sync"
+	"lvsha/vrrp"
+)
+
+// errStopping refuses a reload that comes too late.
+var errStopping = errors.New("the daemon is stopping")
+
+// Reload is part of control.Daemon: it reads the file again and applies the
+// difference. When the file is refused nothing changes.
+func (d *Director) Reload(ctx context.Context) (control.Reloaded, error) {
+	cfg, err := d.opts.Load()
+	if err != nil {
+		d.event("reload", "", "refused: "+err.Error())
+		return control.Reloaded{}, err
+	}
+	request := reload{cfg: cfg, answer: make(chan reloaded, 1)}
+	select {
+	case d.reloads <- request:
+	case <-d.ended:
+		return control.Reloaded{}, errStopping
+	case <-ctx.Done():
+		return control.Reloaded{}, ctx.Err()
+	}
+	answer := <-request.answer
+	if answer.err != nil {
+		return control.Reloaded{}, answer.err
+	}
+	done := control.Reloaded{Generation: answer.generation}
+	// The kernel may take its time; the director's goroutine does not wait for it.
+	wait, cancel := context.WithTimeout(ctx, applyTimeout)
+	defer cancel()
+	if err := d.table.Applied(wait, answer.generation); err != nil {
+		done.Warnings = append(done.Warnings, "ipvs: "+err.Error())
+	}
+	d.event("reload", cfg.Director, fmt.Sprintf("applied %s, generation %d", cfg.File, answer.generation))
+	d.log.Info("reloaded", "file", cfg.File, "generation", answer.generation)
+	return done, nil
+}
+
+// reload asks the director's goroutine to apply a file.
+type reload struct {
+	cfg    *config.Config
+	answer chan reloaded
+}
+
+type reloaded struct {
+	generation uint64
+	err        error
+}
+
+// apply hands a configuration to the rooms. used tells which servers have
+// traffic already.
+func (d *Director) apply(ctx context.Context, cfg *config.Config, used inUse) (generation uint64, err error) {
+	d.record(cfg)
+	if err := d.engine.Configure(ctx, cfg.Routers); err != nil {
+		return 0, fmt.Errorf("configuring the virtual routers: %w", err)
+	}
+	d.mu.Lock()
+	d.generation++
+	d.cfg, generation = cfg, d.generation
+	d.mu.Unlock()
+	d.monitor.Set(targets(cfg, used))
+	d.daemons.Set(connsync.Desired{Generation: generation, Daemons: syncDaemons(cfg)})
+	d.want()
+	return generation, nil
+}
+
+func syncDaemons(cfg *config.Config) []connsync.Daemon {
+	if cfg.Sync == nil {
+		return nil
+	}
+	return cfg.Sync.Daemons()
+}
+
+// want hands the desired table to the reconciler.
+func (d *Director) want() {
+	d.mu.Lock()
+	cfg, generation := d.cfg, d.generation
+	d.mu.Unlock()
+	d.table.Set(ipvs.Desired{Generation: generation, Services: desired(cfg, d.verdict)})
+}
+
+// verdict is what the monitor knows of a target.
+func (d *Director) verdict(t healthcheck.Target) healthcheck.Verdict {
+	status, _ := d.monitor.Status(t)
+	return status.Verdict
+}
+
+// kernelTable is the table found at the start; empty when there is none.
+func (d *Director) kernelTable() []ipvs.Service {
+	kernel, err := d.opts.IPVS()
+	if err != nil {
+		return nil // the reconciler meets the same error and shows it
+	}
+	defer kernel.Close()
+	table, err := kernel.List()
+	if err != nil {
+		return nil
+	}
+	return table
+}
+
+// removeStale removes addresses that the last process may have left and that
+// the file no longer has.
+func (d *Director) removeStale() {
+	kept := addresses(d.cfg.Routers)
+	for _, a := range d.store.read().Addresses {
+		if slices.Contains(kept, a) {
+			continue
+		}
+		if err := d.opts.Links.Remove(a.Interface, a.Prefix); err != nil {
+			d.log.Error("removing an address that the last process left", "address", a.String(), "error", err)
+			continue
+		}
+		d.event("vrrp", a.String(), "removed: it is no longer in the file")
+	}
+}
+
+// addresses are those of all routers, each with its interface.
+func addresses(routers []vrrp.Config) []vrrp.Address {
+	var all []vrrp.Address
+	for _, r := range routers {
+		for _, a := range r.Addresses {
+			if a.Interface == "" {
+				a.Interface = r.Interface
+			}
+			all = append(all, a)
+		}
+	}
+	return all
+}

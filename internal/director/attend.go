@@ -1,0 +1,75 @@
+package director
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"time"
+
+	"lvsha/healthcheck"
+	"lvsha/ipvs"
+	"lvsha/vrrp"
+)
+
+// attend deals with what happened in the rooms.
+func (d *Director) attend(items []any) {
+	changed := false
+	for _, item := range items {
+		switch item := item.(type) {
+		case vrrp.Transition:
+			d.transition(item)
+		case vrrp.Notice:
+			d.log.Warn(item.Text, "router", item.Router, "notice", string(item.Kind))
+			d.events.add(item.At, string(item.Kind), item.Router, item.Text)
+		case healthcheck.Change:
+			changed = true
+			d.health(item)
+		case ipvs.Result:
+			d.applied(item)
+		}
+	}
+	if changed {
+		d.want()
+	}
+}
+
+func (d *Director) transition(t vrrp.Transition) {
+	d.log.Info(fmt.Sprintf("%s is %s", t.Name, t.To), "router", t.Name, "from", t.From.String(), "reason", t.Reason)
+	d.events.add(t.At, "vrrp", t.Name, fmt.Sprintf("%s -> %s: %s", t.From, t.To, t.Reason))
+	err := d.store.update(func(r *Record) {
+		for i := range r.Routers {
+			if r.Routers[i].Key == t.Key {
+				r.Routers[i].Active = t.To == vrrp.Active
+			}
+		}
+	})
+	if err != nil {
+		d.log.Error("recording a role", "error", err)
+	}
+}
+
+func (d *Director) health(c healthcheck.Change) {
+	level := slog.LevelInfo
+	if c.To == healthcheck.Down {
+		level = slog.LevelWarn
+	}
+	text := fmt.Sprintf("%s -> %s: %s", c.From, c.To, c.Reason)
+	d.log.Log(context.Background(), level, fmt.Sprintf("server %s is %s", c.Target.Server, c.To),
+		"check", c.Target.Check.String(), "reason", c.Reason)
+	d.events.add(c.Time, "server", c.Target.Server.String(), text)
+}
+
+func (d *Director) applied(r ipvs.Result) {
+	kind := "ipvs"
+	if r.Drift {
+		kind = "ipvs repaired"
+	}
+	for _, change := range r.Changes {
+		d.event(kind, change.Service.Key.String(), change.String())
+	}
+	if r.Err != nil {
+		d.event("ipvs", "", r.Err.Error())
+	}
+}
+
+func (d *Director) event(kind, object, text string) { d.events.add(time.Now(), kind, object, text) }

@@ -1,0 +1,68 @@
+package director
+
+import (
+	"slices"
+
+	"lvsha/internal/config"
+	"lvsha/vrrp"
+)
+
+// record writes down what cfg is about to put into the kernel, and keeps what
+// is still there of the last one.
+func (d *Director) record(cfg *config.Config) {
+	slots := make(map[vrrp.Key]int)
+	err := d.store.update(func(r *Record) {
+		// What a stop was giving away is nobody's to resume.
+		goesOn := r.Phase == Running || r.Phase == Held
+		r.Phase = Running
+		old := r.Routers
+		r.Routers = nil
+		for _, c := range cfg.Routers {
+			router := RecordedRouter{Key: c.Key(), Interval: c.Interval, Slot: -1}
+			if i := slices.IndexFunc(old, func(o RecordedRouter) bool { return o.Key == router.Key }); i >= 0 {
+				router.Active, router.Slot = goesOn && old[i].Active, old[i].Slot
+			}
+			r.Routers = append(r.Routers, router)
+		}
+		r.Addresses = addresses(cfg.Routers)
+		for _, s := range d.engine.Snapshot() {
+			for _, a := range s.Addresses {
+				if a.Interface == "" {
+					a.Interface = s.Key.Interface
+				}
+				if !slices.Contains(r.Addresses, a) {
+					r.Addresses = append(r.Addresses, a)
+				}
+			}
+		}
+		giveSlots(r.Routers)
+		for _, router := range r.Routers {
+			slots[router.Key] = router.Slot
+		}
+	})
+	d.beats.assign(slots)
+	if err != nil {
+		// Serving goes before being able to resume.
+		d.log.Error("recording what this director makes; a crash from here on may leave it behind", "error", err)
+		d.event("director", cfg.Director, err.Error())
+	}
+}
+
+// giveSlots gives each router that has none a free slot.
+func giveSlots(routers []RecordedRouter) {
+	taken := make(map[int]bool)
+	for _, r := range routers {
+		taken[r.Slot] = true
+	}
+	next := 0
+	for i := range routers {
+		if routers[i].Slot >= 0 {
+			continue
+		}
+		for taken[next] {
+			next++
+		}
+		routers[i].Slot = next
+		taken[next] = true
+	}
+}
