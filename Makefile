@@ -49,7 +49,8 @@ bench-vrrp: go
 soak: go
 	@internal/lab/install test
 	$(GO) test -count 10 -timeout 2h ./cmd/lvsha ./vrrp ./internal/netif
-	$(GO) test -fuzz FuzzDecode -fuzztime 10m ./vrrp
+	for f in vrrp:FuzzDecode internal/config:FuzzParse ipvs:FuzzParseServiceKey; do \
+	  $(GO) test -run '^$$' -fuzz "^$${f#*:}$$" -fuzztime 10m ./$${f%:*} || exit 1; done
 
 install: build
 	install -D -m 755 bin/lvsha $(DESTDIR)/usr/bin/lvsha
