@@ -21,6 +21,7 @@ func events(ctx context.Context, c *call) error {
 	ctx, stop := signal.NotifyContext(ctx, syscall.SIGINT, syscall.SIGTERM)
 	defer stop()
 	out := json.NewEncoder(c.stdout)
+	out.SetEscapeHTML(false) // it is not for browsers
 	return control.NewClient(*socket).Events(ctx, *follow, func(e control.Event) error {
 		if *asJSON {
 			return out.Encode(e)

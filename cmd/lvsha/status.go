@@ -87,8 +87,11 @@ func printStatus(w io.Writer, s control.Status, now time.Time) error {
 		fmt.Fprintf(t, "  foreign service %s is left alone\n", f)
 	}
 	if s.Sync != nil {
-		fmt.Fprintf(t, "\nconnection sync on %s, id %d: %s (%s)\n", s.Sync.Interface, s.Sync.ID, s.Sync.State,
-			orNone(strings.Join(s.Sync.Daemons, " and ")))
+		fmt.Fprintf(t, "\nconnection sync on %s, id %d: %s", s.Sync.Interface, s.Sync.ID, s.Sync.State)
+		if len(s.Sync.Daemons) > 0 {
+			fmt.Fprintf(t, " (%s)", strings.Join(s.Sync.Daemons, " and "))
+		}
+		fmt.Fprintln(t)
 	}
 	return t.Flush()
 }

@@ -113,7 +113,9 @@ func (s *Socket) reload(w http.ResponseWriter, r *http.Request) {
 func (s *Socket) answer(w http.ResponseWriter, code int, body any) {
 	w.Header().Set("Content-Type", "application/json")
 	w.WriteHeader(code)
-	if err := json.NewEncoder(w).Encode(body); err != nil {
+	out := json.NewEncoder(w)
+	out.SetEscapeHTML(false)
+	if err := out.Encode(body); err != nil {
 		s.log.Debug("answering on the control socket", "error", err)
 	}
 }

@@ -67,9 +67,20 @@ func (d *Director) applied(r ipvs.Result) {
 	for _, change := range r.Changes {
 		d.event(kind, change.Service.Key.String(), change.String())
 	}
+	problem := ""
 	if r.Err != nil {
-		d.event("ipvs", "", r.Err.Error())
+		problem = r.Err.Error()
 	}
+	if problem != d.ipvsProblem && problem != "" {
+		d.event("ipvs", "", problem)
+	}
+	d.ipvsProblem = problem
 }
 
 func (d *Director) event(kind, object, text string) { d.events.add(time.Now(), kind, object, text) }
+
+// tell logs what the daemon itself does, and keeps it as an event.
+func (d *Director) tell(text string) {
+	d.log.Info(text, "director", d.cfg.Director)
+	d.event("director", d.cfg.Director, text)
+}

@@ -71,6 +71,8 @@ type Director struct {
 	reloads chan reload
 	ended   chan struct{} // closed when no reload is taken any more
 
+	ipvsProblem string // the last one told, of the director's goroutine
+
 	mu         sync.Mutex // guards what follows, for Status
 	cfg        *config.Config
 	generation uint64
@@ -174,7 +176,7 @@ func (d *Director) loop(ctx context.Context) error {
 	if _, err := d.apply(ctx, d.cfg, usedBy(d.kernelTable())); err != nil {
 		return err
 	}
-	d.event("director", d.cfg.Director, fmt.Sprintf("started with %s", d.cfg.File))
+	d.tell(fmt.Sprintf("started with %s", d.cfg.File))
 	d.opts.Notify("READY=1")
 
 	var watchdog <-chan time.Time
@@ -222,10 +224,10 @@ func (d *Director) loop(ctx context.Context) error {
 // leave carries a Stop out.
 func (d *Director) leave(ctx context.Context, mode vrrp.StopMode, hurry <-chan struct{}) error {
 	if mode == vrrp.Hold {
-		d.event("director", d.cfg.Director, "stopping; addresses, services and sync daemons stay for the next process")
+		d.tell("stopping; addresses, services and sync daemons stay for the next process")
 		return errors.Join(d.engine.Stop(ctx, vrrp.Hold), d.store.update(func(r *Record) { r.Phase = Held }))
 	}
-	d.event("director", d.cfg.Director, "stopping; giving everything up")
+	d.tell("stopping; giving everything up")
 	if d.syncsForOthers() {
 		batch := time.NewTimer(syncBatch)
 		defer batch.Stop()
