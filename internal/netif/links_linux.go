@@ -7,6 +7,7 @@ import (
 	"net"
 	"net/netip"
 	"os"
+	"slices"
 	"sync"
 
 	"github.com/jsimonetti/rtnetlink/v2"
@@ -31,6 +32,8 @@ type Links struct {
 	// known are the interfaces that Watch saw last, by name. It spares a
 	// look-up before each operation; the kernel's word is final.
 	known map[string]vrrp.Link
+	// promoting are the interfaces, by index, on which promote was done.
+	promoting map[int]bool
 	// announcers are open for interfaces that addresses were announced on.
 	announcers map[string]*announcer
 }
@@ -42,7 +45,7 @@ func New(log *slog.Logger) *Links {
 	if log == nil {
 		log = slog.New(slog.DiscardHandler)
 	}
-	return &Links{log: log, known: make(map[string]vrrp.Link), announcers: make(map[string]*announcer)}
+	return &Links{log: log, known: make(map[string]vrrp.Link), promoting: make(map[int]bool), announcers: make(map[string]*announcer)}
 }
 
 // Close frees sockets. The Links can be used again afterwards.
@@ -133,9 +136,13 @@ func (l *Links) Remove(iface string, p netip.Prefix) error {
 		l.mu.Lock()
 		defer l.mu.Unlock()
 		err = l.onInterface(iface, func(c *rtnetlink.Conn, index int) error {
+			l.promote(index)
 			message.Index = uint32(index)
 			err := c.Address.Delete(message)
-			if errors.Is(err, unix.EADDRNOTAVAIL) {
+			switch {
+			case errors.Is(err, unix.EADDRNOTAVAIL):
+				return nil
+			case errors.Is(err, os.ErrPermission) && missing(c, index, p):
 				return nil
 			}
 			return err
@@ -145,6 +152,16 @@ func (l *Links) Remove(iface string, p netip.Prefix) error {
 		return fmt.Errorf("removing %s from %s: %w", p, iface, err)
 	}
 	return nil
+}
+
+// missing reports whether an address is known not to be there. Without the
+// capability the kernel refuses before it looks.
+func missing(c *rtnetlink.Conn, index int, address netip.Prefix) bool {
+	messages, err := c.Address.List()
+	return err == nil && !slices.ContainsFunc(messages, func(m rtnetlink.AddressMessage) bool {
+		p, ok := prefix(&m)
+		return ok && p == address && int(m.Index) == index
+	})
 }
 
 // onInterface asks the kernel something about an interface. When what we know

@@ -524,6 +524,29 @@ func TestNetnsMove(t *testing.T) {
 	}
 }
 
+// TestNetnsPromote: the first address of a network does not take the others
+// along.
+func TestNetnsPromote(t *testing.T) {
+	l := newLAN(t)
+	cfg := webConfig(100)
+	first, second := vrrp.Address{Prefix: netip.MustParsePrefix("192.0.2.10/24")}, vrrp.Address{Prefix: netip.MustParsePrefix("192.0.2.11/24")}
+	cfg.Addresses = []vrrp.Address{first, second}
+	d := l.start(l.a, nodeConfig{Configs: []vrrp.Config{cfg}})
+	d.becomes(vrrp.Active)
+	l.eventually("both addresses", func() bool { return l.has(l.a, "192.0.2.10/24") && l.has(l.a, "192.0.2.11/24") })
+	cfg.Addresses = []vrrp.Address{second}
+	text, err := json.Marshal([]vrrp.Config{cfg})
+	if err != nil {
+		t.Fatal(err)
+	}
+	d.tell("configure " + string(text))
+	l.eventually("first address gone", func() bool { return !l.has(l.a, "192.0.2.10/24") })
+	if !l.has(l.a, "192.0.2.11/24") || d.status().Counters.AddressesRestored != 0 {
+		t.Error("the second address went with the first")
+	}
+	d.tell("release")
+}
+
 // TestNetnsRelease gives an interface's addresses away without a daemon.
 func TestNetnsRelease(t *testing.T) {
 	links := netif.New(nil)
