@@ -97,6 +97,9 @@ func (e *Engine) stop(mode StopMode) {
 	for _, m := range e.members {
 		if m.started {
 			e.step(m, now, Shutdown{})
+		} else {
+			// The last process may have left them, and nobody comes after us.
+			e.stage(m, jobRemove, m.router.cfg.Addresses, 0)
 		}
 	}
 }
@@ -109,6 +112,7 @@ func (e *Engine) sawLinks(links []Link) {
 	for _, l := range links {
 		e.links[l.Name] = l
 	}
+	e.renamed(before)
 	e.checkLinks(time.Now())
 	for name, w := range e.workers {
 		if b, n := before[name], e.links[name]; b.Index != n.Index || b.Up != n.Up {
@@ -122,6 +126,23 @@ func (e *Engine) sawLinks(links []Link) {
 		for _, a := range m.router.cfg.Addresses {
 			if l, ok := e.links[a.Interface]; ok && !slices.Contains(l.Addresses, a.Prefix) {
 				e.stage(m, jobVerify, []Address{a}, 0)
+			}
+		}
+	}
+}
+
+// renamed removes the addresses that an interface took along when it got
+// another name. Under its new name it carries no virtual router, or not these.
+func (e *Engine) renamed(before map[string]Link) {
+	names := make(map[int]string, len(e.links))
+	for name, l := range e.links {
+		names[l.Index] = name
+	}
+	for _, m := range e.members {
+		for _, a := range m.router.cfg.Addresses {
+			name, ok := names[before[a.Interface].Index]
+			if ok && name != a.Interface && slices.Contains(e.links[name].Addresses, a.Prefix) {
+				e.stage(m, jobRemove, []Address{{Prefix: a.Prefix, Interface: name}}, 0)
 			}
 		}
 	}

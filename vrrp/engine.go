@@ -97,8 +97,10 @@ type Engine struct {
 	workers  map[string]*worker
 	spawn    func(*worker)
 	stopping StopMode
-	scratch  Received
-	buf      []Packet
+	// left is why a Release could not remove every address.
+	left    error
+	scratch Received
+	buf     []Packet
 	// lastMonotonic and lastBoottime find out that the machine slept.
 	lastMonotonic time.Time
 	lastBoottime  time.Duration
@@ -223,7 +225,8 @@ func (e *Engine) Configure(ctx context.Context, configs []Config) error {
 }
 
 // Stop ends Run. With Release it returns when the addresses were given away and
-// removed; when ctx ends before, Run ends all the same and the error says so.
+// removed; when one cannot be removed, or ctx ends before, Run ends all the same
+// and the error says so.
 func (e *Engine) Stop(ctx context.Context, mode StopMode) error {
 	if mode != Release && mode != Hold {
 		return fmt.Errorf("vrrp: stop mode %d", mode)
@@ -239,7 +242,7 @@ func (e *Engine) Stop(ctx context.Context, mode StopMode) error {
 	e.post(func() { e.stop(mode) })
 	select {
 	case <-e.ended:
-		return nil
+		return e.left
 	case <-ctx.Done():
 		e.post(func() { e.stopping = Hold })
 		<-e.ended

@@ -73,28 +73,33 @@ func (r *Router) defend(addr netip.Addr) {
 
 // addressLost puts an address back that somebody removed, but not in a race.
 func (r *Router) addressLost(now time.Time, lost Address) {
-	if !r.serving || !slices.Contains(r.cfg.Addresses, lost) || slices.Contains(r.lost, lost) {
+	if _, known := r.lost[lost]; known || !r.serving || !slices.Contains(r.cfg.Addresses, lost) {
 		return
 	}
-	r.lost = append(r.lost, lost)
-	if !r.restoredAt.IsZero() && now.Sub(r.restoredAt) < restoreEvery {
-		r.restoreAt = r.restoredAt.Add(restoreEvery)
-		return
+	r.lost[lost] = now
+	if at, ok := r.restored[lost]; ok && now.Sub(at) < restoreEvery {
+		r.lost[lost] = at.Add(restoreEvery)
 	}
 	r.restore(now)
 }
 
-// restore installs and announces what was lost.
+// restore installs and announces what was lost and is due.
 func (r *Router) restore(now time.Time) {
-	lost := r.lost
-	r.lost, r.restoreAt, r.restoredAt = nil, time.Time{}, now
-	if len(lost) == 0 || !r.serving {
+	var back []Address
+	for _, a := range r.cfg.Addresses {
+		if due(r.lost[a], now) {
+			delete(r.lost, a)
+			r.restored[a] = now
+			back = append(back, a)
+		}
+	}
+	if len(back) == 0 {
 		return
 	}
-	r.counters.AddressesRestored += uint64(len(lost))
-	r.emit(Install{Addresses: lost})
+	r.counters.AddressesRestored += uint64(len(back))
+	r.emit(Install{Addresses: back})
 	if r.state == Active {
-		r.announce(lost, announceRounds)
+		r.announce(back, announceRounds)
 	}
-	r.notice(now, NoticeRestored, "%s was removed by somebody, put back", join(lost))
+	r.notice(now, NoticeRestored, "%s was removed by somebody, put back", join(back))
 }

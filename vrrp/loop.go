@@ -1,6 +1,7 @@
 package vrrp
 
 import (
+	"errors"
 	"fmt"
 	"net/netip"
 	"slices"
@@ -127,18 +128,23 @@ func (e *Engine) sweep() {
 	}
 }
 
-// settled says that every router has left and every address is gone.
+// settled says that every router has left and every address is gone, or cannot
+// be removed.
 func (e *Engine) settled() bool {
 	for _, m := range e.members {
 		if m.router.State() != Initialize {
 			return false
 		}
 	}
+	var left []error
 	for _, w := range e.workers {
-		if !w.settled() {
+		idle, err := w.settled()
+		if !idle {
 			return false
 		}
+		left = append(left, err)
 	}
+	e.left = errors.Join(left...)
 	return true
 }
 

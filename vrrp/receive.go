@@ -133,6 +133,10 @@ func (r *Router) reconfigure(now time.Time, cfg Config) {
 		r.learned = cfg.Interval
 	}
 	added, removed := difference(cfg.Addresses, old.Addresses), difference(old.Addresses, cfg.Addresses)
+	for _, a := range removed {
+		delete(r.lost, a)
+		delete(r.restored, a)
+	}
 	if r.serving {
 		// Add before remove.
 		if len(added) > 0 && r.state != Leaving {

@@ -18,7 +18,7 @@ const (
 	// deafAfter is how many losing advertisements of one sender in a row say
 	// that it does not hear us (SIM-PART-04).
 	deafAfter = 3
-	// restoreEvery limits how often a removed address is put back.
+	// restoreEvery limits how often one removed address is put back.
 	restoreEvery = time.Second
 	// defendEvery limits announcements against a conflict (RFC 5227 section
 	// 2.4, DEFEND_INTERVAL).
@@ -73,10 +73,10 @@ type Router struct {
 	// stalled says that the next advertisement must come with announcements.
 	stalled bool
 	replies bucket
-	// lost are addresses to be put back at restoreAt.
-	lost       []Address
-	restoreAt  time.Time
-	restoredAt time.Time
+	// lost are addresses to be put back, and when. restored is when those that
+	// were put back before were.
+	lost       map[Address]time.Time
+	restored   map[Address]time.Time
 	defendedAt time.Time
 	// holdUntil ends a Fault because of addresses that could not be installed.
 	holdUntil time.Time
@@ -107,6 +107,7 @@ func NewRouter(cfg Config) *Router {
 		link:    LinkChange{Problem: "interface " + cfg.Interface + " was not looked at yet"},
 		reason:  "not started",
 		learned: cfg.Interval,
+		lost:    make(map[Address]time.Time), restored: make(map[Address]time.Time),
 	}
 }
 
@@ -143,8 +144,10 @@ func (r *Router) Step(now time.Time, ev Event) []Action {
 
 // Deadline is when the router wants a Tick; zero means not before an event.
 func (r *Router) Deadline() time.Time {
-	d := earliest(r.timer, r.restoreAt)
-	d = earliest(d, r.holdUntil)
+	d := earliest(r.timer, r.holdUntil)
+	for _, at := range r.lost {
+		d = earliest(d, at)
+	}
 	if r.state == Leaving {
 		d = earliest(d, r.leave.until)
 	}

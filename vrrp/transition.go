@@ -22,7 +22,8 @@ func (r *Router) become(now time.Time, to State, reason string) {
 		r.holdUntil = time.Time{}
 	}
 	if !r.serving {
-		r.lost, r.restoreAt = nil, time.Time{}
+		clear(r.lost)
+		clear(r.restored)
 	}
 	r.emit(Transition{
 		Name: r.cfg.Name, Key: r.key, From: from, To: to,
@@ -177,9 +178,7 @@ func (r *Router) tick(now time.Time) {
 	if r.state == Active {
 		r.runAnnouncements(now)
 	}
-	if due(r.restoreAt, now) {
-		r.restore(now)
-	}
+	r.restore(now)
 }
 
 // advertise is V3-ACT-07.

@@ -2,6 +2,7 @@ package vrrp
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"maps"
 	"net/netip"
@@ -15,6 +16,8 @@ import (
 const (
 	retryFirst = 100 * time.Millisecond
 	retryMax   = 5 * time.Second
+	// removeTries is how often an end waits for a removal to work.
+	removeTries = 5
 )
 
 // jobKind is what a worker is asked for.
@@ -69,9 +72,12 @@ type worker struct {
 	// mu guards what follows, which the loop and the worker share.
 	mu    sync.Mutex
 	queue []job
-	// idle says that nothing is queued and nothing is left to remove.
+	// idle says that nothing is queued and nothing is left to remove, except for
+	// what stuck says.
 	idle bool
-	wake chan struct{}
+	// stuck is why addresses cannot be removed, which is still tried.
+	stuck error
+	wake  chan struct{}
 
 	// entries belong to the worker's goroutine.
 	entries map[netip.Prefix]*entry
@@ -114,11 +120,12 @@ func (w *worker) flush() {
 	}
 }
 
-// settled says that nothing is left to do that an end has to wait for.
-func (w *worker) settled() bool {
+// settled says that nothing is left to do that an end has to wait for, and why
+// addresses are left all the same.
+func (w *worker) settled() (bool, error) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	return w.idle
+	return w.idle, w.stuck
 }
 
 // run works until ctx ends. What is queued then stays undone.
@@ -189,13 +196,20 @@ func (w *worker) pass(now time.Time) (next time.Time) {
 	w.announceOwed(now)
 
 	idle := true
+	var stuck []error
 	for _, e := range w.entries {
 		next = earliest(next, e.retryAt)
-		idle = idle && len(e.owners) > 0
+		switch {
+		case len(e.owners) > 0:
+		case e.failures < removeTries:
+			idle = false
+		default:
+			stuck = append(stuck, e.err)
+		}
 	}
 	w.mu.Lock()
 	was := w.idle
-	w.idle = idle && len(w.queue) == 0
+	w.idle, w.stuck = idle && len(w.queue) == 0, errors.Join(stuck...)
 	changed := w.idle && !was
 	w.mu.Unlock()
 	if changed {

@@ -47,6 +47,16 @@ func (l *Links) Plug(iface string, addresses ...string) {
 // Unplug takes an interface away with its addresses.
 func (l *Links) Unplug(iface string) { l.change(func() { delete(l.links, iface) }) }
 
+// Rename gives an interface another name; it keeps its addresses.
+func (l *Links) Rename(from, to string) {
+	l.change(func() {
+		link := *l.links[from]
+		link.Name = to
+		delete(l.links, from)
+		l.links[to] = &link
+	})
+}
+
 // SetUp gives an interface a carrier or takes it away.
 func (l *Links) SetUp(iface string, up bool) { l.change(func() { l.links[iface].Up = up }) }
 
