@@ -101,7 +101,11 @@ func New(opts Options) (*Director, error) {
 		stop: make(chan vrrp.StopMode, 2), reloads: make(chan reload), ended: make(chan struct{}),
 	}
 	if d.beats, err = openHeartbeats(opts.Dir); err != nil {
-		return nil, err
+		// Serving goes before being able to resume.
+		opts.Logger.Error("heartbeats are not kept; after a crash the next process cannot resume", "error", err)
+		if d.beats, err = unkeptHeartbeats(); err != nil {
+			return nil, err
+		}
 	}
 	d.store = &store{path: recordPath(opts.Dir), record: last}
 	d.engine = vrrp.New(vrrp.Options{

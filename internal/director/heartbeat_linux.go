@@ -35,12 +35,23 @@ func openHeartbeats(dir string) (*heartbeats, error) {
 		return nil, fmt.Errorf("opening the file of heartbeats: %w", err)
 	}
 	defer f.Close()
-	if err := f.Truncate(heartbeatSlots * 8); err != nil {
+	// The room is taken now: a store into a hole of a full file system would be
+	// the end of the process.
+	if err := unix.Fallocate(int(f.Fd()), 0, 0, heartbeatSlots*8); err != nil {
 		return nil, fmt.Errorf("sizing the file of heartbeats: %w", err)
 	}
-	memory, err := unix.Mmap(int(f.Fd()), 0, heartbeatSlots*8, unix.PROT_READ|unix.PROT_WRITE, unix.MAP_SHARED)
+	return mapHeartbeats(int(f.Fd()), unix.MAP_SHARED)
+}
+
+// unkeptHeartbeats are forgotten with the process.
+func unkeptHeartbeats() (*heartbeats, error) {
+	return mapHeartbeats(-1, unix.MAP_PRIVATE|unix.MAP_ANON)
+}
+
+func mapHeartbeats(fd, flags int) (*heartbeats, error) {
+	memory, err := unix.Mmap(fd, 0, heartbeatSlots*8, unix.PROT_READ|unix.PROT_WRITE, flags)
 	if err != nil {
-		return nil, fmt.Errorf("mapping the file of heartbeats: %w", err)
+		return nil, fmt.Errorf("mapping heartbeats: %w", err)
 	}
 	h := &heartbeats{memory: memory}
 	h.slots.Store(&map[vrrp.Key]int{})
