@@ -39,7 +39,13 @@ func run(ctx context.Context, c *call) error {
 		fmt.Fprintf(c.stderr, "lvsha run: --realtime is 1 to 99, or 0 for none, not %d\n", *realtime)
 		return errUsage
 	}
-	log := newLogger(c.stderr, *debug)
+	// From here on no signal is the end: what a dead daemon left in the kernel
+	// may be ours already.
+	signals := notifySignals()
+	defer signals.ignore()
+	lines := newLogWriter(c.stderr)
+	defer lines.Close()
+	log := newLogger(lines, *debug)
 	dir := runDir(*socket)
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return fmt.Errorf("making the directory of the control socket: %w", err)
@@ -88,14 +94,29 @@ func run(ctx context.Context, c *call) error {
 	if err != nil {
 		return err
 	}
-	return serve(ctx, d, server, log)
+	return serve(ctx, d, server, signals, log)
+}
+
+// signals are what the daemon is told by signals. A stop has a channel of its
+// own, which no storm of reloads can fill.
+type signals struct{ stop, hangup chan os.Signal }
+
+func notifySignals() signals {
+	s := signals{stop: make(chan os.Signal, 4), hangup: make(chan os.Signal, 1)}
+	signal.Notify(s.stop, syscall.SIGTERM, syscall.SIGINT, syscall.SIGUSR2)
+	signal.Notify(s.hangup, syscall.SIGHUP)
+	return s
+}
+
+func (s signals) ignore() {
+	signal.Stop(s.stop)
+	signal.Stop(s.hangup)
 }
 
 // serve runs the daemon and its socket until a signal or a failure ends them.
-func serve(ctx context.Context, d *director.Director, server *control.Socket, log *slog.Logger) error {
-	signals := make(chan os.Signal, 4)
-	signal.Notify(signals, syscall.SIGTERM, syscall.SIGINT, syscall.SIGUSR2, syscall.SIGHUP)
-	defer signal.Stop(signals)
+// SIGTERM and SIGINT give everything up, SIGUSR2 leaves everything to the next
+// process, SIGHUP reloads.
+func serve(ctx context.Context, d *director.Director, server *control.Socket, signals signals, log *slog.Logger) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	group, ctx := errgroup.WithContext(ctx)
@@ -109,27 +130,29 @@ func serve(ctx context.Context, d *director.Director, server *control.Socket, lo
 			select {
 			case <-ctx.Done():
 				return nil
-			case s := <-signals:
-				heed(ctx, s, d, log)
+			case s := <-signals.stop:
+				if s == syscall.SIGUSR2 {
+					d.Stop(vrrp.Hold)
+				} else {
+					d.Stop(vrrp.Release)
+				}
 			}
 		}
 	})
-	return group.Wait()
-}
-
-// heed does what a signal asks for: SIGTERM and SIGINT give everything up,
-// SIGUSR2 leaves everything to the next process, SIGHUP reloads.
-func heed(ctx context.Context, s os.Signal, d *director.Director, log *slog.Logger) {
-	switch s {
-	case syscall.SIGUSR2:
-		d.Stop(vrrp.Hold)
-	case syscall.SIGHUP:
-		if _, err := d.Reload(ctx); err != nil {
-			log.Error("the file was refused and nothing changed", "error", err)
+	// Not of the group: reading a file may take for ever, and no end waits for it.
+	go func() {
+		for {
+			select {
+			case <-ctx.Done():
+				return
+			case <-signals.hangup:
+				if _, err := d.Reload(ctx); err != nil {
+					log.Error("the file was refused and nothing changed", "error", err)
+				}
+			}
 		}
-	default:
-		d.Stop(vrrp.Release)
-	}
+	}()
+	return group.Wait()
 }
 
 // useMemory replaces the kernel's IPVS by one in memory.
