@@ -109,6 +109,18 @@ func (p *Port) state(state string) error {
 	return err
 }
 
+// Deafen keeps multicast from the host, which can still send it: a link that
+// works one way for VRRP.
+func (p *Port) Deafen() error { return p.multicast("off") }
+
+// Undeafen lets the host hear multicast again.
+func (p *Port) Undeafen() error { return p.multicast("on") }
+
+func (p *Port) multicast(flood string) error {
+	_, err := p.net.sw.Run("bridge", "link", "set", "dev", p.name, "mcast_flood", flood)
+	return err
+}
+
 // Unplug takes the carrier away.
 func (p *Port) Unplug() error {
 	_, err := p.net.sw.Run("ip", "link", "set", p.name, "down")
