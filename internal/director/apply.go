@@ -84,12 +84,14 @@ func syncDaemons(cfg *config.Config) []connsync.Daemon {
 	return cfg.Sync.Daemons()
 }
 
-// want hands the desired table to the reconciler.
+// want hands the desired table to the reconciler, unless the table has been
+// given up: a verdict that comes late must not bring it back.
 func (d *Director) want() {
 	d.mu.Lock()
-	cfg, generation := d.cfg, d.generation
-	d.mu.Unlock()
-	d.table.Set(ipvs.Desired{Generation: generation, Services: desired(cfg, d.verdict)})
+	defer d.mu.Unlock()
+	if !d.flushing {
+		d.table.Set(ipvs.Desired{Generation: d.generation, Services: desired(d.cfg, d.verdict)})
+	}
 }
 
 // verdict is what the monitor knows of a target.

@@ -76,6 +76,7 @@ type Director struct {
 	mu         sync.Mutex // guards what follows, for Status
 	cfg        *config.Config
 	generation uint64
+	flushing   bool // nothing is wanted any more: the table is given up
 }
 
 // New loads the file, reads what the last process left behind and prepares
@@ -247,6 +248,9 @@ func (d *Director) leave(ctx context.Context, mode vrrp.StopMode, hurry <-chan s
 		d.log.Warn("recording the stop", "error", err)
 	}
 	err := d.engine.Stop(ctx, vrrp.Release)
+	d.mu.Lock()
+	d.flushing = true
+	d.mu.Unlock()
 	err = errors.Join(err, d.table.Flush(ctx), d.daemons.Flush(ctx))
 	if err != nil {
 		return fmt.Errorf("giving everything up: %w", err)
