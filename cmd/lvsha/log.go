@@ -41,7 +41,11 @@ func (l *logWriter) run(w io.Writer) {
 			select {
 			case line = <-l.lines:
 			case <-l.quit:
-				return
+				select {
+				case line = <-l.lines:
+				default:
+					return
+				}
 			}
 		}
 		if n := l.lost.Swap(0); n > 0 {
