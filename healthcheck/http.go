@@ -24,6 +24,9 @@ const (
 	headerLimit = 64 << 10
 )
 
+// dialer connects without keep-alive probes: no connection lives long enough.
+var dialer = net.Dialer{KeepAlive: -1}
+
 // probeHTTP makes one request over a connection of its own. Redirects are
 // answers, not followed; nothing is cached, proxied or compressed.
 func probeHTTP(ctx context.Context, t Target) (string, error) {
