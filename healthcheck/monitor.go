@@ -38,7 +38,6 @@ type Monitor struct {
 	onChange func(Change)
 	kinds    map[string]Kind
 	wake     chan struct{}
-	results  chan result
 
 	// mu guards what follows: Set, Snapshot and Status come from other
 	// goroutines than Run. It is never held over a probe or a callback.
@@ -46,6 +45,7 @@ type Monitor struct {
 	entries map[Target]*entry
 	queue   queue
 	lanes   map[string]*lane
+	news    []Change // to be told
 }
 
 // entry is a monitored target. It is in the queue (at >= 0), in its lane's
@@ -83,7 +83,6 @@ func New(o Options) *Monitor {
 		onChange: o.OnChange,
 		kinds:    o.Kinds,
 		wake:     make(chan struct{}, 1),
-		results:  make(chan result),
 		entries:  make(map[Target]*entry),
 		lanes:    make(map[string]*lane),
 	}
@@ -139,6 +138,11 @@ func (m *Monitor) Set(want []Want) {
 		m.entries[w.Target] = e
 		heap.Push(&m.queue, e)
 	}
+	m.kick()
+}
+
+// kick has Run look at what has changed.
+func (m *Monitor) kick() {
 	select {
 	case m.wake <- struct{}{}:
 	default:

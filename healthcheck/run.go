@@ -21,14 +21,7 @@ type result struct {
 // ended. It is called once.
 func (m *Monitor) Run(ctx context.Context) error {
 	var probes sync.WaitGroup
-	defer func() {
-		go func() {
-			probes.Wait()
-			close(m.results)
-		}()
-		for range m.results {
-		}
-	}()
+	defer probes.Wait()
 	timer := time.NewTimer(0)
 	defer timer.Stop()
 	for {
@@ -41,9 +34,8 @@ func (m *Monitor) Run(ctx context.Context) error {
 		case <-ctx.Done():
 			return nil
 		case <-m.wake:
+			m.tell()
 		case <-timer.C:
-		case r := <-m.results:
-			m.finish(time.Now(), r)
 		}
 	}
 }
@@ -92,37 +84,56 @@ func (m *Monitor) start(ctx context.Context, now time.Time, e *entry, l *lane, p
 	if now.Sub(e.due) > lateAfter(e.check.Interval) {
 		e.count.Late++
 	}
-	ctx, e.cancel = context.WithTimeout(ctx, e.check.Timeout)
+	probe, cancel := context.WithTimeout(ctx, e.check.Timeout)
+	e.cancel = cancel
 	l.inFlight++
-	probes.Add(1)
-	go func(cancel context.CancelFunc) {
-		defer probes.Done()
+	probes.Go(func() {
 		defer cancel()
 		r := result{entry: e, start: time.Now()}
 		if l.kind.Probe == nil {
 			r.err = errors.New("no such kind of check: " + e.check.Kind)
 		} else {
-			r.detail, r.err = l.kind.Probe(ctx, Target{Server: e.target.Server, Check: e.check})
+			r.detail, r.err = l.kind.Probe(probe, Target{Server: e.target.Server, Check: e.check})
 		}
 		r.elapsed = time.Since(r.start)
-		m.results <- r
-	}(e.cancel)
+		if ctx.Err() == nil { // else it is the end, not the server, that is seen
+			m.finish(time.Now(), r)
+		}
+	})
 }
 
-// finish takes a result, schedules the next probe and tells of a change.
+// finish takes a result in, on the probe's own goroutine. Run is woken only when
+// that gives it something to do: a thread that wakes up another one is most of
+// what an idle director costs.
 func (m *Monitor) finish(now time.Time, r result) {
+	m.mu.Lock()
 	change, changed := m.record(now, r)
-	if !changed {
-		return
+	if changed {
+		m.news = append(m.news, change)
 	}
-	m.log.Info("server is "+change.To.String(), "server", change.Target.Server, "check", change.Target.Check.String(),
-		"was", change.From.String(), "reason", change.Reason)
-	m.onChange(change)
+	next := len(m.queue) > 0 && m.queue[0] == r.entry
+	waiting := len(m.lane(r.entry.check.Kind).waiting) > 0
+	m.mu.Unlock()
+	if changed || next || waiting {
+		m.kick()
+	}
 }
 
-func (m *Monitor) record(now time.Time, r result) (Change, bool) {
+// tell tells of the changes since the last time.
+func (m *Monitor) tell() {
 	m.mu.Lock()
-	defer m.mu.Unlock()
+	news := m.news
+	m.news = nil
+	m.mu.Unlock()
+	for _, c := range news {
+		m.log.Info("server is "+c.To.String(), "server", c.Target.Server, "check", c.Target.Check.String(),
+			"was", c.From.String(), "reason", c.Reason)
+		m.onChange(c)
+	}
+}
+
+// record takes a result in and schedules the next probe. The caller holds mu.
+func (m *Monitor) record(now time.Time, r result) (Change, bool) {
 	e := r.entry
 	m.lane(e.check.Kind).inFlight--
 	e.cancel = nil
