@@ -71,7 +71,7 @@ func (w *worker) turn(pending *Desired) time.Duration {
 		w.close()
 		w.running = nil
 		w.conclude(nil)
-		return next
+		return max(next, maxRetry)
 	}
 	err := w.look()
 	if err == nil {
