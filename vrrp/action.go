@@ -60,6 +60,9 @@ const (
 	NoticeTwin NoticeKind = "duplicate-router"
 	// NoticeMismatch is a packet that differs from the configuration.
 	NoticeMismatch NoticeKind = "mismatch"
+	// NoticeDropped is a packet that is not acceptable: one a minute for each
+	// sender and reason.
+	NoticeDropped NoticeKind = "packet-dropped"
 	// NoticeOperation is an operation on the kernel that fails or works again.
 	NoticeOperation NoticeKind = "operation"
 )

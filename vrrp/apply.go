@@ -266,7 +266,9 @@ func (e *Engine) reported(r report) {
 		e.problem(m, now, address, r)
 	}
 	if len(r.owners) == 0 && r.err != nil {
-		e.log.Warn("removing an address", "address", address, "error", r.err)
+		e.notice(Notice{
+			Key: Key{Interface: r.iface}, Kind: NoticeOperation, At: now, Text: fmt.Sprintf("removing address %s: %v", address, r.err),
+		})
 	}
 }
 

@@ -1,11 +1,12 @@
 package vrrp
 
 import (
+	"fmt"
 	"net/netip"
 	"time"
 )
 
-// complaints limits log lines about bad packets, which anybody can send.
+// complaints limits notices about bad packets, which anybody can send.
 type complaints struct {
 	last map[complaint]time.Time
 }
@@ -25,8 +26,8 @@ const (
 	maxComplaints = 256
 )
 
-// complain logs a dropped packet.
-func (e *Engine) complain(p *Packet, vrid uint8, reason Reason) {
+// complain tells of a dropped packet; m is the virtual router it was for, or nil.
+func (e *Engine) complain(m *member, p *Packet, vrid uint8, reason Reason) {
 	c := complaint{p.Interface, vrid, p.Source, reason}
 	now := time.Now()
 	if last, ok := e.complaints.last[c]; ok && now.Sub(last) < complainEvery {
@@ -46,5 +47,12 @@ func (e *Engine) complain(p *Packet, vrid uint8, reason Reason) {
 		e.complaints.last = make(map[complaint]time.Time)
 	}
 	e.complaints.last[c] = now
-	e.log.Warn("packet dropped", "interface", p.Interface, "vrid", vrid, "source", p.Source, "reason", reason.String())
+	n := Notice{
+		Key: Key{Interface: p.Interface, VRID: vrid}, Kind: NoticeDropped, At: now,
+		Text: fmt.Sprintf("dropped a packet from %s on %s for VRID %d: %s", p.Source, p.Interface, vrid, reason),
+	}
+	if m != nil {
+		n.Router, n.Key = m.router.cfg.Name, m.router.key
+	}
+	e.notice(n)
 }

@@ -3,6 +3,7 @@ package vrrp_test
 import (
 	"context"
 	"errors"
+	"fmt"
 	"net/netip"
 	"strings"
 	"sync"
@@ -306,7 +307,19 @@ func TestEngineDrops(t *testing.T) {
 			sum := updated(uint16(p.Payload[6])<<8|uint16(p.Payload[7]), 10, 0)
 			p.Payload[5], p.Payload[6], p.Payload[7] = 0, byte(sum>>8), byte(sum)
 		})
-		same(t, "transitions", "", one.said())
+		var told strings.Builder
+		for _, reason := range []string{
+			"10.0.0.9 on eth0 for VRID 51: ttl is not 255",
+			"10.0.0.9 on eth0 for VRID 51: length does not fit the address count",
+			"10.0.0.9 on eth0 for VRID 51: checksum is wrong",
+			"10.0.0.1 on eth0 for VRID 51: own packet came back",
+			"10.0.0.9 on eth0 for VRID 0: length does not fit the address count",
+			"10.0.0.9 on eth0 for VRID 51: multicast to a unicast virtual router or the reverse",
+			"10.0.0.9 on eth0 for VRID 51: advertisement interval is not acceptable",
+		} {
+			fmt.Fprintf(&told, "notice packet-dropped: dropped a packet from %s\n", reason)
+		}
+		same(t, "notices and no transition", strings.TrimSpace(told.String()), one.said())
 		got := one.engine.Snapshot()[0].Counters
 		want := vrrp.Counters{TTLErrors: 1, LengthErrors: 1, ChecksumErrors: 1, OwnPackets: 1, VRIDErrors: 1, ModeErrors: 1, IntervalErrors: 1,
 			AdvertisementsSent: got.AdvertisementsSent, BecameActive: 1, Announcements: got.Announcements}

@@ -193,7 +193,7 @@ func (e *Engine) packet(p *Packet) {
 		port.foreign.drop(reason)
 		// Other routers' VRIDs on the segment are normal; the rest is not.
 		if reason != UnknownVRID {
-			e.complain(p, vrid, reason)
+			e.complain(nil, p, vrid, reason)
 		}
 		return
 	}
@@ -204,7 +204,7 @@ func (e *Engine) packet(p *Packet) {
 	}
 	if reason != Accepted {
 		m.router.counters.drop(reason)
-		e.complain(p, vrid, reason)
+		e.complain(m, p, vrid, reason)
 		return
 	}
 	now := time.Now()
