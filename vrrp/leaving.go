@@ -44,7 +44,7 @@ func (r *Router) finishLeaving(now time.Time) {
 	r.becomeBackup(now, false, "")
 }
 
-// announced hears a gratuitous ARP for one of our addresses from elsewhere.
+// announced hears somebody else announce one of our addresses.
 func (r *Router) announced(now time.Time, ev Announced) {
 	if !slices.ContainsFunc(r.cfg.Addresses, func(a Address) bool { return a.Prefix.Addr() == ev.Address }) {
 		return
