@@ -5,6 +5,7 @@ import (
 	"errors"
 	"math"
 	"net/netip"
+	"time"
 
 	"github.com/jsimonetti/rtnetlink/v2"
 	"github.com/mdlayher/netlink"
@@ -80,4 +81,41 @@ func addressMessage(index int, p netip.Prefix) ([]byte, error) {
 	}
 	message := append([]byte{family, byte(p.Bits()), flags, scope}, binary.NativeEndian.AppendUint32(nil, uint32(index))...)
 	return append(message, encoded...), nil
+}
+
+// The kernel installs the local route of an IPv6 address from a work queue, some
+// time after it said that the address was added: until then it forwards packets
+// to it, or drops them. An announcement must not come before.
+const (
+	localEvery = 200 * time.Microsecond
+	localMost  = 100 * time.Millisecond
+)
+
+// awaitLocal waits until the kernel delivers packets to an IPv6 address on an
+// interface, but not for long, and whatever goes wrong: the address is there, and
+// it is announced again later.
+func (k *kernel) awaitLocal(index int, addr netip.Addr) bool {
+	attributes := netlink.NewAttributeEncoder()
+	attributes.Bytes(unix.RTA_DST, addr.AsSlice())
+	attributes.Uint32(unix.RTA_IIF, uint32(index))
+	encoded, err := attributes.Encode()
+	if err != nil {
+		return false
+	}
+	// A struct rtmsg: family, length of the destination, and no more.
+	question := append(append([]byte{unix.AF_INET6, 128}, make([]byte, unix.SizeofRtMsg-2)...), encoded...)
+	for deadline := time.Now().Add(localMost); ; {
+		answers, err := k.raw.Execute(netlink.Message{
+			Header: netlink.Header{Type: unix.RTM_GETROUTE, Flags: netlink.Request},
+			Data:   question,
+		})
+		const typeAt = 7 // rtm_type
+		if err == nil && len(answers) > 0 && len(answers[0].Data) > typeAt && answers[0].Data[typeAt] == unix.RTN_LOCAL {
+			return true
+		}
+		if time.Now().After(deadline) {
+			return false
+		}
+		time.Sleep(localEvery)
+	}
 }

@@ -115,6 +115,9 @@ func (l *Links) Add(iface string, p netip.Prefix) error {
 		if errors.Is(err, unix.EEXIST) {
 			return nil
 		}
+		if err == nil && p.Addr().Is6() {
+			c.awaitLocal(index, p.Addr())
+		}
 		return err
 	})
 	if err != nil {
