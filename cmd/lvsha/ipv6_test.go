@@ -91,7 +91,8 @@ func TestV6Preempt(t *testing.T) {
 	}{
 		{"lvsha", "lvsha", 1},
 		{"lvsha", "keepalived", 20},
-		{"keepalived", "lvsha", 1},
+		// See TestV6Stop.
+		{"keepalived", "lvsha", 40},
 	} {
 		t.Run(c.joins+" joins "+c.holds, func(t *testing.T) {
 			r := newRig6(t)
@@ -112,7 +113,9 @@ func TestV6Preempt(t *testing.T) {
 // TestV6Stop: SIGTERM to the active director, make before break: it serves until
 // the neighbour advertisement of the other one is heard.
 func TestV6Stop(t *testing.T) {
-	for _, peer := range []string{"lvsha", "keepalived"} {
+	// keepalived announces before its kernel's work queue has made the addresses
+	// local: the client is drawn to a machine that does not answer yet.
+	for peer, most := range map[string]int{"lvsha": 1, "keepalived": 40} {
 		for _, advertise := range []time.Duration{fast, time.Second} {
 			t.Run(fmt.Sprintf("%s is the peer, %v", peer, advertise), func(t *testing.T) {
 				r := newRig6(t)
@@ -124,8 +127,8 @@ func TestV6Stop(t *testing.T) {
 					r.check(d.stop())
 					r.holds(1, 10*time.Second)
 				})
-				if lost > 1 {
-					t.Errorf("%d probes lost by a stop, at most 1", lost)
+				if lost > most {
+					t.Errorf("%d probes lost by a stop, at most %d", lost, most)
 				}
 				if r.has(r.lvs[0], linkLocal6) || !r.has(r.lvs[1], linkLocal6) {
 					t.Error("the link-local address did not move along")
