@@ -22,7 +22,8 @@ type Install struct{ Addresses []Address }
 // Remove takes addresses off their interfaces; one that is not there is fine.
 type Remove struct{ Addresses []Address }
 
-// Announce sends rounds of gratuitous ARP for addresses, back to back.
+// Announce sends rounds of gratuitous ARP or of unsolicited neighbour
+// advertisements for addresses, back to back.
 type Announce struct {
 	Addresses []Address
 	Rounds    int

@@ -5,7 +5,7 @@ import (
 	"time"
 )
 
-// announcement is a burst of gratuitous ARP to come.
+// announcement is a burst of gratuitous ARP or neighbour advertisements to come.
 type announcement struct {
 	at     time.Time
 	rounds int
@@ -14,7 +14,9 @@ type announcement struct {
 // The pattern of announcements. keepalived has five rounds at once and five
 // after five seconds. The single rounds in between are for a takeover from a
 // router that still answered ARP for a while: hosts that heard it last are put
-// right within a second.
+// right within a second. Neighbour advertisements go at the same pace: what RFC
+// 9131 section 6.1.2 allows, three a second apart, is for routers that learn of a
+// new address, not for hosts that send into the void until they hear of the move.
 const (
 	announceRounds = 5
 	announceAgain  = 5 * time.Second

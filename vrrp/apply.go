@@ -152,10 +152,10 @@ func (e *Engine) renamed(before map[string]Link) {
 // starts those that wait for the first look.
 func (e *Engine) checkLinks(now time.Time) {
 	replaced := make(map[string]bool)
-	for name, port := range e.ports {
-		if port.index != 0 && e.links[name].Index != port.index {
-			replaced[name] = true
-			e.opt.Port.Close(name)
+	for key, port := range e.ports {
+		if port.index != 0 && e.links[key.iface].Index != port.index {
+			replaced[key.iface] = true
+			e.opt.Port.Close(key.iface, key.family)
 			*port = openPort{foreign: port.foreign}
 		}
 	}
@@ -181,7 +181,8 @@ func (e *Engine) checkLinks(now time.Time) {
 // assess says whether a router's interface can be used, and opens the port on
 // it.
 func (e *Engine) assess(now time.Time, m *member) LinkChange {
-	name := m.router.Key().Interface
+	key := m.router.Key().port()
+	name := key.iface
 	l, ok := e.links[name]
 	source := e.source(m, l)
 	switch {
@@ -190,15 +191,15 @@ func (e *Engine) assess(now time.Time, m *member) LinkChange {
 	case !l.Up:
 		return LinkChange{Problem: name + " is down"}
 	case !source.IsValid():
-		return LinkChange{Problem: fmt.Sprintf("%s has no IPv%d address of its own", name, m.router.Key().Family)}
+		return LinkChange{Problem: fmt.Sprintf("%s has no %s of its own", name, m.router.cfg.sourceKind())}
 	}
-	port := e.ports[name]
+	port := e.ports[key]
 	if port == nil {
 		port = &openPort{}
-		e.ports[name] = port
+		e.ports[key] = port
 	}
 	if port.index == 0 && port.retryAt.IsZero() {
-		if port.err = e.opt.Port.Open(name, l.Index); port.err == nil {
+		if port.err = e.opt.Port.Open(name, l.Index, key.family); port.err == nil {
 			port.index, port.failures = l.Index, 0
 		} else {
 			port.retryAt = now.Add(min(retryFirst<<min(port.failures, 10), retryMax))
@@ -211,19 +212,24 @@ func (e *Engine) assess(now time.Time, m *member) LinkChange {
 	return LinkChange{Source: source}
 }
 
-// source is the address to send from: the one in use as long as it is there,
-// else the interface's first that no virtual router has.
+// source is the address to send from: the one that the configuration prefers, or
+// else the one in use as long as it is there, or else the interface's first that
+// no virtual router has.
 func (e *Engine) source(m *member, l Link) netip.Addr {
 	virtual := make(map[netip.Addr]bool)
 	for _, other := range e.members {
 		for _, a := range other.router.cfg.Addresses {
-			virtual[a.Prefix.Addr()] = true
+			// A link-local address of one interface says nothing about another's.
+			if a.Interface == l.Name || !a.Prefix.Addr().IsLinkLocalUnicast() {
+				virtual[a.Prefix.Addr()] = true
+			}
 		}
 	}
-	var first, own netip.Addr
+	cfg := &m.router.cfg
+	var first, current, own netip.Addr
 	for _, p := range l.Addresses {
 		a := p.Addr()
-		if a.Is4() != (m.router.Key().Family == IPv4) {
+		if !cfg.canSendFrom(a) {
 			continue
 		}
 		if virtual[a] {
@@ -232,14 +238,19 @@ func (e *Engine) source(m *member, l Link) netip.Addr {
 			}
 			continue
 		}
-		if a == m.router.Source() {
+		switch {
+		case a == cfg.Source:
 			return a
-		}
-		if !first.IsValid() {
+		case a == m.router.Source():
+			current = a
+		case !first.IsValid():
 			first = a
 		}
 	}
-	if !first.IsValid() && m.router.cfg.Priority == priorityOwner {
+	switch {
+	case current.IsValid():
+		return current
+	case !first.IsValid() && cfg.Priority == priorityOwner:
 		// The owner's virtual address is its own.
 		return own
 	}

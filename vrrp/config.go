@@ -69,12 +69,19 @@ type Config struct {
 	// Interval is the Advertisement_Interval: version 3 has 10 ms to 40.95 s in
 	// steps of 10 ms, version 2 has 1 s to 255 s in whole seconds.
 	Interval time.Duration
-	// Addresses are the virtual addresses, all of one family, at least one.
+	// Addresses are the virtual addresses, all of one family, at least one. In
+	// IPv6 the first is the virtual router's link-local address (RFC 9568
+	// section 5.2.9).
 	Addresses []Address
 	// NoPreempt leaves a living Active of lower priority where it is.
 	NoPreempt bool
 	// Checksum is the form of the version 3 checksum over IPv4.
 	Checksum Checksum
+	// Source is the address to send from where the interface has it. Unless it
+	// is set, and has it, the interface's first own address is taken: in IPv6
+	// the first link-local one (RFC 9568 section 5.1.2.1), among unicast peers
+	// the first of the scope of the first of them.
+	Source netip.Addr
 	// Unicast lists the peers advertisements are sent to, each on its own, and
 	// accepted from; empty means multicast.
 	Unicast []netip.Addr
@@ -115,7 +122,7 @@ const (
 )
 
 // Validate reports every value that RFC 9568 (or RFC 3768 for version 2) does
-// not allow, and what this package cannot do yet: virtual routers for IPv6.
+// not allow.
 func (c Config) Validate() error {
 	var errs []error
 	bad := func(format string, args ...any) { errs = append(errs, fmt.Errorf(format, args...)) }
@@ -145,12 +152,20 @@ func (c Config) Validate() error {
 	}
 	family := c.Family()
 	if family == IPv6 {
-		bad("virtual routers for IPv6 are not supported yet")
+		if c.Version == 2 {
+			bad("version 2 is for IPv4 only")
+		}
+		if !c.Addresses[0].Prefix.Addr().IsLinkLocalUnicast() {
+			bad("the first virtual address %s is not link-local", c.Addresses[0])
+		}
 	}
 	for _, a := range c.Addresses {
 		if !a.Prefix.IsValid() || a.Prefix.Addr().Is4() != (family == IPv4) {
 			bad("virtual address %s is not of the family of the first one", a)
 		}
+	}
+	if c.Source.IsValid() && c.Source.Is4() != (family == IPv4) {
+		bad("source %s is not of the family of the addresses", c.Source)
 	}
 	for _, p := range c.Unicast {
 		if !p.IsValid() || p.Is4() != (family == IPv4) {
@@ -158,6 +173,40 @@ func (c Config) Validate() error {
 		}
 	}
 	return errors.Join(errs...)
+}
+
+// canSendFrom says whether advertisements may come from an address of this
+// family and scope.
+func (c *Config) canSendFrom(a netip.Addr) bool {
+	if a.Is4() || c.Family() == IPv4 {
+		return a.Is4() == (c.Family() == IPv4)
+	}
+	return a.IsLinkLocalUnicast() == c.linkLocalSource()
+}
+
+// linkLocalSource says whether an IPv6 router sends from a link-local address:
+// always to the group, and to unicast peers if that is where they are.
+func (c *Config) linkLocalSource() bool {
+	switch {
+	case len(c.Unicast) == 0:
+		return true
+	case c.Source.IsValid():
+		return c.Source.IsLinkLocalUnicast()
+	default:
+		return c.Unicast[0].IsLinkLocalUnicast()
+	}
+}
+
+// sourceKind says in words what canSendFrom wants.
+func (c *Config) sourceKind() string {
+	switch {
+	case c.Family() == IPv4:
+		return "IPv4 address"
+	case c.linkLocalSource():
+		return "usable IPv6 link-local address"
+	default:
+		return "usable IPv6 address"
+	}
 }
 
 // resolved returns a copy that shares nothing with the caller and in which

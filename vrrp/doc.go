@@ -11,10 +11,16 @@
 //   - Accept_Mode is true (V3-OWN-08), and in version 2 too (V2-FSM-03): IPVS sees
 //     only packets that the machine accepts.
 //   - There is no virtual MAC yet. Addresses sit on the interface with its own
-//     MAC, as with keepalived by default, and gratuitous ARP moves the hosts
-//     (V3-TX-02, V3-ACT-01, ARP-02).
-//   - Virtual routers for IPv6 are refused; the codec knows them. No router
-//     advertisements are sent (V3-V6-10).
+//     MAC, as with keepalived by default, and gratuitous ARP or unsolicited
+//     neighbour advertisements move the hosts (V3-TX-02, V3-ACT-01, ARP-02, V3-V6-03).
+//   - No router advertisements are sent (V3-V6-10). A director that is a router for
+//     hosts that configure themselves runs a daemon of its own for them.
+//   - IPv6 addresses are added without duplicate address detection (V3-V6-06), so
+//     that they work at once; the kernel joins the solicited-node group with each
+//     of them (V3-V6-02).
+//   - Neighbour advertisements keep the pace of gratuitous ARP, five at once and
+//     more later: NA-04's one a second, at most three, would lose what the burst is
+//     for when the first is lost. keepalived does the same.
 //   - ChecksumAuto accepts a version 3 checksum over IPv4 with and without
 //     pseudo-header and sends the former, which keepalived wants (V3-CSUM-04).
 //   - A router that gives its addresses up is [Leaving] for a moment (V3-ACT-06,

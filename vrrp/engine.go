@@ -93,7 +93,7 @@ type Engine struct {
 	links   map[string]Link
 	// looked says that the interfaces were seen at least once.
 	looked   bool
-	ports    map[string]*openPort
+	ports    map[portKey]*openPort
 	workers  map[string]*worker
 	spawn    func(*worker)
 	stopping StopMode
@@ -138,7 +138,7 @@ func New(opt Options) *Engine {
 		opt: opt, log: opt.Logger,
 		ended:   make(chan struct{}),
 		links:   make(map[string]Link),
-		ports:   make(map[string]*openPort),
+		ports:   make(map[portKey]*openPort),
 		workers: make(map[string]*worker),
 		buf:     make([]Packet, 0, MaxBatch),
 	}
@@ -313,7 +313,7 @@ func (e *Engine) statuses() []Status {
 		if m.sendErr != "" {
 			s.Problems = append(s.Problems, m.sendErr)
 		}
-		if p := e.ports[s.Key.Interface]; p != nil {
+		if p := e.ports[s.Key.port()]; p != nil {
 			s.Counters.VRIDErrors = p.foreign.VRIDErrors
 		}
 		out = append(out, s)

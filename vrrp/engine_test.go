@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -356,5 +357,100 @@ func TestEngineRefuses(t *testing.T) {
 	}
 	if err := e.Configure(context.Background(), []vrrp.Config{{Name: "x"}}); err == nil {
 		t.Error("an empty router was accepted")
+	}
+}
+
+// priority6 is the virtual router of the other family under the same VRID.
+func priority6(p uint8) vrrp.Config {
+	c := priority(p)
+	c.Name = "six"
+	c.Addresses = []vrrp.Address{{Prefix: netip.MustParsePrefix("fe80::5e:33/128")}, {Prefix: netip.MustParsePrefix("2001:db8::10/64")}}
+	return c
+}
+
+// TestEngineV3_PKT_14 has an IPv4 and an IPv6 router under one VRID, each with
+// another director active; the one that stops makes before it breaks.
+func TestEngineV3_PKT_14(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var lan vrrptest.Segment
+		one, two := newBox(t, &lan, 1, nil), newBox(t, &lan, 2, nil)
+		one.links.Plug("eth0", "10.0.0.1/24", "2001:db8::1/64", "fe80::1/64")
+		two.links.Plug("eth0", "10.0.0.2/24", "2001:db8::2/64", "fe80::2/64")
+		one.run(priority(150), priority6(100))
+		two.run(priority(100), priority6(150))
+		time.Sleep(time.Second)
+		four, six := one.engine.Snapshot()[0], one.engine.Snapshot()[1]
+		if four.State != vrrp.Active || four.Source.String() != "10.0.0.1" || six.State != vrrp.Backup || six.Reason != "fe80::2 advertises 150" {
+			t.Errorf("one: %+v, %+v", four, six)
+		}
+		if four.Counters.AdvertisementsReceived != 0 || six.Counters.AdvertisementsSent != 0 {
+			t.Errorf("the families share counters: %+v, %+v", four.Counters, six.Counters)
+		}
+		one.said()
+		two.said()
+		two.links.Log()
+		if took := two.stop(vrrp.Release); took > 100*time.Millisecond {
+			t.Errorf("the stop took %s", took)
+		}
+		same(t, "one", "backup -> active: fe80::2 released the addresses", one.said())
+		same(t, "two", "active -> leaving: waiting for another director to announce\nbackup -> initialize: stopped\nleaving -> initialize: stopped", sortedLines(two.said()))
+		same(t, "two's kernel", "remove 2001:db8::10/64 dev eth0\nremove fe80::5e:33/128 dev eth0", two.links.Log())
+		one.stop(vrrp.Hold)
+	})
+}
+
+func sortedLines(s string) string {
+	lines := strings.Split(s, "\n")
+	slices.Sort(lines)
+	return strings.Join(lines, "\n")
+}
+
+// TestEngineSourceIPv6: where an IPv6 router sends from (V3-TX, RFC 9568 section
+// 5.1.2.1), and what it waits for.
+func TestEngineSourceIPv6(t *testing.T) {
+	unicast := func(source string, peers ...string) vrrp.Config {
+		c := priority6(150)
+		for _, p := range peers {
+			c.Unicast = append(c.Unicast, netip.MustParseAddr(p))
+		}
+		if source != "" {
+			c.Source = netip.MustParseAddr(source)
+		}
+		return c
+	}
+	missing := "eth0 has no usable IPv6 link-local address of its own"
+	for _, tt := range []struct {
+		name string
+		cfg  vrrp.Config
+		have []string
+		want string // the source, or the problem
+	}{
+		{"first link-local", priority6(150), []string{"10.0.0.1/24", "2001:db8::1/64", "fe80::1/64", "fe80::2/64"}, "fe80::1"},
+		{"not the virtual one", priority6(150), []string{"fe80::5e:33/128", "fe80::2/64"}, "fe80::2"},
+		{"only the virtual one", priority6(150), []string{"fe80::5e:33/128"}, missing},
+		{"the owner's", priority6(255), []string{"fe80::5e:33/128"}, "fe80::5e:33"},
+		{"none", priority6(150), []string{"10.0.0.1/24", "2001:db8::1/64"}, missing},
+		{"unicast, preferred", unicast("2001:db8::2", "2001:db8::9"), []string{"fe80::1/64", "2001:db8::1/64", "2001:db8::2/64"}, "2001:db8::2"},
+		{"unicast, preferred is missing", unicast("2001:db8::2", "2001:db8::9"), []string{"fe80::1/64", "2001:db8::1/64"}, "2001:db8::1"},
+		{"unicast, by the peer", unicast("", "2001:db8::9"), []string{"fe80::1/64", "2001:db8::1/64"}, "2001:db8::1"},
+		{"unicast, link-local", unicast("", "fe80::9"), []string{"2001:db8::1/64", "fe80::1/64"}, "fe80::1"},
+		{"unicast, none", unicast("", "2001:db8::9"), []string{"fe80::1/64"}, "eth0 has no usable IPv6 address of its own"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				var lan vrrptest.Segment
+				b := newBox(t, &lan, 1, nil)
+				b.links.Plug("eth0", tt.have...)
+				b.run(tt.cfg)
+				synctest.Wait()
+				s := b.engine.Snapshot()[0]
+				got := s.Source.String()
+				if s.State == vrrp.Fault {
+					got = s.Reason
+				}
+				same(t, "source", tt.want, got)
+				b.stop(vrrp.Hold)
+			})
+		})
 	}
 }

@@ -49,8 +49,8 @@ type Received struct {
 	Advertisement Advertisement
 }
 
-// Announced is a gratuitous ARP for one of the virtual addresses, from a
-// hardware address that is not ours.
+// Announced is a gratuitous ARP or an unsolicited neighbour advertisement for one
+// of the virtual addresses, from a hardware address that is not ours.
 type Announced struct {
 	Address netip.Addr
 	MAC     [6]byte

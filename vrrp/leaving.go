@@ -16,6 +16,8 @@ type leave struct {
 	until time.Time
 	// spoken says that the next Active has advertised.
 	spoken bool
+	// announced are the addresses that somebody else has announced.
+	announced []netip.Addr
 }
 
 // releasedTo hears an advertisement while leaving after a Shutdown: somebody
@@ -44,14 +46,19 @@ func (r *Router) finishLeaving(now time.Time) {
 	r.becomeBackup(now, false, "")
 }
 
-// announced hears a gratuitous ARP for one of our addresses from elsewhere.
+// announced hears somebody else announce one of our addresses.
 func (r *Router) announced(now time.Time, ev Announced) {
 	if !slices.ContainsFunc(r.cfg.Addresses, func(a Address) bool { return a.Prefix.Addr() == ev.Address }) {
 		return
 	}
 	switch r.state {
 	case Leaving:
-		r.finishLeaving(now)
+		if !slices.Contains(r.leave.announced, ev.Address) {
+			r.leave.announced = append(r.leave.announced, ev.Address)
+		}
+		if r.allAnnounced() {
+			r.finishLeaving(now)
+		}
 	case Active:
 		r.counters.Conflicts++
 		if r.defendedAt.IsZero() || now.Sub(r.defendedAt) >= defendEvery {
@@ -60,6 +67,14 @@ func (r *Router) announced(now time.Time, ev Announced) {
 			r.defend(ev.Address)
 		}
 	}
+}
+
+// allAnnounced says whether hosts were told of every address that is announced
+// where we listen. The first of a list is no sign that they know of the rest.
+func (r *Router) allAnnounced() bool {
+	return !slices.ContainsFunc(r.cfg.Addresses, func(a Address) bool {
+		return a.Interface == r.cfg.Interface && !slices.Contains(r.leave.announced, a.Prefix.Addr())
+	})
 }
 
 // defend announces one address once (RFC 5227 section 2.4 c).

@@ -8,6 +8,23 @@ import (
 	"time"
 )
 
+// portKey is what the Port opens: an interface for a family.
+type portKey struct {
+	iface  string
+	family Family
+}
+
+// port is what a virtual router needs open.
+func (k Key) port() portKey { return portKey{k.Interface, k.Family} }
+
+// familyOf is the family of an address.
+func familyOf(a netip.Addr) Family {
+	if a.Is4() {
+		return IPv4
+	}
+	return IPv6
+}
+
 // openPort is what the loop knows of an interface of the Port.
 type openPort struct {
 	index int
@@ -120,10 +137,10 @@ func (e *Engine) sweep() {
 		return
 	}
 	e.members = slices.DeleteFunc(e.members, gone)
-	for name := range e.ports {
-		if !slices.ContainsFunc(e.members, func(m *member) bool { return m.router.Key().Interface == name }) {
-			e.opt.Port.Close(name)
-			delete(e.ports, name)
+	for key := range e.ports {
+		if !slices.ContainsFunc(e.members, func(m *member) bool { return m.router.key.port() == key }) {
+			e.opt.Port.Close(key.iface, key.family)
+			delete(e.ports, key)
 		}
 	}
 }
@@ -174,13 +191,10 @@ func (e *Engine) packet(p *Packet) {
 		e.announcement(p)
 		return
 	}
-	port := e.ports[p.Interface]
+	family := familyOf(p.Source)
+	port := e.ports[portKey{p.Interface, family}]
 	if port == nil {
 		return
-	}
-	family := IPv4
-	if !p.Source.Is4() {
-		family = IPv6
 	}
 	vrid, _ := p.vrid()
 	adv := &e.scratch.Advertisement
@@ -215,8 +229,8 @@ func (e *Engine) packet(p *Packet) {
 	e.step(m, now, &e.scratch)
 }
 
-// announcement gives a gratuitous ARP from elsewhere to the routers that have
-// the address on that interface.
+// announcement gives a gratuitous ARP or an unsolicited neighbour advertisement
+// from elsewhere to the routers that have the address on that interface.
 func (e *Engine) announcement(p *Packet) {
 	for _, l := range e.links {
 		if l.MAC == p.MAC {

@@ -123,11 +123,16 @@ func (a *Advertisement) decode(b []byte, size int) {
 	}
 }
 
-// pseudoSum is the one's complement sum of the pseudo-header: RFC 8200 section
-// 8.1 for IPv6, and the one of TCP and UDP for IPv4. Both come to the same
-// formula, because the fields differ only in width.
+// pseudoSum is the one's complement sum of the pseudo-header of a VRRP packet:
+// RFC 8200 section 8.1 for IPv6, and the one of TCP and UDP for IPv4. Both come to
+// the same formula, because the fields differ only in width.
 func pseudoSum(src, dst netip.Addr, length int) uint32 {
-	sum := uint32(protocolNumber) + uint32(length)
+	return pseudoSumOf(protocolNumber, src, dst, length)
+}
+
+// pseudoSumOf is pseudoSum for any protocol.
+func pseudoSumOf(protocol uint32, src, dst netip.Addr, length int) uint32 {
+	sum := protocol + uint32(length)
 	for _, addr := range [2]netip.Addr{src, dst} {
 		if addr.Is4() {
 			v4 := addr.As4()
@@ -157,8 +162,13 @@ func addWords(sum uint32, b []byte) uint32 {
 func checksum(sum uint32, packet []byte) uint16 {
 	sum = addWords(sum, packet[:6])
 	sum = addWords(sum, packet[8:])
+	return ^fold(sum)
+}
+
+// fold adds the carries back in.
+func fold(sum uint32) uint16 {
 	for sum > 0xffff {
 		sum = sum>>16 + sum&0xffff
 	}
-	return ^uint16(sum)
+	return uint16(sum)
 }

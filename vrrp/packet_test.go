@@ -226,7 +226,8 @@ func TestConfigValidate(t *testing.T) {
 		"vrid 0 is outside 1 to 255",
 		"priority 0 is outside 1 to 255",
 		"advertisement interval 100ms is not a whole number of seconds from 1s to 255s (version 2)",
-		"virtual routers for IPv6 are not supported yet",
+		"version 2 is for IPv4 only",
+		"the first virtual address 2001:db8::1/64 is not link-local",
 		"unicast peer 192.0.2.1 is not of the family of the addresses",
 	}, "\n")
 	if diff := cmp.Diff(want, fmt.Sprint(bad.Validate())); diff != "" {

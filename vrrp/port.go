@@ -13,13 +13,15 @@ const MaxBatch = 256
 // Port is the network as the loop sees it. Only Wake may be called from other
 // goroutines than the loop's.
 type Port interface {
-	// Open starts hearing advertisements and gratuitous ARP on an interface,
-	// and makes it ready for Send. The index tells it from a later interface
-	// of the same name.
-	Open(iface string, index int) error
+	// Open starts hearing one family's advertisements and announcements of
+	// addresses (gratuitous ARP, unsolicited neighbour advertisements) on an
+	// interface, and makes it ready for Send. The index tells it from a later
+	// interface of the same name.
+	Open(iface string, index int, family Family) error
 	// Close ends Open. An interface that is not open is fine.
-	Close(iface string)
-	// Send transmits one VRRP packet with TTL 255. It never blocks.
+	Close(iface string, family Family)
+	// Send transmits one VRRP packet with TTL (hop limit) 255, through what was
+	// opened for the family of src. It never blocks.
 	Send(iface string, src, dst netip.Addr, payload []byte) error
 	// Receive appends what was heard, in order of arrival, and waits for it
 	// until the time given, or for ever when that is zero. It returns early
@@ -40,7 +42,9 @@ type Link struct {
 	Up bool
 	// MAC is the hardware address, all zero where there is none.
 	MAC [6]byte
-	// Addresses are in the kernel's order, primary ones first.
+	// Addresses are in the kernel's order, primary ones first. An IPv6 address
+	// that is not known to be unique yet is not among them: the kernel does not
+	// send from it.
 	Addresses []netip.Prefix
 }
 
@@ -50,14 +54,15 @@ type Links interface {
 	// Watch calls update with every interface there is, at once and after
 	// changes, until ctx ends. It deals with errors of the kernel itself.
 	Watch(ctx context.Context, update func([]Link)) error
-	// Addresses lists an interface's addresses.
+	// Addresses lists an interface's addresses, whatever their state.
 	Addresses(iface string) ([]netip.Prefix, error)
 	// Add installs an address. One that is there is fine.
 	Add(iface string, prefix netip.Prefix) error
 	// Remove takes an address away. One that is not there is fine, and so is
 	// an interface that does not exist.
 	Remove(iface string, prefix netip.Prefix) error
-	// Announce sends one round of gratuitous ARP: for each address one request
-	// and one reply.
+	// Announce sends one round of announcements: for each IPv4 address a
+	// gratuitous ARP request and reply, for each IPv6 address an unsolicited
+	// neighbour advertisement.
 	Announce(iface string, addrs []netip.Addr) error
 }

@@ -13,6 +13,7 @@ import (
 
 	"golang.org/x/net/bpf"
 	"golang.org/x/net/ipv4"
+	"golang.org/x/net/ipv6"
 	"golang.org/x/sys/unix"
 )
 
@@ -22,13 +23,15 @@ const (
 	ttl = 255
 	// tos is DSCP CS6, network control, as keepalived and FRR send (V3-PKT-15).
 	tos = 0xc0
-	// maxPacket is more than 255 addresses need behind the longest IP header.
-	maxPacket = 2048
+	// maxPacket is more than 255 addresses of either family need, with the
+	// longest IPv4 header or an authentication trailer.
+	maxPacket = headerLen + 16*maxAddresses + 128
 )
 
-// linuxPort is the Port over raw sockets: for each interface one for VRRP, bound
-// to the device, and a packet socket for gratuitous ARP. The Go runtime's poller
-// does not know them: the loop's thread waits in ppoll itself.
+// linuxPort is the Port over raw sockets: for each interface and family one for
+// VRRP, bound to the device, and a packet socket for announcements of addresses.
+// The Go runtime's poller does not know them: the loop's thread waits in ppoll
+// itself.
 type linuxPort struct {
 	event  int
 	ifaces []*portInterface
@@ -40,12 +43,14 @@ type linuxPort struct {
 	drained time.Time
 }
 
-// portInterface is one interface that is open.
+// portInterface is one interface that is open for one family.
 type portInterface struct {
-	name  string
-	index int
-	vrrp  int
-	arp   int
+	name   string
+	index  int
+	family Family
+	vrrp   int
+	// announcements hears gratuitous ARP or neighbour advertisements.
+	announcements int
 	// from is the control message that sets the source address.
 	source netip.Addr
 	from   []byte
@@ -78,17 +83,21 @@ func boottime() time.Duration {
 }
 
 // Open implements Port.
-func (p *linuxPort) Open(iface string, index int) error {
-	vrrp, err := openVRRP(iface, index)
+func (p *linuxPort) Open(iface string, index int, family Family) error {
+	vrrp, err := openVRRP(iface, index, family)
 	if err != nil {
 		return fmt.Errorf("opening VRRP socket on %s: %w", iface, explain(err))
 	}
-	arp, err := openARP(index)
+	open, what := openARP, "ARP"
+	if family == IPv6 {
+		open, what = openNA, "neighbour advertisement"
+	}
+	announcements, err := open(index)
 	if err != nil {
 		unix.Close(vrrp)
-		return fmt.Errorf("opening ARP socket on %s: %w", iface, explain(err))
+		return fmt.Errorf("opening %s socket on %s: %w", what, iface, explain(err))
 	}
-	p.ifaces = append(p.ifaces, &portInterface{name: iface, index: index, vrrp: vrrp, arp: arp})
+	p.ifaces = append(p.ifaces, &portInterface{name: iface, index: index, family: family, vrrp: vrrp, announcements: announcements})
 	p.rebuild()
 	return nil
 }
@@ -103,8 +112,12 @@ func explain(err error) error {
 
 // openVRRP opens the raw socket of an interface. x/net sets it up through a
 // duplicate, so that the socket itself never gets into the runtime's poller.
-func openVRRP(iface string, index int) (fd int, err error) {
-	fd, err = unix.Socket(unix.AF_INET, unix.SOCK_RAW|unix.SOCK_NONBLOCK|unix.SOCK_CLOEXEC, protocolNumber)
+func openVRRP(iface string, index int, family Family) (fd int, err error) {
+	domain, prepare := unix.AF_INET, prepare4
+	if family == IPv6 {
+		domain, prepare = unix.AF_INET6, prepare6
+	}
+	fd, err = unix.Socket(domain, unix.SOCK_RAW|unix.SOCK_NONBLOCK|unix.SOCK_CLOEXEC, protocolNumber)
 	if err != nil {
 		return -1, os.NewSyscallError("socket", err)
 	}
@@ -134,12 +147,32 @@ func openVRRP(iface string, index int) (fd int, err error) {
 		return -1, err
 	}
 	defer conn.Close()
-	ifi := &net.Interface{Index: index, Name: iface}
+	if err := prepare(conn, &net.Interface{Index: index, Name: iface}); err != nil {
+		return -1, err
+	}
+	return fd, nil
+}
+
+// option is one thing to be set on a socket.
+type option struct {
+	what string
+	set  func() error
+}
+
+// setAll stops at the first option that cannot be set.
+func setAll(options []option) error {
+	for _, o := range options {
+		if err := o.set(); err != nil {
+			return fmt.Errorf("%s: %w", o.what, err)
+		}
+	}
+	return nil
+}
+
+// prepare4 sets up a socket for IPv4.
+func prepare4(conn net.PacketConn, ifi *net.Interface) error {
 	pc := ipv4.NewPacketConn(conn)
-	for _, step := range []struct {
-		what string
-		do   func() error
-	}{
+	return setAll([]option{
 		{"setting TTL", func() error { return pc.SetTTL(ttl) }},
 		{"setting multicast TTL", func() error { return pc.SetMulticastTTL(ttl) }},
 		{"setting TOS", func() error { return pc.SetTOS(tos) }},
@@ -147,17 +180,58 @@ func openVRRP(iface string, index int) (fd int, err error) {
 		{"setting multicast interface", func() error { return pc.SetMulticastInterface(ifi) }},
 		{"asking for the arrival interface", func() error { return pc.SetControlMessage(ipv4.FlagInterface, true) }},
 		{"joining " + group4.String(), func() error { return pc.JoinGroup(ifi, &net.IPAddr{IP: group4.AsSlice()}) }},
-	} {
-		if err := step.do(); err != nil {
-			return -1, fmt.Errorf("%s: %w", step.what, err)
-		}
-	}
-	return fd, nil
+	})
+}
+
+// prepare6 sets up a socket for IPv6. The kernel neither computes nor checks a
+// raw socket's checksum unless it is asked to: the codec does, and counts.
+func prepare6(conn net.PacketConn, ifi *net.Interface) error {
+	pc := ipv6.NewPacketConn(conn)
+	return setAll([]option{
+		{"setting hop limit", func() error { return pc.SetHopLimit(ttl) }},
+		{"setting multicast hop limit", func() error { return pc.SetMulticastHopLimit(ttl) }},
+		{"setting traffic class", func() error { return pc.SetTrafficClass(tos) }},
+		{"setting multicast loopback", func() error { return pc.SetMulticastLoopback(false) }},
+		{"setting multicast interface", func() error { return pc.SetMulticastInterface(ifi) }},
+		{"asking for hop limit, destination and arrival interface", func() error {
+			return pc.SetControlMessage(ipv6.FlagHopLimit|ipv6.FlagDst|ipv6.FlagInterface, true)
+		}},
+		{"joining " + group6.String(), func() error { return pc.JoinGroup(ifi, &net.IPAddr{IP: group6.AsSlice()}) }},
+	})
 }
 
 // openARP opens a packet socket that hears gratuitous ARP and nothing else: the
 // filter compares sender and target protocol address in the kernel.
 func openARP(index int) (fd int, err error) {
+	return openFiltered(index, unix.ETH_P_ARP, []bpf.Instruction{
+		bpf.LoadAbsolute{Off: arpHeader + 2, Size: 4}, // protocol type, address lengths
+		bpf.JumpIf{Cond: bpf.JumpEqual, Val: 0x0800_0604, SkipFalse: 5},
+		bpf.LoadAbsolute{Off: arpTarget, Size: 4},
+		bpf.TAX{},
+		bpf.LoadAbsolute{Off: arpSender, Size: 4},
+		bpf.JumpIfX{Cond: bpf.JumpEqual, SkipFalse: 1},
+		bpf.RetConstant{Val: maxPacket},
+		bpf.RetConstant{Val: 0},
+	})
+}
+
+// openNA opens a packet socket that hears unsolicited neighbour advertisements
+// and nothing else. They go to all nodes, which every interface hears.
+func openNA(index int) (fd int, err error) {
+	return openFiltered(index, unix.ETH_P_IPV6, []bpf.Instruction{
+		bpf.LoadAbsolute{Off: ip6Next, Size: 1},
+		bpf.JumpIf{Cond: bpf.JumpEqual, Val: protocolICMPv6, SkipFalse: 5},
+		bpf.LoadAbsolute{Off: naHeader, Size: 1},
+		bpf.JumpIf{Cond: bpf.JumpEqual, Val: naType, SkipFalse: 3},
+		bpf.LoadAbsolute{Off: naFlags, Size: 1},
+		bpf.JumpIf{Cond: bpf.JumpBitsSet, Val: naSolicited, SkipTrue: 1},
+		bpf.RetConstant{Val: maxPacket},
+		bpf.RetConstant{Val: 0},
+	})
+}
+
+// openFiltered opens a packet socket for one protocol behind a filter.
+func openFiltered(index int, protocol uint16, instructions []bpf.Instruction) (fd int, err error) {
 	// Protocol 0 hears nothing until the filter is in place and bind names it.
 	fd, err = unix.Socket(unix.AF_PACKET, unix.SOCK_RAW|unix.SOCK_NONBLOCK|unix.SOCK_CLOEXEC, 0)
 	if err != nil {
@@ -168,16 +242,7 @@ func openARP(index int) (fd int, err error) {
 			unix.Close(fd)
 		}
 	}()
-	filter, err := bpf.Assemble([]bpf.Instruction{
-		bpf.LoadAbsolute{Off: arpHeader + 2, Size: 4}, // protocol type, address lengths
-		bpf.JumpIf{Cond: bpf.JumpEqual, Val: 0x0800_0604, SkipFalse: 5},
-		bpf.LoadAbsolute{Off: arpTarget, Size: 4},
-		bpf.TAX{},
-		bpf.LoadAbsolute{Off: arpSender, Size: 4},
-		bpf.JumpIfX{Cond: bpf.JumpEqual, SkipFalse: 1},
-		bpf.RetConstant{Val: maxPacket},
-		bpf.RetConstant{Val: 0},
-	})
+	filter, err := bpf.Assemble(instructions)
 	if err != nil {
 		return -1, fmt.Errorf("assembling filter: %w", err)
 	}
@@ -191,7 +256,7 @@ func openARP(index int) (fd int, err error) {
 	if err := unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_TIMESTAMPNS, 1); err != nil {
 		return -1, os.NewSyscallError("SO_TIMESTAMPNS", err)
 	}
-	proto := binary.BigEndian.Uint16(binary.NativeEndian.AppendUint16(nil, unix.ETH_P_ARP))
+	proto := binary.BigEndian.Uint16(binary.NativeEndian.AppendUint16(nil, protocol))
 	if err := unix.Bind(fd, &unix.SockaddrLinklayer{Protocol: proto, Ifindex: index}); err != nil {
 		return -1, os.NewSyscallError("bind", err)
 	}
@@ -199,13 +264,14 @@ func openARP(index int) (fd int, err error) {
 }
 
 // Close implements Port.
-func (p *linuxPort) Close(iface string) {
+func (p *linuxPort) Close(iface string, family Family) {
 	p.ifaces = slices.DeleteFunc(p.ifaces, func(i *portInterface) bool {
-		if i.name == iface {
-			unix.Close(i.vrrp)
-			unix.Close(i.arp)
+		if i.name != iface || i.family != family {
+			return false
 		}
-		return i.name == iface
+		unix.Close(i.vrrp)
+		unix.Close(i.announcements)
+		return true
 	})
 	p.rebuild()
 }
@@ -213,7 +279,7 @@ func (p *linuxPort) Close(iface string) {
 // Shutdown implements Port.
 func (p *linuxPort) Shutdown() error {
 	for len(p.ifaces) > 0 {
-		p.Close(p.ifaces[0].name)
+		p.Close(p.ifaces[0].name, p.ifaces[0].family)
 	}
 	// The eventfd stays: a late Wake must not write into somebody's file.
 	return nil
@@ -225,7 +291,7 @@ func (p *linuxPort) rebuild() {
 	for _, i := range p.ifaces {
 		p.fds = append(p.fds,
 			unix.PollFd{Fd: int32(i.vrrp), Events: unix.POLLIN},
-			unix.PollFd{Fd: int32(i.arp), Events: unix.POLLIN})
+			unix.PollFd{Fd: int32(i.announcements), Events: unix.POLLIN})
 	}
 }
 
@@ -239,20 +305,34 @@ func (p *linuxPort) Wake() {
 
 // Send implements Port.
 func (p *linuxPort) Send(iface string, src, dst netip.Addr, payload []byte) error {
-	n := slices.IndexFunc(p.ifaces, func(i *portInterface) bool { return i.name == iface })
+	family := familyOf(src)
+	n := slices.IndexFunc(p.ifaces, func(i *portInterface) bool { return i.name == iface && i.family == family })
 	if n < 0 {
 		return unix.ENODEV
 	}
 	i := p.ifaces[n]
-	if i.source != src {
-		cm := ipv4.ControlMessage{Src: src.AsSlice(), IfIndex: i.index}
-		i.source, i.from = src, cm.Marshal()
+	var to unix.Sockaddr
+	if family == IPv6 {
+		// Only a link-local destination needs the interface.
+		to = &unix.SockaddrInet6{Addr: dst.As16(), ZoneId: uint32(i.index)}
+	} else {
+		to = &unix.SockaddrInet4{Addr: dst.As4()}
 	}
-	_, err := unix.SendmsgN(i.vrrp, payload, i.from, &unix.SockaddrInet4{Addr: dst.As4()}, unix.MSG_DONTWAIT)
-	if err != nil {
+	if i.source != src {
+		i.source, i.from = src, fromAddress(src, i.index)
+	}
+	if _, err := unix.SendmsgN(i.vrrp, payload, i.from, to, unix.MSG_DONTWAIT); err != nil {
 		return os.NewSyscallError("sendmsg", err)
 	}
 	return nil
+}
+
+// fromAddress is the control message that sets the source address.
+func fromAddress(src netip.Addr, index int) []byte {
+	if src.Is4() {
+		return (&ipv4.ControlMessage{Src: src.AsSlice(), IfIndex: index}).Marshal()
+	}
+	return (&ipv6.ControlMessage{Src: src.AsSlice(), IfIndex: index}).Marshal()
 }
 
 // Receive implements Port.
@@ -277,11 +357,15 @@ func (p *linuxPort) Receive(buf []Packet, until time.Time) ([]Packet, error) {
 	}
 	start := len(buf)
 	for k, i := range p.ifaces {
+		advertisement, announcement := parseIPv4, parseARP
+		if i.family == IPv6 {
+			advertisement, announcement = parseIPv6, parseNA
+		}
 		if p.fds[1+2*k].Revents != 0 {
-			buf = p.read(buf, i, i.vrrp, now, parseIPv4)
+			buf = p.read(buf, i, i.vrrp, now, advertisement)
 		}
 		if p.fds[2+2*k].Revents != 0 {
-			buf = p.read(buf, i, i.arp, now, parseARP)
+			buf = p.read(buf, i, i.announcements, now, announcement)
 		}
 	}
 	if len(buf)-start < MaxBatch {
@@ -296,18 +380,21 @@ func (p *linuxPort) Receive(buf []Packet, until time.Time) ([]Packet, error) {
 func (p *linuxPort) read(buf []Packet, i *portInterface, fd int, now time.Time, parse func(*Packet, []byte) bool) []Packet {
 	for len(buf) < MaxBatch {
 		slot := p.slots[len(buf)]
-		n, oobn, flags, _, err := unix.Recvmsg(fd, slot, p.oob, unix.MSG_DONTWAIT)
+		n, oobn, flags, from, err := unix.Recvmsg(fd, slot, p.oob, unix.MSG_DONTWAIT)
 		if errors.Is(err, unix.EINTR) {
 			continue
 		}
 		if err != nil {
 			return buf
 		}
-		stamp, index := ancillary(p.oob[:oobn])
-		if flags&unix.MSG_TRUNC != 0 || (index != 0 && index != i.index) {
+		beside := ancillary(p.oob[:oobn])
+		if flags&unix.MSG_TRUNC != 0 || (beside.index != 0 && beside.index != i.index) {
 			continue
 		}
-		packet := Packet{Interface: i.name, At: p.arrival(stamp, now)}
+		packet := Packet{Interface: i.name, At: p.arrival(beside.stamp, now), Destination: beside.destination, TTL: beside.hopLimit}
+		if from, ok := from.(*unix.SockaddrInet6); ok {
+			packet.Source = netip.AddrFrom16(from.Addr)
+		}
 		if parse(&packet, slot[:n]) {
 			buf = append(buf, packet)
 		}
@@ -326,9 +413,18 @@ func (p *linuxPort) arrival(stamp, now time.Time) time.Time {
 	return now.Add(-min(max(age, 0), now.Sub(p.drained)))
 }
 
-// ancillary reads the time stamp and the arrival interface from control
-// messages, without allocating.
-func ancillary(oob []byte) (stamp time.Time, index int) {
+// beside is what control messages say of a packet.
+type beside struct {
+	stamp time.Time
+	index int
+	// destination and hopLimit come with IPv6; a hop limit that is missing is 0,
+	// which is not 255.
+	destination netip.Addr
+	hopLimit    uint8
+}
+
+// ancillary reads control messages without allocating.
+func ancillary(oob []byte) (b beside) {
 	const header = unix.SizeofCmsghdr
 	for len(oob) >= header {
 		h := (*unix.Cmsghdr)(unsafe.Pointer(&oob[0]))
@@ -339,9 +435,16 @@ func ancillary(oob []byte) (stamp time.Time, index int) {
 		switch {
 		case h.Level == unix.SOL_SOCKET && h.Type == unix.SCM_TIMESTAMPNS && len(data) >= int(unsafe.Sizeof(unix.Timespec{})):
 			ts := (*unix.Timespec)(unsafe.Pointer(&data[0]))
-			stamp = time.Unix(ts.Unix())
+			b.stamp = time.Unix(ts.Unix())
 		case h.Level == unix.IPPROTO_IP && h.Type == unix.IP_PKTINFO && len(data) >= unix.SizeofInet4Pktinfo:
-			index = int((*unix.Inet4Pktinfo)(unsafe.Pointer(&data[0])).Ifindex)
+			b.index = int((*unix.Inet4Pktinfo)(unsafe.Pointer(&data[0])).Ifindex)
+		case h.Level == unix.IPPROTO_IPV6 && h.Type == unix.IPV6_PKTINFO && len(data) >= unix.SizeofInet6Pktinfo:
+			info := (*unix.Inet6Pktinfo)(unsafe.Pointer(&data[0]))
+			b.index, b.destination = int(info.Ifindex), netip.AddrFrom16(info.Addr)
+		case h.Level == unix.IPPROTO_IPV6 && h.Type == unix.IPV6_HOPLIMIT && len(data) >= 4:
+			if limit := binary.NativeEndian.Uint32(data); limit <= 255 {
+				b.hopLimit = uint8(limit)
+			}
 		}
 		next := unix.CmsgSpace(int(h.Len) - unix.CmsgLen(0))
 		if next > len(oob) {
@@ -349,5 +452,5 @@ func ancillary(oob []byte) (stamp time.Time, index int) {
 		}
 		oob = oob[next:]
 	}
-	return stamp, index
+	return b
 }

@@ -91,7 +91,7 @@ type Counters struct {
 	// RepliesSuppressed counts immediate answers to losing advertisements
 	// that the token bucket held back.
 	RepliesSuppressed uint64 `json:"replies_suppressed"`
-	// Announcements counts rounds of gratuitous ARP asked for.
+	// Announcements counts rounds of announcements asked for.
 	Announcements uint64 `json:"announcements"`
 	// AddressesRestored counts addresses somebody removed and we put back.
 	AddressesRestored uint64 `json:"addresses_restored"`

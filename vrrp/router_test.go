@@ -22,6 +22,7 @@ var update = flag.Bool("update", false, "write the transcripts in testdata anew"
 var (
 	lower, self, higher = netip.MustParseAddr("10.0.0.1"), netip.MustParseAddr("10.0.0.2"), netip.MustParseAddr("10.0.0.3")
 	web                 = vrrp.Address{Prefix: netip.MustParsePrefix("192.0.2.10/24"), Interface: "eth0"}
+	second              = vrrp.Address{Prefix: netip.MustParsePrefix("192.0.2.11/24"), Interface: "eth0"}
 	gateway             = vrrp.Address{Prefix: netip.MustParsePrefix("10.1.0.254/24"), Interface: "eth1"}
 )
 
@@ -167,6 +168,7 @@ func TestTranscripts(t *testing.T) {
 			{"stop at 10 ms, nobody there", with(func(c *vrrp.Config) { c.Interval = 10 * ms }), boot(moment{at: 37 * ms}, moment{at: 50 * ms, ev: vrrp.Shutdown{}}, moment{at: time.Second})},
 			{"stop, taken back", base(), elect(moment{at: 4 * A, ev: vrrp.Shutdown{}}, moment{at: 4*A + 100*ms, ev: vrrp.Startup{}}, moment{at: 6 * A})},
 			{"preempted, the winner announces", base(), elect(adv(4*A, higher, 150, A), moment{at: 4*A + ms, ev: vrrp.Announced{Address: web.Prefix.Addr(), MAC: [6]byte{2, 0, 0, 0, 0, 9}}})},
+			{"preempted, the winner announces one address and then the other", with(func(c *vrrp.Config) { c.Addresses = []vrrp.Address{web, second, gateway} }), elect(adv(4*A, higher, 150, A), moment{at: 4*A + ms, ev: vrrp.Announced{Address: second.Prefix.Addr(), MAC: [6]byte{2, 0, 0, 0, 0, 9}}}, moment{at: 4*A + 2*ms, ev: vrrp.Announced{Address: second.Prefix.Addr(), MAC: [6]byte{2, 0, 0, 0, 0, 9}}}, moment{at: 4*A + 3*ms, ev: vrrp.Announced{Address: web.Prefix.Addr(), MAC: [6]byte{2, 0, 0, 0, 0, 9}}})},
 			{"preempted, then stopped", base(), elect(adv(4*A, higher, 150, A), moment{at: 4*A + ms, ev: vrrp.Shutdown{}}, moment{at: 5 * A})},
 			{"preempted at 10 ms, the winner dies at once", with(func(c *vrrp.Config) { c.Interval = 10 * ms }), boot(moment{at: 37 * ms}, adv(50*ms, higher, 150, 10*ms), moment{at: 90 * ms})},
 			{"preempted, the winner releases at once", base(), elect(adv(4*A, higher, 150, 10*ms), adv(4*A+ms, higher, 0, 10*ms), moment{at: 4*A + 10*ms})},

@@ -7,24 +7,24 @@ import (
 	"time"
 )
 
-// Packet is what a Port heard: a VRRP packet, or a gratuitous ARP.
+// Packet is what a Port heard: a VRRP packet, or the announcement of an address
+// (a gratuitous ARP or an unsolicited neighbour advertisement).
 type Packet struct {
 	// Interface is where it arrived.
 	Interface string
 	// At is when the kernel received it, with a monotonic reading.
 	At time.Time
-	// Source and Destination are those of the IP header. In a gratuitous ARP
+	// Source and Destination are those of the IP header. In an announcement
 	// Source is the announced address and Destination is not valid.
 	Source, Destination netip.Addr
-	// TTL is that of the IP header.
+	// TTL is that of the IPv4 header, the hop limit of the IPv6 header.
 	TTL uint8
-	// Payload is the VRRP packet, cut to the IP header's total length. It is
+	// Payload is the VRRP packet, cut to the length that the IP header says. It is
 	// valid until the Port is asked again.
 	Payload []byte
-	// MAC is the sender's hardware address in a gratuitous ARP, and not set in
-	// a VRRP packet.
+	// MAC is the announced hardware address, and not set in a VRRP packet.
 	MAC [6]byte
-	// Announcement tells a gratuitous ARP from a VRRP packet.
+	// Announcement tells an announcement from a VRRP packet.
 	Announcement bool
 }
 

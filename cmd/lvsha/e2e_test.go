@@ -63,11 +63,14 @@ type rig struct {
 	ports   [2]*lab.Port
 	sniffer *lab.Sniffer
 	binary  string
+	// vip is the virtual address, and source where lvs1 and lvs2 advertise from.
+	vip    netip.Addr
+	source [2]netip.Addr
 }
 
 func newRig(t testing.TB) *rig {
 	t.Helper()
-	r := &rig{TB: t}
+	r := &rig{TB: t, vip: vip, source: [2]netip.Addr{address["lvs1"], address["lvs2"]}}
 	var err error
 	r.binary, err = program()
 	r.check(err)
@@ -165,7 +168,11 @@ func (r *rig) becomes(d *lab.Daemon, state string) {
 // has reports whether the host has the address, as the kernel says.
 func (r *rig) has(h *lab.Host, a netip.Addr) bool {
 	r.Helper()
-	out, err := h.Run("ip", "-br", "-4", "addr", "show", "dev", "eth0")
+	family := "-4"
+	if a.Is6() {
+		family = "-6"
+	}
+	out, err := h.Run("ip", "-br", family, "addr", "show", "dev", "eth0")
 	r.check(err)
 	return strings.Contains(out, a.String()+"/")
 }
@@ -173,7 +180,7 @@ func (r *rig) has(h *lab.Host, a netip.Addr) bool {
 // ping probes the virtual address every millisecond until stop is called.
 func (r *rig) ping() (stop func() []lab.Probe) {
 	r.Helper()
-	p, err := lab.StartPing(r.client, vip, time.Millisecond)
+	p, err := lab.StartPing(r.client, r.vip, time.Millisecond)
 	r.check(err)
 	return func() []lab.Probe {
 		r.Helper()
@@ -216,20 +223,23 @@ func (r *rig) oneActive() {
 		from, to netip.Addr
 		at       time.Time
 	}
-	var changes []change
-	var last lab.Advertisement
+	changes := make(map[bool][]change) // by family
+	last := make(map[bool]lab.Advertisement)
 	for _, a := range r.sniffer.Seen() {
 		if a.Priority == 0 {
 			continue
 		}
-		if last.Source.IsValid() && a.Source != last.Source {
-			changes = append(changes, change{last.Source, a.Source, a.At})
+		family := a.Source.Is4()
+		if before := last[family]; before.Source.IsValid() && a.Source != before.Source {
+			changes[family] = append(changes[family], change{before.Source, a.Source, a.At})
 		}
-		last = a
+		last[family] = a
 	}
-	for i := 1; i < len(changes); i++ {
-		if back := changes[i].at.Sub(changes[i-1].at); changes[i].to == changes[i-1].from && back < 250*time.Millisecond {
-			r.Errorf("%s took over from %s, which advertised again %v later", changes[i-1].to, changes[i-1].from, back)
+	for _, changes := range changes {
+		for i := 1; i < len(changes); i++ {
+			if back := changes[i].at.Sub(changes[i-1].at); changes[i].to == changes[i-1].from && back < 250*time.Millisecond {
+				r.Errorf("%s took over from %s, which advertised again %v later", changes[i-1].to, changes[i-1].from, back)
+			}
 		}
 	}
 }
@@ -256,6 +266,18 @@ vrrp_instance web {
   }
 }
 `, version, priority, advertise.Seconds())
+}
+
+// inFamily turns a file, lvsha's or keepalived's, into one of the rig's family.
+func (r *rig) inFamily(file string) string {
+	if r.vip.Is4() {
+		return file
+	}
+	return strings.NewReplacer(
+		`addresses = ["10.0.0.100/24"]`, `addresses = ["2001:db8::100/64"]`,
+		"    10.0.0.100/24 dev eth0\n", "    fe80::5e:33 dev eth0\n    2001:db8::100/64 dev eth0\n",
+		`"10.0.0.1"`, `["10.0.0.1", "2001:db8::1"]`, `"10.0.0.2"`, `["10.0.0.2", "2001:db8::2"]`,
+	).Replace(file)
 }
 
 func (r *rig) keepalived(h *lab.Host, file string) *keepalived {

@@ -23,7 +23,7 @@ func (r *rig) start(kind string, i, version int, advertise time.Duration) direct
 	r.Helper()
 	priority := []int{150, 100}[i]
 	if kind == "keepalived" {
-		k := r.keepalived(r.lvs[i], keepalivedFile(version, advertise, priority))
+		k := r.keepalived(r.lvs[i], r.inFamily(keepalivedFile(version, advertise, priority)))
 		return director{kind: kind, kill: k.Kill, stop: func() error {
 			if err := k.Signal(syscall.SIGTERM); err != nil {
 				return err
@@ -32,7 +32,7 @@ func (r *rig) start(kind string, i, version int, advertise time.Duration) direct
 			return err
 		}}
 	}
-	d := r.lvsha(r.lvs[i], vrrpFile(version, advertise))
+	d := r.lvsha(r.lvs[i], r.inFamily(vrrpFile(version, advertise)))
 	return director{kind: kind, kill: d.Kill, stop: func() error {
 		code, err := d.End(syscall.SIGTERM)
 		if err == nil && code != 0 {
@@ -46,7 +46,7 @@ func (r *rig) start(kind string, i, version int, advertise time.Duration) direct
 func (r *rig) holds(i int, limit time.Duration) {
 	r.Helper()
 	r.eventually(r.lvs[i].Name+" has the address alone", limit, func() bool {
-		return r.has(r.lvs[i], vip) && !r.has(r.lvs[1-i], vip)
+		return r.has(r.lvs[i], r.vip) && !r.has(r.lvs[1-i], r.vip)
 	})
 }
 
@@ -60,10 +60,10 @@ func (r *rig) failover(active director) (fromAdvertisement, silence time.Duratio
 	died := time.Now()
 	r.check(r.ports[0].Cut())
 	r.check(active.kill())
-	r.eventually("lvs2 has the address", 10*time.Second, func() bool { return r.has(r.lvs[1], vip) })
+	r.eventually("lvs2 has the address", 10*time.Second, func() bool { return r.has(r.lvs[1], r.vip) })
 	r.settle(100 * time.Millisecond)
 	begin, end := lab.Outage(stop(), died.Add(-50*time.Millisecond))
-	last, ok := r.sniffer.Last(address["lvs1"], died.Add(50*time.Millisecond))
+	last, ok := r.sniffer.Last(r.source[0], died.Add(50*time.Millisecond))
 	if !ok {
 		r.Fatal("no advertisement of lvs1 was seen")
 	}

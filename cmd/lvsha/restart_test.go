@@ -15,9 +15,9 @@ const fast = 100 * time.Millisecond
 // pair starts lvsha on both directors, lvs1 active.
 func (r *rig) pair(advertise time.Duration) (active, backup *lab.Daemon) {
 	r.Helper()
-	active = r.lvsha(r.lvs[0], vrrpFile(3, advertise))
+	active = r.lvsha(r.lvs[0], r.inFamily(vrrpFile(3, advertise)))
 	r.becomes(active, "active")
-	backup = r.lvsha(r.lvs[1], vrrpFile(3, advertise))
+	backup = r.lvsha(r.lvs[1], r.inFamily(vrrpFile(3, advertise)))
 	r.becomes(backup, "backup")
 	return active, backup
 }

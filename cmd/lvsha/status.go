@@ -66,7 +66,7 @@ func printStatus(w io.Writer, s control.Status, now time.Time) error {
 			if p.LastSeen != nil {
 				seen = fmt.Sprintf("heard %s ago", age(*p.LastSeen, now))
 			}
-			fmt.Fprintf(t, "  peer %s %s, priority %d (%s), %s\n", orNone(p.Name), p.Address, p.Priority, p.Source, seen)
+			fmt.Fprintf(t, "  peer %s %s, priority %d (%s), %s\n", orNone(p.Name), orNone(p.Address), p.Priority, p.Source, seen)
 		}
 	}
 	for _, v := range s.Services {

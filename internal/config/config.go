@@ -23,7 +23,9 @@ type Config struct {
 	// Directors are all directors of the file, this one included.
 	Directors []Director
 	// Routers are ready for the VRRP engine: Peers are the other directors that
-	// have the router, Unicast is their addresses where the router is unicast.
+	// have the router, Unicast is their addresses where the router is unicast,
+	// and then Source this director's own. An IPv6 router's list begins with its
+	// link-local address, derived from the VRID where the file has none.
 	Routers []vrrp.Config
 	// Services are the virtual services.
 	Services []Service

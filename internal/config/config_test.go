@@ -237,3 +237,87 @@ func TestOrder(t *testing.T) {
 		t.Errorf("names (-want +got):\n%s", diff)
 	}
 }
+
+// TestIPv6: a router of each family under one VRID, as every director has them.
+func TestIPv6(t *testing.T) {
+	const text = `
+[director.lvs1]
+address  = ["10.0.0.1", "2001:db8::1"]
+priority = 150
+[director.lvs2]
+address = ["2001:db8::2", "10.0.0.2"]
+[director.lvs3]
+address = "10.0.0.3"
+[vrrp.four]
+interface = "eth0"
+vrid      = 51
+addresses = ["192.0.2.10/24"]
+[vrrp.listed]
+interface = "eth0"
+vrid      = 52
+addresses = ["fe80::10/64", "2001:db8::11/64", "fe80::10/64 dev eth1"]
+[vrrp.six]
+interface = "eth0"
+vrid      = 51
+addresses = ["2001:db8::10"]
+`
+	want := []vrrp.Config{
+		{
+			Name: "four", Interface: "eth0", VRID: 51, Version: 3, Priority: 100, Interval: time.Second,
+			Addresses: []vrrp.Address{{Prefix: netip.MustParsePrefix("192.0.2.10/24")}},
+			Peers: []vrrp.Peer{
+				{Name: "lvs1", Address: addr("10.0.0.1"), Priority: 150}, {Name: "lvs3", Address: addr("10.0.0.3"), Priority: 100},
+			},
+		},
+		{
+			Name: "listed", Interface: "eth0", VRID: 52, Version: 3, Priority: 100, Interval: time.Second,
+			Addresses: []vrrp.Address{
+				{Prefix: netip.MustParsePrefix("fe80::10/64")}, {Prefix: netip.MustParsePrefix("2001:db8::11/64")},
+				{Prefix: netip.MustParsePrefix("fe80::10/64"), Interface: "eth1"},
+			},
+			Peers: []vrrp.Peer{{Name: "lvs1", Address: addr("2001:db8::1"), Priority: 150}, {Name: "lvs3", Priority: 100}},
+		},
+		{
+			Name: "six", Interface: "eth0", VRID: 51, Version: 3, Priority: 100, Interval: time.Second,
+			Addresses: []vrrp.Address{
+				{Prefix: netip.MustParsePrefix("fe80::5e:33/128")}, {Prefix: netip.MustParsePrefix("2001:db8::10/128")},
+			},
+			Peers: []vrrp.Peer{{Name: "lvs1", Address: addr("2001:db8::1"), Priority: 150}, {Name: "lvs3", Priority: 100}},
+		},
+	}
+	got, err := config.Parse("f", []byte(text), config.Identity{As: "lvs2"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(want, got.Routers, cmpNetip); diff != "" {
+		t.Errorf("routers (-want +got):\n%s", diff)
+	}
+	for _, r := range got.Routers {
+		if err := r.Validate(); err != nil {
+			t.Errorf("vrrp refuses %s: %v", r.Name, err)
+		}
+	}
+}
+
+// TestUnicastIPv6 goes from the directors' IPv6 addresses to each other.
+func TestUnicastIPv6(t *testing.T) {
+	const text = `
+[director.lvs1]
+address = ["10.0.0.1", "2001:db8::1"]
+[director.lvs2]
+address = ["2001:db8::2", "10.0.0.2"]
+[vrrp.web]
+interface = "eth0"
+vrid      = 51
+unicast   = true
+addresses = ["2001:db8::10/64"]
+`
+	got, err := config.Parse("f", []byte(text), config.Identity{As: "lvs2"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	r := got.Routers[0]
+	if diff := cmp.Diff([]netip.Addr{addr("2001:db8::2"), addr("2001:db8::1")}, append([]netip.Addr{r.Source}, r.Unicast...), cmpNetip); diff != "" {
+		t.Errorf("source and peers (-want +got):\n%s", diff)
+	}
+}

@@ -134,6 +134,10 @@ func assemble(directors []director, drafts []*draft, own int) *Config {
 	}
 	for _, rt := range mine.routers {
 		rt.Peers, rt.Unicast = peers(directors, drafts, own, rt)
+		if rt.unicast {
+			// The only address that the others accept.
+			rt.Source = rt.own
+		}
 		cfg.Routers = append(cfg.Routers, rt.Config)
 	}
 	return cfg

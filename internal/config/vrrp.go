@@ -1,6 +1,7 @@
 package config
 
 import (
+	"cmp"
 	"fmt"
 	"net/netip"
 	"slices"
@@ -27,6 +28,8 @@ const (
 type router struct {
 	vrrp.Config
 	node *node
+	// own is the director's own address of the router's family.
+	own netip.Addr
 	// unicast is whether advertisements go to the other directors one by one.
 	unicast bool
 }
@@ -39,13 +42,14 @@ type claim struct {
 
 // routers reads all [vrrp.NAME], sorted by name.
 func (r *report) routers(n *node, d director) []router {
-	type key struct {
+	// A link-local address is one only together with its interface.
+	type scoped struct {
+		addr  netip.Addr
 		iface string
-		vrid  uint8
 	}
 	var out []router
-	keys := make(map[key]claim)
-	addrs := make(map[netip.Addr]claim)
+	keys := make(map[vrrp.Key]claim)
+	addrs := make(map[scoped]claim)
 	for _, c := range r.named(n, "virtual router") {
 		s, ok := r.section(c.node, routerKeys())
 		if !ok {
@@ -53,11 +57,10 @@ func (r *report) routers(n *node, d director) []router {
 		}
 		rt := r.router(s, c.name, d)
 		if rt.Interface != "" && rt.VRID != 0 {
-			k := key{rt.Interface, rt.VRID}
-			if first, taken := keys[k]; taken {
+			if first, taken := keys[rt.Key()]; taken {
 				s.bad("vrid", "virtual router %s on line %d already has VRID %d on %s", first.name, first.line, rt.VRID, rt.Interface)
 			} else {
-				keys[k] = claim{c.name, s.keys["vrid"].line}
+				keys[rt.Key()] = claim{c.name, s.keys["vrid"].line}
 			}
 		}
 		for _, a := range s.list("addresses") {
@@ -65,11 +68,22 @@ func (r *report) routers(n *node, d director) []router {
 			if err != nil {
 				continue // said by router
 			}
-			if first, taken := addrs[v.Prefix.Addr()]; taken {
+			key := scoped{addr: v.Prefix.Addr()}
+			if key.addr.IsLinkLocalUnicast() {
+				key.iface = cmp.Or(v.Interface, rt.Interface)
+			}
+			if first, taken := addrs[key]; taken {
 				r.at(a, "%s is already an address of virtual router %s on line %d", v.Prefix.Addr(), first.name, first.line)
 			} else {
-				addrs[v.Prefix.Addr()] = claim{c.name, a.line}
+				addrs[key] = claim{c.name, a.line}
 			}
+		}
+		if derived := linkLocal(rt.VRID); rt.Family() == vrrp.IPv6 && rt.Addresses[0].Prefix == derived {
+			key := scoped{derived.Addr(), rt.Interface}
+			if first, taken := addrs[key]; taken && first.name != c.name {
+				s.bad("addresses", "%s, the link-local address derived from VRID %d, is already an address of virtual router %s on line %d", key.addr, rt.VRID, first.name, first.line)
+			}
+			addrs[key] = claim{c.name, s.keys["addresses"].line}
 		}
 		out = append(out, rt)
 	}
@@ -105,6 +119,14 @@ func (r *report) router(s section, name string, d director) router {
 		s.bad("checksum", "version 2 has one form of checksum only; leave this out")
 	}
 	rt.Addresses = r.virtuals(s, d, rt)
+	if rt.Family() == vrrp.IPv6 {
+		if rt.Version == 2 {
+			s.bad("version", "version 2 is for IPv4 only (RFC 3768); IPv6 needs version 3")
+		} else if rt.Checksum != vrrp.ChecksumAuto {
+			s.bad("checksum", "IPv6 has one form of checksum only; leave this out")
+		}
+	}
+	rt.own, _ = d.address(rt.Family())
 	return rt
 }
 
@@ -135,12 +157,39 @@ func (r *report) virtuals(s section, d director, rt router) []vrrp.Address {
 	case len(items) > maxAddresses:
 		s.bad("addresses", "a virtual router has at most %d addresses, got %d", maxAddresses, len(items))
 	case len(v4) > 0 && len(v6) > 0:
-		s.bad("addresses", "a virtual router has addresses of one family; split it in two, which may share the VRID: [vrrp.%s] addresses = %s and [vrrp.%s-ipv6] addresses = %s (IPv6 virtual routers are not in this version)",
+		s.bad("addresses", "a virtual router has addresses of one family; split it in two, which may share the VRID: [vrrp.%s] addresses = %s and [vrrp.%s-ipv6] addresses = %s",
 			rt.Name, addressList(v4), rt.Name, addressList(v6))
 	case len(v6) > 0:
-		s.bad("addresses", "IPv6 virtual routers are not in this version")
+		return r.linkLocalFirst(s, rt, v6)
 	}
 	return v4
+}
+
+// linkLocalFirst holds that the list begins with the virtual router's link-local
+// address (RFC 9568 section 5.2.9), and derives one where the list has none: it
+// must be the same on all directors and no other router's on the segment, and
+// the VRID is just that.
+func (r *report) linkLocalFirst(s section, rt router, list []vrrp.Address) []vrrp.Address {
+	isLinkLocal := func(a vrrp.Address) bool {
+		return a.Prefix.Addr().IsLinkLocalUnicast() && (a.Interface == "" || a.Interface == rt.Interface)
+	}
+	switch first := slices.IndexFunc(list, isLinkLocal); {
+	case first > 0:
+		sorted := slices.Insert(slices.Delete(slices.Clone(list), first, first+1), 0, list[first])
+		s.bad("addresses", "the link-local address of the virtual router comes first (RFC 9568 section 5.2.9): addresses = %s", addressList(sorted))
+	case first < 0 && len(list) == maxAddresses:
+		s.bad("addresses", "a virtual router has at most %d addresses with its link-local one, got %d without", maxAddresses, len(list))
+	case first < 0:
+		list = slices.Insert(list, 0, vrrp.Address{Prefix: linkLocal(rt.VRID)})
+	}
+	return list
+}
+
+// linkLocal is the link-local address of a virtual router that the file gives
+// none: fe80::5e:VRID, the VRID in hexadecimal. It is not made from the virtual MAC
+// (RFC 9568 section 7.4).
+func linkLocal(vrid uint8) netip.Prefix {
+	return netip.PrefixFrom(netip.AddrFrom16([16]byte{0: 0xfe, 1: 0x80, 13: 0x5e, 15: vrid}), 128)
 }
 
 // parseVirtual reads "192.0.2.10/24" or "10.1.0.254/24 dev eth1".
@@ -172,6 +221,9 @@ func parseVirtual(n *node) (vrrp.Address, error) {
 	}
 	if out.Prefix.Bits() == 0 {
 		return vrrp.Address{}, fmt.Errorf("a prefix length of 0 would make every address a neighbour; want 1 to %d", a.BitLen())
+	}
+	if a.Is6() && out.Prefix.Bits() < 127 && a == out.Prefix.Masked().Addr() {
+		return vrrp.Address{}, fmt.Errorf("%s is the anycast address of all routers of %s (RFC 4291 section 2.6.1)", a, out.Prefix)
 	}
 	if a.Is4() && out.Prefix.Bits() < 31 {
 		switch a {
@@ -208,7 +260,8 @@ func addressList(addrs []vrrp.Address) string {
 // pair looks at all directors together.
 func (r *report) pair(directors []director, drafts []*draft) {
 	owners := make(map[string]string)
-	var silent, lonely bool
+	var lonely bool
+	unicast := make(map[vrrp.Family]bool)
 	for i, d := range directors {
 		for _, rt := range drafts[i].routers {
 			if rt.Priority == ownerPriority {
@@ -224,23 +277,22 @@ func (r *report) pair(directors []director, drafts []*draft) {
 				lonely = true
 				r.at(rt.node.value.(table)["unicast"], "unicast needs another director to send to")
 			}
-			silent = true
+			unicast[rt.Family()] = true
 		}
 	}
-	if !silent {
-		return
-	}
-	for _, d := range directors {
-		if _, ok := d.ipv4(); !ok {
-			r.add(d.node.line, d.node.path.key("address"), "is missing: the unicast virtual routers need the IPv4 address of every director")
+	for _, family := range []vrrp.Family{vrrp.IPv4, vrrp.IPv6} {
+		for _, d := range directors {
+			if _, ok := d.address(family); unicast[family] && !ok {
+				r.add(d.node.line, d.node.path.key("address"), "is missing: the unicast virtual routers need the IPv%d address of every director", family)
+			}
 		}
 	}
 }
 
-// ipv4 is the director's own IPv4 address.
-func (d director) ipv4() (netip.Addr, bool) {
+// address is the director's own address of a family.
+func (d director) address(f vrrp.Family) (netip.Addr, bool) {
 	for _, a := range d.Addresses {
-		if a.Is4() {
+		if a.Is4() == (f == vrrp.IPv4) {
 			return a, true
 		}
 	}
@@ -258,7 +310,7 @@ func peers(directors []director, drafts []*draft, own int, rt router) (out []vrr
 		if theirs < 0 {
 			continue
 		}
-		addr, _ := d.ipv4()
+		addr, _ := d.address(rt.Family())
 		out = append(out, vrrp.Peer{Name: d.Name, Address: addr, Priority: drafts[i].routers[theirs].Priority})
 		if rt.unicast {
 			unicast = append(unicast, addr)

@@ -68,7 +68,8 @@ type Router struct {
 
 // Peer is another director as one virtual router knows it.
 type Peer struct {
-	Name     string `json:"name"`
+	Name string `json:"name"`
+	// Address is empty when the file has none of the router's family.
 	Address  string `json:"address"`
 	Priority int    `json:"priority"`
 	// Source tells where the priority is from: file, vrrp or channel.

@@ -71,7 +71,10 @@ func routerStatus(r vrrp.Status) control.Router {
 		out.Addresses = append(out.Addresses, a.String())
 	}
 	for _, p := range r.Peers {
-		peer := control.Peer{Name: p.Name, Address: p.Address.String(), Priority: int(p.Priority), Source: p.Source}
+		peer := control.Peer{Name: p.Name, Priority: int(p.Priority), Source: p.Source}
+		if p.Address.IsValid() {
+			peer.Address = p.Address.String()
+		}
 		if !p.LastSeen.IsZero() {
 			peer.LastSeen = &p.LastSeen
 		}

@@ -13,6 +13,7 @@ import (
 
 	"golang.org/x/net/icmp"
 	"golang.org/x/net/ipv4"
+	"golang.org/x/net/ipv6"
 )
 
 // Pinger sends ICMP echo requests at a steady pace and keeps when each was
@@ -20,6 +21,7 @@ import (
 type Pinger struct {
 	conn   *icmp.PacketConn
 	dst    *net.IPAddr
+	kind   echo
 	cancel context.CancelFunc
 	done   sync.WaitGroup
 	err    error // of the sender, valid after done
@@ -35,11 +37,25 @@ type Probe struct {
 	Answered time.Time
 }
 
+// echo is what an echo is in one family.
+type echo struct {
+	network, any   string
+	request, reply icmp.Type
+	protocol       int
+}
+
+func echoOf(dst netip.Addr) echo {
+	if dst.Is4() {
+		return echo{"ip4:icmp", "0.0.0.0", ipv4.ICMPTypeEcho, ipv4.ICMPTypeEchoReply, 1}
+	}
+	return echo{"ip6:ipv6-icmp", "::", ipv6.ICMPTypeEchoRequest, ipv6.ICMPTypeEchoReply, 58}
+}
+
 // StartPing starts pinging dst from the host.
 func StartPing(h *Host, dst netip.Addr, every time.Duration) (*Pinger, error) {
-	p := &Pinger{dst: &net.IPAddr{IP: dst.AsSlice()}}
+	p := &Pinger{dst: &net.IPAddr{IP: dst.AsSlice()}, kind: echoOf(dst)}
 	err := h.Do(func() (err error) {
-		p.conn, err = icmp.ListenPacket("ip4:icmp", "0.0.0.0")
+		p.conn, err = icmp.ListenPacket(p.kind.network, p.kind.any)
 		return err
 	})
 	if err != nil {
@@ -64,7 +80,7 @@ func (p *Pinger) send(ctx context.Context, every time.Duration) error {
 		case <-ticker.C:
 		}
 		data := binary.BigEndian.AppendUint32(nil, uint32(n))
-		m := icmp.Message{Type: ipv4.ICMPTypeEcho, Body: &icmp.Echo{ID: pingID, Seq: n & 0xffff, Data: data}}
+		m := icmp.Message{Type: p.kind.request, Body: &icmp.Echo{ID: pingID, Seq: n & 0xffff, Data: data}}
 		b, err := m.Marshal(nil)
 		if err != nil {
 			return fmt.Errorf("encoding an echo request: %w", err)
@@ -90,8 +106,8 @@ func (p *Pinger) receive() {
 		if err != nil {
 			continue
 		}
-		m, err := icmp.ParseMessage(1, b[:n])
-		if err != nil || m.Type != ipv4.ICMPTypeEchoReply {
+		m, err := icmp.ParseMessage(p.kind.protocol, b[:n])
+		if err != nil || m.Type != p.kind.reply {
 			continue
 		}
 		echo, ok := m.Body.(*icmp.Echo)

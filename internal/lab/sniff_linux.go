@@ -22,10 +22,10 @@ type Advertisement struct {
 	Priority uint8
 }
 
-// Sniffer keeps the VRRP advertisements that pass an interface, with the
-// kernel's own time stamps.
+// Sniffer keeps the VRRP advertisements of both families that pass an interface,
+// with the kernel's own time stamps.
 type Sniffer struct {
-	fd   int
+	fds  []int
 	stop atomic.Bool
 	done sync.WaitGroup
 
@@ -37,18 +37,42 @@ type Sniffer struct {
 // because the segments flood it.
 func StartSniffer(h *Host, ifname string) (*Sniffer, error) {
 	s := &Sniffer{}
-	err := h.Do(func() (err error) {
-		s.fd, err = packetSocket(ifname)
-		return err
-	})
-	if err != nil {
-		return nil, fmt.Errorf("%s: listening on %s: %w", h.Name, ifname, err)
+	for _, f := range []sniffed{sniffIPv4(), sniffIPv6()} {
+		var fd int
+		err := h.Do(func() (err error) {
+			fd, err = packetSocket(ifname, f)
+			return err
+		})
+		if err != nil {
+			return nil, errors.Join(fmt.Errorf("%s: listening on %s: %w", h.Name, ifname, err), s.Stop())
+		}
+		s.fds = append(s.fds, fd)
+		s.done.Go(func() { s.listen(fd, f) })
 	}
-	s.done.Go(s.listen)
 	return s, nil
 }
 
-func packetSocket(ifname string) (int, error) {
+// sniffed is where things are in the packets of one family.
+type sniffed struct {
+	ethertype uint16 // in network order
+	protocol  uint32 // offset of the protocol
+	header    func(b []byte) int
+	source    func(b []byte) netip.Addr
+}
+
+func sniffIPv4() sniffed {
+	return sniffed{0x0008, 9,
+		func(b []byte) int { return int(b[0]&0xf) * 4 },
+		func(b []byte) netip.Addr { return netip.AddrFrom4([4]byte(b[12:16])) }}
+}
+
+func sniffIPv6() sniffed {
+	return sniffed{0xdd86, 6,
+		func([]byte) int { return 40 },
+		func(b []byte) netip.Addr { return netip.AddrFrom16([16]byte(b[8:24])) }}
+}
+
+func packetSocket(ifname string, f sniffed) (int, error) {
 	ifi, err := net.InterfaceByName(ifname)
 	if err != nil {
 		return 0, err
@@ -57,10 +81,9 @@ func packetSocket(ifname string) (int, error) {
 	if err != nil {
 		return 0, err
 	}
-	const ethIP = 0x0008 // ETH_P_IP in network order
-	// Only VRRP: ldb [9]; jeq #112, 0, 1; ret #-1; ret #0.
+	// Only VRRP: ldb [protocol]; jeq #112, 0, 1; ret #-1; ret #0.
 	onlyVRRP := []unix.SockFilter{
-		{Code: unix.BPF_LD | unix.BPF_B | unix.BPF_ABS, K: 9},
+		{Code: unix.BPF_LD | unix.BPF_B | unix.BPF_ABS, K: f.protocol},
 		{Code: unix.BPF_JMP | unix.BPF_JEQ | unix.BPF_K, Jf: 1, K: 112},
 		{Code: unix.BPF_RET | unix.BPF_K, K: 0xffffffff},
 		{Code: unix.BPF_RET | unix.BPF_K},
@@ -71,7 +94,7 @@ func packetSocket(ifname string) (int, error) {
 		unix.SetsockoptTimeval(fd, unix.SOL_SOCKET, unix.SO_RCVTIMEO, &unix.Timeval{Usec: 50_000}),
 		unix.SetsockoptPacketMreq(fd, unix.SOL_PACKET, unix.PACKET_ADD_MEMBERSHIP,
 			&unix.PacketMreq{Ifindex: int32(ifi.Index), Type: unix.PACKET_MR_PROMISC}),
-		unix.Bind(fd, &unix.SockaddrLinklayer{Protocol: ethIP, Ifindex: ifi.Index}))
+		unix.Bind(fd, &unix.SockaddrLinklayer{Protocol: f.ethertype, Ifindex: ifi.Index}))
 	if err != nil {
 		unix.Close(fd)
 		return 0, err
@@ -79,20 +102,20 @@ func packetSocket(ifname string) (int, error) {
 	return fd, nil
 }
 
-func (s *Sniffer) listen() {
+func (s *Sniffer) listen(fd int, f sniffed) {
 	b, oob := make([]byte, 2048), make([]byte, 256)
 	for !s.stop.Load() {
-		n, oobn, _, _, err := unix.Recvmsg(s.fd, b, oob, 0)
-		if err != nil || n < 28 || b[9] != 112 {
+		n, oobn, _, _, err := unix.Recvmsg(fd, b, oob, 0)
+		if err != nil || n < 28 || b[f.protocol] != 112 {
 			continue
 		}
-		ihl := int(b[0]&0xf) * 4
-		if n < ihl+8 {
+		header := f.header(b)
+		if n < header+8 {
 			continue
 		}
 		s.mu.Lock()
 		s.seen = append(s.seen, Advertisement{
-			At: stamp(oob[:oobn]), Source: netip.AddrFrom4([4]byte(b[12:16])), VRID: b[ihl+1], Priority: b[ihl+2],
+			At: stamp(oob[:oobn]), Source: f.source(b), VRID: b[header+1], Priority: b[header+2],
 		})
 		s.mu.Unlock()
 	}
@@ -134,5 +157,9 @@ func (s *Sniffer) Last(source netip.Addr, before time.Time) (Advertisement, bool
 func (s *Sniffer) Stop() error {
 	s.stop.Store(true)
 	s.done.Wait()
-	return unix.Close(s.fd)
+	var errs []error
+	for _, fd := range s.fds {
+		errs = append(errs, unix.Close(fd))
+	}
+	return errors.Join(errs...)
 }

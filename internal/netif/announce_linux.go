@@ -6,6 +6,7 @@ import (
 	"net"
 	"net/netip"
 
+	"github.com/mdlayher/ethernet"
 	"github.com/mdlayher/raw" //lint:ignore SA1019 mdlayher/packet, its successor, is not among the chosen libraries
 	"golang.org/x/net/bpf"
 	"golang.org/x/sys/unix"
@@ -16,12 +17,14 @@ import (
 // announcer sends frames on one interface.
 type announcer struct {
 	index int
-	conn  *raw.Conn
+	// conns are open for the protocols that were announced.
+	conns map[ethernet.EtherType]*raw.Conn
 }
 
-// Announce implements vrrp.Links: for each address an ARP request and an ARP
+// Announce implements vrrp.Links. An IPv4 address has an ARP request and an ARP
 // reply, both gratuitous and broadcast, because hosts differ in which of them
-// they learn from (RFC 5227 section 3). An interface without ARP is left alone.
+// they learn from (RFC 5227 section 3); an IPv6 address has an unsolicited
+// neighbour advertisement. An interface without hardware address is left alone.
 func (l *Links) Announce(iface string, addrs []netip.Addr) error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -64,32 +67,47 @@ func (l *Links) announce(iface string, addrs []netip.Addr) error {
 		a = nil
 	}
 	if a == nil {
-		var err error
-		if a, err = openAnnouncer(link); err != nil {
-			return err
-		}
+		a = &announcer{index: link.Index, conns: make(map[ethernet.EtherType]*raw.Conn)}
 		l.announcers[iface] = a
 	}
 	for _, addr := range addrs {
 		frames, err := announcement(link.MAC[:], addr)
 		if err != nil {
-			return fmt.Errorf("encoding ARP for %s: %w", addr, err)
+			return fmt.Errorf("encoding the announcement of %s: %w", addr, err)
 		}
 		for _, frame := range frames {
-			if _, err := a.conn.WriteTo(frame, &raw.Addr{HardwareAddr: broadcast()}); err != nil {
+			if err := a.send(link, frame); err != nil {
 				l.forget(iface)
-				return fmt.Errorf("sending ARP for %s: %w", addr, err)
+				return fmt.Errorf("sending the announcement of %s: %w", addr, err)
 			}
 		}
 	}
 	return nil
 }
 
-// openAnnouncer opens a socket that only sends.
-func openAnnouncer(link vrrp.Link) (*announcer, error) {
-	conn, err := raw.ListenPacket(&net.Interface{Index: link.Index, Name: link.Name}, etherTypeARP, nil)
+// send transmits one frame.
+func (a *announcer) send(link vrrp.Link, frame *ethernet.Frame) error {
+	conn := a.conns[frame.EtherType]
+	if conn == nil {
+		var err error
+		if conn, err = openSender(link, frame.EtherType); err != nil {
+			return err
+		}
+		a.conns[frame.EtherType] = conn
+	}
+	b, err := frame.MarshalBinary()
 	if err != nil {
-		return nil, fmt.Errorf("opening ARP socket: %w", err)
+		return err
+	}
+	_, err = conn.WriteTo(b, &raw.Addr{HardwareAddr: frame.Destination})
+	return err
+}
+
+// openSender opens a socket that only sends.
+func openSender(link vrrp.Link, protocol ethernet.EtherType) (*raw.Conn, error) {
+	conn, err := raw.ListenPacket(&net.Interface{Index: link.Index, Name: link.Name}, uint16(protocol), nil)
+	if err != nil {
+		return nil, fmt.Errorf("opening packet socket: %w", err)
 	}
 	nothing, err := bpf.Assemble([]bpf.Instruction{bpf.RetConstant{Val: 0}})
 	if err == nil {
@@ -97,9 +115,15 @@ func openAnnouncer(link vrrp.Link) (*announcer, error) {
 	}
 	if err != nil {
 		conn.Close()
-		return nil, fmt.Errorf("setting ARP filter: %w", err)
+		return nil, fmt.Errorf("setting packet filter: %w", err)
 	}
-	return &announcer{index: link.Index, conn: conn}, nil
+	return conn, nil
 }
 
-func (a *announcer) close() error { return a.conn.Close() }
+func (a *announcer) close() error {
+	var errs []error
+	for _, c := range a.conns {
+		errs = append(errs, c.Close())
+	}
+	return errors.Join(errs...)
+}

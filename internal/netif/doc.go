@@ -1,3 +1,4 @@
 // Package netif is the kernel's network interfaces and addresses, through
-// rtnetlink, and the gratuitous ARP that announces addresses.
+// rtnetlink, and the gratuitous ARP and unsolicited neighbour advertisements that
+// announce addresses.
 package netif

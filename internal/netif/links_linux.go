@@ -11,6 +11,7 @@ import (
 	"sync"
 
 	"github.com/jsimonetti/rtnetlink/v2"
+	"github.com/mdlayher/netlink"
 	"golang.org/x/sys/unix"
 
 	"lvsha/vrrp"
@@ -28,7 +29,7 @@ type Links struct {
 	// answers at once or not at all.
 	mu sync.Mutex
 	// conn is nil until it is needed and after an error.
-	conn *rtnetlink.Conn
+	conn *kernel
 	// known are the interfaces that Watch saw last, by name. It spares a
 	// look-up before each operation; the kernel's word is final.
 	known map[string]vrrp.Link
@@ -89,7 +90,7 @@ func (l *Links) Addresses(iface string) ([]netip.Prefix, error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	var out []netip.Prefix
-	err := l.onInterface(iface, func(c *rtnetlink.Conn, index int) error {
+	err := l.onInterface(iface, func(c *kernel, index int) error {
 		messages, err := c.Address.List()
 		if err != nil {
 			return err
@@ -110,19 +111,18 @@ func (l *Links) Addresses(iface string) ([]netip.Prefix, error) {
 
 // Add implements vrrp.Links.
 func (l *Links) Add(iface string, p netip.Prefix) error {
-	message, err := addressMessage(p)
-	if err == nil {
-		l.mu.Lock()
-		defer l.mu.Unlock()
-		err = l.onInterface(iface, func(c *rtnetlink.Conn, index int) error {
-			message.Index = uint32(index)
-			err := c.Address.New(message)
-			if errors.Is(err, unix.EEXIST) {
-				return nil
-			}
-			return err
-		})
-	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	err := l.onInterface(iface, func(c *kernel, index int) error {
+		err := c.changeAddress(unix.RTM_NEWADDR, netlink.Create|netlink.Excl, index, p)
+		if errors.Is(err, unix.EEXIST) {
+			return nil
+		}
+		if err == nil && p.Addr().Is6() {
+			c.awaitLocal(index, p.Addr())
+		}
+		return err
+	})
 	if err != nil {
 		return fmt.Errorf("adding %s to %s: %w", p, iface, err)
 	}
@@ -131,23 +131,22 @@ func (l *Links) Add(iface string, p netip.Prefix) error {
 
 // Remove implements vrrp.Links.
 func (l *Links) Remove(iface string, p netip.Prefix) error {
-	message, err := addressMessage(p)
-	if err == nil {
-		l.mu.Lock()
-		defer l.mu.Unlock()
-		err = l.onInterface(iface, func(c *rtnetlink.Conn, index int) error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	err := l.onInterface(iface, func(c *kernel, index int) error {
+		if p.Addr().Is4() {
 			l.promote(index)
-			message.Index = uint32(index)
-			err := c.Address.Delete(message)
-			switch {
-			case errors.Is(err, unix.EADDRNOTAVAIL):
-				return nil
-			case errors.Is(err, os.ErrPermission) && missing(c, index, p):
-				return nil
-			}
-			return err
-		})
-	}
+		}
+		err := c.changeAddress(unix.RTM_DELADDR, 0, index, p)
+		switch {
+		// ENXIO: IPv6 is switched off on the interface, and so has no addresses.
+		case errors.Is(err, unix.EADDRNOTAVAIL), errors.Is(err, unix.ENXIO):
+			return nil
+		case errors.Is(err, os.ErrPermission) && missing(c, index, p):
+			return nil
+		}
+		return err
+	})
 	if err != nil && !errors.Is(err, ErrNoInterface) {
 		return fmt.Errorf("removing %s from %s: %w", p, iface, err)
 	}
@@ -156,7 +155,7 @@ func (l *Links) Remove(iface string, p netip.Prefix) error {
 
 // missing reports whether an address is known not to be there. Without the
 // capability the kernel refuses before it looks.
-func missing(c *rtnetlink.Conn, index int, address netip.Prefix) bool {
+func missing(c *kernel, index int, address netip.Prefix) bool {
 	messages, err := c.Address.List()
 	return err == nil && !slices.ContainsFunc(messages, func(m rtnetlink.AddressMessage) bool {
 		p, ok := prefix(&m)
@@ -166,7 +165,7 @@ func missing(c *rtnetlink.Conn, index int, address netip.Prefix) bool {
 
 // onInterface asks the kernel something about an interface. When what we know
 // of it turns out to be old, it looks once more.
-func (l *Links) onInterface(iface string, f func(*rtnetlink.Conn, int) error) error {
+func (l *Links) onInterface(iface string, f func(*kernel, int) error) error {
 	link, cached := l.known[iface]
 	if !cached {
 		var err error
@@ -174,7 +173,7 @@ func (l *Links) onInterface(iface string, f func(*rtnetlink.Conn, int) error) er
 			return err
 		}
 	}
-	err := l.ask(func(c *rtnetlink.Conn) error { return f(c, link.Index) })
+	err := l.ask(func(c *kernel) error { return f(c, link.Index) })
 	if !cached || !errors.Is(err, unix.ENODEV) {
 		return err
 	}
@@ -182,7 +181,7 @@ func (l *Links) onInterface(iface string, f func(*rtnetlink.Conn, int) error) er
 	if link, err = lookUp(iface); err != nil {
 		return err
 	}
-	return l.ask(func(c *rtnetlink.Conn) error { return f(c, link.Index) })
+	return l.ask(func(c *kernel) error { return f(c, link.Index) })
 }
 
 // lookUp finds an interface by its name.
@@ -199,9 +198,9 @@ func lookUp(iface string) (vrrp.Link, error) {
 
 // ask uses the connection to the kernel, and makes it anew after an error that
 // is not the kernel's answer.
-func (l *Links) ask(f func(*rtnetlink.Conn) error) error {
+func (l *Links) ask(f func(*kernel) error) error {
 	if l.conn == nil {
-		c, err := rtnetlink.Dial(nil)
+		c, err := dialKernel()
 		if err != nil {
 			return fmt.Errorf("connecting to rtnetlink: %w", err)
 		}
@@ -224,20 +223,6 @@ func explain(err error, capability string) error {
 	return err
 }
 
-// addressMessage describes an address to the kernel.
-func addressMessage(p netip.Prefix) (*rtnetlink.AddressMessage, error) {
-	if !p.IsValid() || !p.Addr().Is4() {
-		return nil, fmt.Errorf("%w: only IPv4 addresses can be set yet", errors.ErrUnsupported)
-	}
-	ip := net.IP(p.Addr().AsSlice())
-	return &rtnetlink.AddressMessage{
-		Family:       unix.AF_INET,
-		PrefixLength: uint8(p.Bits()),
-		Scope:        unix.RT_SCOPE_UNIVERSE,
-		Attributes:   &rtnetlink.AddressAttributes{Address: ip, Local: ip},
-	}, nil
-}
-
 // prefix is the address that a message is about: the local one, which differs
 // from the other on a point-to-point interface.
 func prefix(m *rtnetlink.AddressMessage) (netip.Prefix, bool) {
@@ -250,6 +235,12 @@ func prefix(m *rtnetlink.AddressMessage) (netip.Prefix, bool) {
 	}
 	a, ok := netip.AddrFromSlice(ip)
 	return netip.PrefixFrom(a.Unmap(), int(m.PrefixLength)), ok
+}
+
+// usable says whether the kernel sends from an address: not while it looks for
+// duplicates of an IPv6 address, nor after it found one.
+func usable(m *rtnetlink.AddressMessage) bool {
+	return (uint32(m.Flags)|m.Attributes.Flags)&(unix.IFA_F_TENTATIVE|unix.IFA_F_DADFAILED) == 0
 }
 
 // list dumps interfaces and addresses.
@@ -281,7 +272,7 @@ func list(c *rtnetlink.Conn) ([]vrrp.Link, error) {
 	}
 	for i := range addresses {
 		n, ok := at[addresses[i].Index]
-		if p, valid := prefix(&addresses[i]); ok && valid {
+		if p, valid := prefix(&addresses[i]); ok && valid && usable(&addresses[i]) {
 			links[n].Addresses = append(links[n].Addresses, p)
 		}
 	}

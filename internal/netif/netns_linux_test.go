@@ -12,6 +12,7 @@ import (
 	"net/netip"
 	"os"
 	"os/exec"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -551,25 +552,54 @@ func TestNetnsPromote(t *testing.T) {
 func TestNetnsRelease(t *testing.T) {
 	links := netif.New(nil)
 	defer links.Close()
-	prefix := netip.MustParsePrefix("127.9.9.9/32")
-	for range 2 {
-		if err := links.Add("lo", prefix); err != nil {
-			t.Fatal(err)
+	for _, text := range []string{"127.9.9.9/32", "2001:db8::9:9/128", "fe80::9:9/128"} {
+		prefix := netip.MustParsePrefix(text)
+		for range 2 {
+			if err := links.Add("lo", prefix); err != nil {
+				t.Fatal(err)
+			}
 		}
-	}
-	have, err := links.Addresses("lo")
-	if err != nil || !strings.Contains(fmt.Sprint(have), prefix.String()) {
-		t.Errorf("addresses of lo: %v, %v", have, err)
-	}
-	for range 2 {
-		if err := links.Remove("lo", prefix); err != nil {
+		have, err := links.Addresses("lo")
+		if err != nil || !slices.Contains(have, prefix) {
+			t.Errorf("addresses of lo: %v, %v", have, err)
+		}
+		for range 2 {
+			if err := links.Remove("lo", prefix); err != nil {
+				t.Error(err)
+			}
+		}
+		if have, err := links.Addresses("lo"); err != nil || slices.Contains(have, prefix) {
+			t.Errorf("addresses of lo after the removal: %v, %v", have, err)
+		}
+		if err := links.Remove("nosuch0", prefix); err != nil {
 			t.Error(err)
 		}
+		if err := links.Add("nosuch0", prefix); err == nil {
+			t.Error("added to an interface that does not exist")
+		}
 	}
-	if err := links.Remove("nosuch0", prefix); err != nil {
-		t.Error(err)
+	if err := links.Add("lo", netip.Prefix{}); err == nil {
+		t.Error("added no address")
 	}
-	if err := links.Add("nosuch0", prefix); err == nil {
-		t.Error("added to an interface that does not exist")
+}
+
+// TestNetnsTentativeIPv6: an address is not the director's to send from before
+// the kernel knows that it is unique; then Watch tells of it. One of ours is at
+// once.
+func TestNetnsTentativeIPv6(t *testing.T) {
+	l := newLAN(t)
+	// Begin the search for duplicates anew, and let it take three seconds.
+	l.ip("netns", "exec", l.a, "sh", "-c", "cd /proc/sys/net/ipv6/conf/eth0 && echo 1 >disable_ipv6 && echo 3 >dad_transmits && echo 0 >disable_ipv6")
+	a := l.start(l.a, nodeConfig{Configs: []vrrp.Config{{
+		Name: "six", Interface: "eth0", VRID: 51, Version: 3, Priority: 150, Interval: 50 * time.Millisecond,
+		Addresses: []vrrp.Address{{Prefix: netip.MustParsePrefix("fe80::5e:33/128")}, {Prefix: netip.MustParsePrefix("2001:db8::100/64")}},
+	}}})
+	if got := a.becomes(vrrp.Fault).Reason; got != "eth0 has no usable IPv6 link-local address of its own" {
+		t.Errorf("fault because %q", got)
 	}
+	a.becomes(vrrp.Active)
+	l.eventually("a has the addresses", func() bool {
+		out := l.ip("-n", l.a, "-o", "-6", "addr", "show")
+		return strings.Contains(out, " 2001:db8::100/64 ") && strings.Contains(out, " fe80::5e:33/128 ") && !strings.Contains(out, "tentative")
+	})
 }

@@ -21,7 +21,7 @@ type Port struct {
 	segment *Segment
 	mac     [6]byte
 	mu      sync.Mutex // guards what follows
-	open    map[string]bool
+	open    map[opened]bool
 	queue   []vrrp.Packet
 	deaf    bool
 	err     error
@@ -30,9 +30,23 @@ type Port struct {
 
 var _ vrrp.Port = (*Port)(nil)
 
+// opened is an interface that is open for a family.
+type opened struct {
+	iface  string
+	family vrrp.Family
+}
+
+// through is what a packet of an address needs open.
+func through(iface string, a netip.Addr) opened {
+	if a.Is4() {
+		return opened{iface, vrrp.IPv4}
+	}
+	return opened{iface, vrrp.IPv6}
+}
+
 // NewPort attaches a port with a hardware address to the segment.
 func (s *Segment) NewPort(mac [6]byte) *Port {
-	p := &Port{segment: s, mac: mac, open: make(map[string]bool), wake: make(chan struct{}, 1)}
+	p := &Port{segment: s, mac: mac, open: make(map[opened]bool), wake: make(chan struct{}, 1)}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.ports = append(s.ports, p)
@@ -67,7 +81,7 @@ func (p *Port) FailOpen(err error) {
 
 func (p *Port) hear(packet vrrp.Packet) {
 	p.mu.Lock()
-	if p.deaf || !p.open[packet.Interface] {
+	if p.deaf || !p.open[through(packet.Interface, packet.Source)] {
 		p.mu.Unlock()
 		return
 	}
@@ -79,27 +93,27 @@ func (p *Port) hear(packet vrrp.Packet) {
 }
 
 // Open implements vrrp.Port.
-func (p *Port) Open(iface string, _ int) error {
+func (p *Port) Open(iface string, _ int, family vrrp.Family) error {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if p.err != nil {
 		return p.err
 	}
-	p.open[iface] = true
+	p.open[opened{iface, family}] = true
 	return nil
 }
 
 // Close implements vrrp.Port.
-func (p *Port) Close(iface string) {
+func (p *Port) Close(iface string, family vrrp.Family) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	delete(p.open, iface)
+	delete(p.open, opened{iface, family})
 }
 
 // Send implements vrrp.Port.
 func (p *Port) Send(iface string, src, dst netip.Addr, payload []byte) error {
 	p.mu.Lock()
-	open := p.open[iface]
+	open := p.open[through(iface, src)]
 	p.mu.Unlock()
 	if !open {
 		return errors.New("network is unreachable")

@@ -1,0 +1,32 @@
+package netif
+
+import (
+	"net"
+	"net/netip"
+	"testing"
+)
+
+// TestAwaitLocal: an address that the kernel has is local, another one is not.
+func TestAwaitLocal(t *testing.T) {
+	lo, err := net.InterfaceByName("lo")
+	if err != nil {
+		t.Fatal(err)
+	}
+	links := New(nil)
+	defer links.Close()
+	for _, text := range []string{"2001:db8::9:a/128", "fe80::9:a/128"} {
+		prefix := netip.MustParsePrefix(text)
+		if err := links.Add("lo", prefix); err != nil {
+			t.Fatal(err)
+		}
+		if !links.conn.awaitLocal(lo.Index, prefix.Addr()) {
+			t.Errorf("%s is not local", prefix)
+		}
+		if err := links.Remove("lo", prefix); err != nil {
+			t.Error(err)
+		}
+		if links.conn.awaitLocal(lo.Index, prefix.Addr()) {
+			t.Errorf("%s is local after its removal", prefix)
+		}
+	}
+}
