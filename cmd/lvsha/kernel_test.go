@@ -57,8 +57,15 @@ address = "10.0.0.22"
 weight = 3
 `
 
-// listen opens a TCP port on a host.
+// listen opens a TCP port on a host and closes every connection at once.
 func (r *rig) listen(h *lab.Host, port int) net.Listener {
+	r.Helper()
+	return r.accept(h, port, func(net.Conn) {})
+}
+
+// accept serves a TCP port on a host; each connection is closed when serve
+// returns.
+func (r *rig) accept(h *lab.Host, port int, serve func(net.Conn)) net.Listener {
 	r.Helper()
 	var l net.Listener
 	r.check(h.Do(func() (err error) {
@@ -72,7 +79,10 @@ func (r *rig) listen(h *lab.Host, port int) net.Listener {
 			if err != nil {
 				return
 			}
-			c.Close()
+			go func() {
+				defer c.Close()
+				serve(c)
+			}()
 		}
 	}()
 	return l
@@ -332,22 +342,7 @@ address = "%[4]s"
 // serveName answers with a name on TCP and UDP port 7000 of every address.
 func (r *rig) serveName(h *lab.Host, name string) {
 	r.Helper()
-	var l net.Listener
-	r.check(h.Do(func() (err error) {
-		l, err = net.Listen("tcp4", ":7000")
-		return err
-	}))
-	r.Cleanup(func() { l.Close() })
-	go func() {
-		for {
-			c, err := l.Accept()
-			if err != nil {
-				return
-			}
-			io.WriteString(c, name)
-			c.Close()
-		}
-	}()
+	r.accept(h, 7000, func(c net.Conn) { io.WriteString(c, name) })
 	// One socket for each address, so that an answer leaves from the address asked.
 	out, err := h.Run("ip", "-br", "-4", "addr")
 	r.check(err)
@@ -528,22 +523,5 @@ virtual_server 10.0.0.100 7000 {
 // echo answers on port 7000 with what it gets.
 func (r *rig) echo(h *lab.Host) {
 	r.Helper()
-	var l net.Listener
-	r.check(h.Do(func() (err error) {
-		l, err = net.Listen("tcp4", ":7000")
-		return err
-	}))
-	r.Cleanup(func() { l.Close() })
-	go func() {
-		for {
-			c, err := l.Accept()
-			if err != nil {
-				return
-			}
-			go func() {
-				defer c.Close()
-				io.Copy(c, c)
-			}()
-		}
-	}()
+	r.accept(h, 7000, func(c net.Conn) { io.Copy(c, c) })
 }
