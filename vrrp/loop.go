@@ -45,32 +45,48 @@ const drainRounds = 8
 func (e *Engine) loop() error {
 	e.lastMonotonic, e.lastBoottime = time.Now(), e.opt.Boottime()
 	for {
-		packets, err := e.opt.Port.Receive(e.buf[:0], e.deadline())
-		if err != nil {
-			return fmt.Errorf("waiting for advertisements: %w", err)
+		if err := e.drain(e.deadline()); err != nil {
+			return err
 		}
-		e.checkSleep()
-		for round := 1; ; round++ {
-			for i := range packets {
-				e.packet(&packets[i])
-			}
-			if len(packets) < MaxBatch || round == drainRounds {
-				break
-			}
-			if packets, err = e.opt.Port.Receive(e.buf[:0], time.Now()); err != nil {
-				return fmt.Errorf("reading advertisements: %w", err)
-			}
-		}
-		e.replies()
 		e.calls()
 		if e.stopping == Hold {
 			return nil
 		}
-		e.timers()
+		now := time.Now()
+		if due(e.deadline(), now) {
+			// The process may have been stopped since it last looked.
+			if err := e.drain(now); err != nil {
+				return err
+			}
+		}
+		e.timers(now)
 		if e.stopping == Release && e.settled() {
 			return nil
 		}
 	}
+}
+
+// drain waits for packets until a time, and then takes in all that have
+// arrived.
+func (e *Engine) drain(until time.Time) error {
+	packets, err := e.opt.Port.Receive(e.buf[:0], until)
+	if err != nil {
+		return fmt.Errorf("waiting for advertisements: %w", err)
+	}
+	e.checkSleep()
+	for round := 1; ; round++ {
+		for i := range packets {
+			e.packet(&packets[i])
+		}
+		if len(packets) < MaxBatch || round == drainRounds {
+			break
+		}
+		if packets, err = e.opt.Port.Receive(e.buf[:0], time.Now()); err != nil {
+			return fmt.Errorf("reading advertisements: %w", err)
+		}
+	}
+	e.replies()
+	return nil
 }
 
 // replies sends what packets asked for, once everything that had arrived was
@@ -111,9 +127,8 @@ func (e *Engine) deadline() time.Time {
 	return d
 }
 
-// timers runs what is due.
-func (e *Engine) timers() {
-	now := time.Now()
+// timers runs what was due at a time after which the queue was read.
+func (e *Engine) timers(now time.Time) {
 	for _, m := range e.members {
 		if due(m.router.Deadline(), now) {
 			e.step(m, now, Tick{})
