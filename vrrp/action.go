@@ -22,6 +22,18 @@ type Install struct{ Addresses []Address }
 // Remove takes addresses off their interfaces; one that is not there is fine.
 type Remove struct{ Addresses []Address }
 
+// InstallPaths puts routes and rules in place, once the addresses are.
+type InstallPaths struct {
+	Routes []Route
+	Rules  []Rule
+}
+
+// RemovePaths takes routes and rules away, before the addresses.
+type RemovePaths struct {
+	Routes []Route
+	Rules  []Rule
+}
+
 // Announce sends rounds of gratuitous ARP or of unsolicited neighbour
 // advertisements for addresses, back to back.
 type Announce struct {
@@ -78,16 +90,20 @@ type Notice struct {
 	At     time.Time
 }
 
-func (Send) action()       {}
-func (Install) action()    {}
-func (Remove) action()     {}
-func (Announce) action()   {}
-func (Transition) action() {}
-func (Notice) action()     {}
+func (Send) action()         {}
+func (Install) action()      {}
+func (Remove) action()       {}
+func (Announce) action()     {}
+func (InstallPaths) action() {}
+func (RemovePaths) action()  {}
+func (Transition) action()   {}
+func (Notice) action()       {}
 
-func (a Send) String() string    { return fmt.Sprintf("send advertisement, priority %d", a.Priority) }
-func (a Install) String() string { return "install " + join(a.Addresses) }
-func (a Remove) String() string  { return "remove " + join(a.Addresses) }
+func (a Send) String() string         { return fmt.Sprintf("send advertisement, priority %d", a.Priority) }
+func (a Install) String() string      { return "install " + join(a.Addresses) }
+func (a Remove) String() string       { return "remove " + join(a.Addresses) }
+func (a InstallPaths) String() string { return "install " + joinPaths(a.Routes, a.Rules) }
+func (a RemovePaths) String() string  { return "remove " + joinPaths(a.Routes, a.Rules) }
 func (a Announce) String() string {
 	return fmt.Sprintf("announce %s, rounds: %d", join(a.Addresses), a.Rounds)
 }
@@ -98,6 +114,17 @@ func join(addresses []Address) string {
 	words := make([]string, len(addresses))
 	for i, a := range addresses {
 		words[i] = a.String()
+	}
+	return strings.Join(words, ", ")
+}
+
+func joinPaths(routes []Route, rules []Rule) string {
+	var words []string
+	for _, r := range routes {
+		words = append(words, "route "+r.String())
+	}
+	for _, r := range rules {
+		words = append(words, "rule "+r.String())
 	}
 	return strings.Join(words, ", ")
 }

@@ -30,22 +30,6 @@ func (k Key) String() string {
 	return fmt.Sprintf("%s IPv%d VRID %d", k.Interface, k.Family, k.VRID)
 }
 
-// Address is one virtual address.
-type Address struct {
-	// Prefix is the address with the length it is installed with.
-	Prefix netip.Prefix
-	// Interface carries the address; empty means the virtual router's own.
-	Interface string
-}
-
-// String writes the address as the file does: "192.0.2.10/24 dev eth0".
-func (a Address) String() string {
-	if a.Interface == "" {
-		return a.Prefix.String()
-	}
-	return a.Prefix.String() + " dev " + a.Interface
-}
-
 // Peer is another director as the file names it. It takes no part in the
 // election; it gives names to addresses heard and to the status.
 type Peer struct {
@@ -73,8 +57,27 @@ type Config struct {
 	// IPv6 the first is the virtual router's link-local address (RFC 9568
 	// section 5.2.9).
 	Addresses []Address
+	// Excluded are further virtual addresses that come and go with the others but
+	// are not advertised: any number, and of either family.
+	Excluded []Address
+	// Routes and Rules are there while the addresses are.
+	Routes []Route
+	Rules  []Rule
 	// NoPreempt leaves a living Active of lower priority where it is.
 	NoPreempt bool
+	// PreemptAfter is how long a living Active of lower priority is left where
+	// it is, counted from its first advertisement; 0 is not at all.
+	PreemptAfter time.Duration
+	// Virtual is the name of a macvlan interface with the virtual router's MAC
+	// address (RFC 9568 section 7.3) that carries those addresses which are on
+	// Interface; empty leaves them there, with the interface's own MAC.
+	Virtual string
+	// NoAccept refuses packets to the addresses unless this router owns them
+	// (Accept_Mode of RFC 9568 section 6.1, which is true by default here,
+	// because IPVS sees only what is accepted).
+	NoAccept bool
+	// Announce is how often hosts are told; the zero value is the default.
+	Announce Announcing
 	// Checksum is the form of the version 3 checksum over IPv4.
 	Checksum Checksum
 	// Source is the address to send from where the interface has it. Unless it
@@ -85,9 +88,70 @@ type Config struct {
 	// Unicast lists the peers advertisements are sent to, each on its own, and
 	// accepted from; empty means multicast.
 	Unicast []netip.Addr
+	// MinTTL is the least TTL (hop limit) accepted from a unicast peer, for peers
+	// behind routers; 0 stands for 255. Multicast always wants 255.
+	MinTTL uint8
+	// PeerChecksum is the form to and from single unicast peers, where it
+	// differs from Checksum.
+	PeerChecksum map[netip.Addr]Checksum
+	// Auth is how advertisements are signed and checked; nil is not at all.
+	Auth *Auth
 	// Peers are the other directors of the file.
 	Peers []Peer
 }
+
+// Announcing says how often hosts are told of the addresses.
+type Announcing struct {
+	// Count is the number of rounds at once, 1 to 60; 0 stands for 5.
+	Count int
+	// Again is when as many come once more; 0 stands for 5 s, less than 0 is
+	// never.
+	Again time.Duration
+	// Refresh repeats one round for as long as the router is Active; 0 stands for
+	// 10 s, less than 0 is never.
+	Refresh time.Duration
+}
+
+// Auth is the authentication of a virtual router's advertisements. Version 2
+// may have a Password, and either version Keys; not both.
+type Auth struct {
+	// Password is version 2's simple text password, 1 to 8 octets (RFC 2338
+	// section 5.3.6.2). It travels in clear.
+	Password string
+	// Keys are those that are accepted for the HMAC trailer, at least one unless
+	// there is a Password (draft-cassen-vrrp-auth-hmac, keepalived's auth_hmac).
+	Keys []AuthKey
+	// Send is the ID of the key that signs.
+	Send uint8
+	// Mode says what is signed and what is refused.
+	Mode AuthMode
+	// Window bounds how far a sender's clock may be from ours, 1 s to 300 s;
+	// 0 stands for the longer of 3 advertisement intervals and 5 s.
+	Window time.Duration
+	// Monotonic accepts any time that grows, for machines without a true clock.
+	Monotonic bool
+}
+
+// AuthKey is a key for the HMAC trailer.
+type AuthKey struct {
+	// ID is 1 to 255, and the same on all directors.
+	ID uint8
+	// Secret has 32 to 64 octets.
+	Secret string
+}
+
+// AuthMode is one of the three steps in which a pair takes authentication up.
+type AuthMode uint8
+
+// The modes. A trailer that is present and wrong is refused in each.
+const (
+	// AuthEnforce signs, and refuses what is not signed.
+	AuthEnforce AuthMode = iota
+	// AuthPermissive signs, and accepts what is not signed.
+	AuthPermissive
+	// AuthReceiveOnly does not sign, and accepts what is not signed.
+	AuthReceiveOnly
+)
 
 // Family is the family of the virtual addresses; zero when there are none.
 func (c Config) Family() Family {
@@ -221,6 +285,14 @@ func (c Config) resolved() Config {
 	}
 	c.Addresses = addresses
 	c.Unicast = append([]netip.Addr(nil), c.Unicast...)
+	c.Excluded = append([]Address(nil), c.Excluded...)
+	for i := range c.Excluded {
+		if c.Excluded[i].Interface == "" {
+			c.Excluded[i].Interface = c.Interface
+		}
+	}
+	c.Routes = append([]Route(nil), c.Routes...)
+	c.Rules = append([]Rule(nil), c.Rules...)
 	c.Peers = append([]Peer(nil), c.Peers...)
 	return c
 }
