@@ -49,7 +49,7 @@ type Transition struct {
 	// Reason is for operators, and does not repeat the state.
 	Reason string
 	At     time.Time
-	// Priority is the configured one.
+	// Priority is the one in force.
 	Priority uint8
 }
 
@@ -60,6 +60,10 @@ type NoticeKind string
 const (
 	// NoticeRestored is an address that somebody removed and we put back.
 	NoticeRestored NoticeKind = "address-restored"
+	// NoticeContested is an address that somebody removes again and again.
+	NoticeContested NoticeKind = "address-contested"
+	// NoticeYield is what became of an operator's yield.
+	NoticeYield NoticeKind = "yield"
 	// NoticeConflict is somebody else announcing an address of an Active.
 	NoticeConflict NoticeKind = "conflict"
 	// NoticeStall is a process that did not run when it should have.

@@ -1,6 +1,7 @@
 package vrrp
 
 import (
+	"cmp"
 	"slices"
 	"time"
 )
@@ -27,6 +28,25 @@ const (
 	refreshEvery = 10 * time.Second
 )
 
+// rounds is how many rounds a burst has.
+func (r *Router) rounds() int { return cmp.Or(r.cfg.Announce.Count, announceRounds) }
+
+// again schedules the second burst.
+func (r *Router) again(now time.Time) {
+	if after := cmp.Or(r.cfg.Announce.Again, announceAgain); after > 0 {
+		r.schedule(announcement{now.Add(after), r.rounds()})
+	} else {
+		r.refresh(now)
+	}
+}
+
+// refresh schedules the round that keeps hosts right.
+func (r *Router) refresh(now time.Time) {
+	if after := cmp.Or(r.cfg.Announce.Refresh, refreshEvery); after > 0 {
+		r.schedule(announcement{now.Add(after), 1})
+	}
+}
+
 // handoverAfter is when the single rounds are due.
 func handoverAfter() [3]time.Duration {
 	return [3]time.Duration{20 * time.Millisecond, 100 * time.Millisecond, time.Second}
@@ -35,13 +55,13 @@ func handoverAfter() [3]time.Duration {
 // announceAll announces every address now and as often as the pattern says.
 func (r *Router) announceAll(now time.Time, handover bool) {
 	r.announcements = r.announcements[:0]
-	r.announce(r.cfg.Addresses, announceRounds)
+	r.announce(r.all, r.rounds())
 	if handover {
 		for _, after := range handoverAfter() {
 			r.announcements = append(r.announcements, announcement{now.Add(after), 1})
 		}
 	}
-	r.announcements = append(r.announcements, announcement{now.Add(announceAgain), announceRounds})
+	r.again(now)
 }
 
 // announce adds one burst to the step.
@@ -61,9 +81,9 @@ func (r *Router) runAnnouncements(now time.Time) {
 	}
 	if n > 0 {
 		r.announcements = slices.Delete(r.announcements, 0, n)
-		r.announce(r.cfg.Addresses, rounds)
+		r.announce(r.all, rounds)
 		if len(r.announcements) == 0 {
-			r.announcements = append(r.announcements, announcement{now.Add(refreshEvery), 1})
+			r.refresh(now)
 		}
 	}
 }
@@ -76,7 +96,7 @@ func (r *Router) reannounce(now time.Time) {
 	last := series[len(series)-1]
 	if r.reannounced.IsZero() || now.Sub(r.reannounced) >= last {
 		r.reannounced = now
-		r.announce(r.cfg.Addresses, 1)
+		r.announce(r.all, 1)
 		for _, after := range series {
 			r.schedule(announcement{now.Add(after), 1})
 		}

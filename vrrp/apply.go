@@ -9,7 +9,7 @@ import (
 )
 
 // apply makes the members equal to the configurations.
-func (e *Engine) apply(configs []Config) {
+func (e *Engine) apply(configs []Config, groups []GroupConfig) {
 	now := time.Now()
 	first := e.members == nil
 	wanted := make(map[Key]bool, len(configs))
@@ -22,15 +22,19 @@ func (e *Engine) apply(configs []Config) {
 		m := e.find(c.Key())
 		if m == nil {
 			m = &member{router: NewRouter(c), problems: make(map[Address]problem)}
-			if first && e.opt.Resume != nil {
-				if r, ok := e.opt.Resume(c.Key()); ok {
-					m.resume = &r
+			if first {
+				m.holdOff = max(c.StartDelay, c.BootDelay-e.opt.Boottime())
+				if e.opt.Resume != nil {
+					if r, ok := e.opt.Resume(c.Key()); ok {
+						m.resume = &r
+					}
 				}
 			}
-			if slices.ContainsFunc(c.Addresses, func(a Address) bool { return losing[a] }) {
+			if slices.ContainsFunc(c.held(), func(a Address) bool { return losing[a] }) {
 				m.resume = &Resume{Active: true}
 			}
 			e.members = append(e.members, m)
+			e.byKey[c.Key()] = m
 			continue
 		}
 		m.removed = false
@@ -54,6 +58,7 @@ func (e *Engine) apply(configs []Config) {
 		}
 		return int(x.VRID) - int(y.VRID)
 	})
+	e.regroup(now, groups)
 	if e.looked {
 		e.checkLinks(now)
 	}
@@ -71,14 +76,14 @@ func (e *Engine) losing(configs []Config) map[Address]bool {
 	keeps := make(map[Key][]Address, len(configs))
 	for _, c := range configs {
 		c = c.resolved()
-		keeps[c.Key()] = c.Addresses
+		keeps[c.Key()] = c.held()
 	}
 	out := make(map[Address]bool)
 	for _, m := range e.members {
 		if m.router.State() != Active {
 			continue
 		}
-		for _, a := range m.router.cfg.Addresses {
+		for _, a := range m.router.all {
 			if !slices.Contains(keeps[m.router.Key()], a) {
 				out[a] = true
 			}
@@ -99,7 +104,7 @@ func (e *Engine) stop(mode StopMode) {
 			e.step(m, now, Shutdown{})
 		} else {
 			// The last process may have left them, and nobody comes after us.
-			e.stage(m, jobRemove, m.router.cfg.Addresses, 0)
+			e.stage(m, jobRemove, m.router.all, 0)
 		}
 	}
 }
@@ -123,7 +128,7 @@ func (e *Engine) sawLinks(links []Link) {
 		if !m.router.Serving() {
 			continue
 		}
-		for _, a := range m.router.cfg.Addresses {
+		for _, a := range m.router.all {
 			if l, ok := e.links[a.Interface]; ok && !slices.Contains(l.Addresses, a.Prefix) {
 				e.stage(m, jobVerify, []Address{a}, 0)
 			}
@@ -139,7 +144,7 @@ func (e *Engine) renamed(before map[string]Link) {
 		names[l.Index] = name
 	}
 	for _, m := range e.members {
-		for _, a := range m.router.cfg.Addresses {
+		for _, a := range m.router.all {
 			name, ok := names[before[a.Interface].Index]
 			if ok && name != a.Interface && slices.Contains(e.links[name].Addresses, a.Prefix) {
 				e.stage(m, jobRemove, []Address{{Prefix: a.Prefix, Interface: name}}, 0)
@@ -172,7 +177,7 @@ func (e *Engine) checkLinks(now time.Time) {
 		}
 		if !m.started && !m.removed && e.stopping == 0 {
 			m.started = true
-			e.step(m, now, Startup{Resume: m.resume})
+			e.step(m, now, Startup{Resume: m.resume, HoldOff: m.holdOff})
 			m.resume = nil
 		}
 	}
@@ -218,7 +223,7 @@ func (e *Engine) assess(now time.Time, m *member) LinkChange {
 func (e *Engine) source(m *member, l Link) netip.Addr {
 	virtual := make(map[netip.Addr]bool)
 	for _, other := range e.members {
-		for _, a := range other.router.cfg.Addresses {
+		for _, a := range other.router.all {
 			// A link-local address of one interface says nothing about another's.
 			if a.Interface == l.Name || !a.Prefix.Addr().IsLinkLocalUnicast() {
 				virtual[a.Prefix.Addr()] = true
@@ -314,7 +319,7 @@ func (e *Engine) problem(m *member, now time.Time, a Address, r report) {
 		}
 	}
 	patience := max(time.Second, 3*m.router.cfg.Interval)
-	if m.router.State() == Active && missing == len(m.router.cfg.Addresses) && now.Sub(m.router.since) >= patience {
+	if m.router.State() == Active && missing == len(m.router.all) && now.Sub(m.router.since) >= patience {
 		e.step(m, now, InstallFailed{Err: r.err})
 	}
 }

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+	"slices"
 	"time"
 )
 
@@ -68,6 +69,10 @@ type Config struct {
 	// PreemptAfter is how long a living Active of lower priority is left where
 	// it is, counted from its first advertisement; 0 is not at all.
 	PreemptAfter time.Duration
+	// StartDelay and BootDelay hold the first takeover of a process off: for this
+	// long after its start, and until the machine is up for so long. The owner
+	// and a process that resumes do not wait.
+	StartDelay, BootDelay time.Duration
 	// Virtual is the name of a macvlan interface with the virtual router's MAC
 	// address (RFC 9568 section 7.3) that carries those addresses which are on
 	// Interface; empty leaves them there, with the interface's own MAC.
@@ -169,6 +174,9 @@ func (c Config) Family() Family {
 func (c Config) Key() Key {
 	return Key{Interface: c.Interface, Family: c.Family(), VRID: c.VRID}
 }
+
+// held are all addresses that come and go together.
+func (c Config) held() []Address { return slices.Concat(c.Addresses, c.Excluded) }
 
 // The limits of a configuration.
 const (

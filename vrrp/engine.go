@@ -90,6 +90,7 @@ type Engine struct {
 
 	// What follows belongs to the loop.
 	members []*member
+	byKey   map[Key]*member
 	links   map[string]Link
 	// looked says that the interfaces were seen at least once.
 	looked   bool
@@ -117,10 +118,18 @@ type member struct {
 	// started says that Startup was given.
 	started bool
 	resume  *Resume
-	link    LinkChange
+	holdOff time.Duration
+	// group is nil outside a sync group.
+	group *Group
+	// deadline is the router's, kept because it is looked at far more often than
+	// it changes.
+	deadline time.Time
+	late     lateness
+	link     LinkChange
 	// packet is the advertisement to each destination, encoded; empty when it
 	// has to be encoded again.
-	packet []outgoing
+	packet         []outgoing
+	packetPriority uint8
 	// problems are operations that fail, by address.
 	problems map[Address]problem
 	sendErr  string
@@ -137,6 +146,7 @@ func New(opt Options) *Engine {
 	return &Engine{
 		opt: opt, log: opt.Logger,
 		ended:   make(chan struct{}),
+		byKey:   make(map[Key]*member),
 		links:   make(map[string]Link),
 		ports:   make(map[portKey]*openPort),
 		workers: make(map[string]*worker),
@@ -189,11 +199,11 @@ func (e *Engine) Run(ctx context.Context) error {
 	return err
 }
 
-// Configure makes the virtual routers equal to the list. Routers that stay keep
-// their state, timers and counters; one that goes leaves gracefully; an address
-// that moves from one router to another stays installed. An error changes
-// nothing. It may be called before Run.
-func (e *Engine) Configure(ctx context.Context, configs []Config) error {
+// Configure makes the virtual routers and their sync groups equal to the lists.
+// Routers that stay keep their state, timers and counters; one that goes leaves
+// gracefully; an address that moves from one router to another stays installed.
+// An error changes nothing. It may be called before Run.
+func (e *Engine) Configure(ctx context.Context, configs []Config, groups ...GroupConfig) error {
 	var errs []error
 	seen := make(map[Key]string)
 	for _, c := range configs {
@@ -206,6 +216,9 @@ func (e *Engine) Configure(ctx context.Context, configs []Config) error {
 		}
 		seen[c.Key()] = c.Name
 	}
+	if len(errs) == 0 {
+		errs = append(errs, checkGroups(configs, groups))
+	}
 	if err := errors.Join(errs...); err != nil {
 		return err
 	}
@@ -213,7 +226,7 @@ func (e *Engine) Configure(ctx context.Context, configs []Config) error {
 	refused := false
 	if err := e.do(ctx, func() {
 		if refused = e.stopping != 0; !refused {
-			e.apply(configs)
+			e.apply(configs, groups)
 		}
 	}); err != nil {
 		return err
@@ -305,6 +318,7 @@ func (e *Engine) statuses() []Status {
 	out := make([]Status, 0, len(e.members))
 	for _, m := range e.members {
 		s := m.router.Status()
+		s.Jitter = m.late.jitter()
 		for _, a := range s.Addresses {
 			if p, ok := m.problems[a]; ok {
 				s.Problems = append(s.Problems, p.text)

@@ -281,11 +281,11 @@ func TestEngineDrops(t *testing.T) {
 		good := vrrp.Advertisement{Version: 3, VRID: 51, Priority: 255, Interval: 100 * time.Millisecond, Addresses: []netip.Addr{netip.MustParseAddr("192.0.2.10")}}
 		src := netip.MustParseAddr("10.0.0.9")
 		inject := func(adv vrrp.Advertisement, src netip.Addr, change func(*vrrp.Packet)) {
-			b, err := adv.AppendTo(nil, src, vrrp.Group(vrrp.IPv4), vrrp.ChecksumAuto)
+			b, err := adv.AppendTo(nil, src, vrrp.GroupAddress(vrrp.IPv4), vrrp.ChecksumAuto)
 			if err != nil {
 				t.Fatal(err)
 			}
-			p := vrrp.Packet{Interface: "eth0", Source: src, Destination: vrrp.Group(vrrp.IPv4), TTL: 255, Payload: b}
+			p := vrrp.Packet{Interface: "eth0", Source: src, Destination: vrrp.GroupAddress(vrrp.IPv4), TTL: 255, Payload: b}
 			change(&p)
 			lan.Inject(p, nil)
 			synctest.Wait()

@@ -17,6 +17,10 @@ type Event interface {
 type Startup struct {
 	// Resume is what the last process left behind, nil if nothing.
 	Resume *Resume
+	// HoldOff is how long the router listens at least before silence makes it
+	// Active, because the network around a machine that boots is not ready yet.
+	// The owner and one that resumes do not wait.
+	HoldOff time.Duration
 }
 
 // Resume is the record of a process that ended without giving its addresses
@@ -77,7 +81,52 @@ type InstallFailed struct{ Err error }
 // Stalled says that the process did not run, or the machine was suspended.
 type Stalled struct{ For time.Duration }
 
+// Tracked is what the conditions that the router depends on add up to.
+type Tracked struct {
+	// Adjust is added to the configured priority; the sum stays within 1 and 254.
+	// The owner's priority does not change (V3-OWN-01).
+	Adjust int
+	// Why says in words what makes the sum; empty when nothing does.
+	Why string
+	// Fault says why the router cannot serve; empty when it can.
+	Fault string
+}
+
+// Yield gives the addresses to another director that is there to take them, and
+// takes them from none until the yield has ended.
+type Yield struct {
+	// Until is when it ends; zero is not before an Unyield.
+	Until time.Time
+}
+
+// Unyield ends a Yield.
+type Unyield struct{}
+
+// PeerDown says that the path to an Active is known to be dead, by other means
+// than its silence (RFC 5880).
+type PeerDown struct {
+	Source netip.Addr
+	At     time.Time
+}
+
+// GroupFault says that another member of the sync group cannot serve, or with an
+// empty problem that all can.
+type GroupFault struct{ Problem string }
+
+// GroupPromote says that every member of the sync group is ready to be Active.
+type GroupPromote struct{}
+
+// GroupDemote says that another member of the sync group had to give way.
+type GroupDemote struct{ Reason string }
+
 func (Startup) event()       {}
+func (Tracked) event()       {}
+func (Yield) event()         {}
+func (Unyield) event()       {}
+func (PeerDown) event()      {}
+func (GroupFault) event()    {}
+func (GroupPromote) event()  {}
+func (GroupDemote) event()   {}
 func (Shutdown) event()      {}
 func (Tick) event()          {}
 func (*Received) event()     {}
@@ -98,8 +147,17 @@ func (e Startup) String() string {
 		return fmt.Sprintf("startup, was active %s ago", e.Resume.Age)
 	}
 }
-func (Shutdown) String() string { return "shutdown" }
-func (Tick) String() string     { return "tick" }
+func (e Tracked) String() string {
+	return fmt.Sprintf("tracked: adjust %+d (%s), fault %q", e.Adjust, e.Why, e.Fault)
+}
+func (e Yield) String() string       { return "yield" }
+func (Unyield) String() string       { return "unyield" }
+func (e PeerDown) String() string    { return "peer down: " + e.Source.String() }
+func (e GroupFault) String() string  { return fmt.Sprintf("group fault: %q", e.Problem) }
+func (GroupPromote) String() string  { return "group promotes" }
+func (e GroupDemote) String() string { return "group demotes: " + e.Reason }
+func (Shutdown) String() string      { return "shutdown" }
+func (Tick) String() string          { return "tick" }
 func (e *Received) String() string {
 	return fmt.Sprintf("received priority %d every %s from %s", e.Advertisement.Priority, e.Advertisement.Interval, e.Source)
 }

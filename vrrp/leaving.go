@@ -10,8 +10,12 @@ import (
 // leave is how a router leaves: make before break. It goes on serving until the
 // next Active has announced the addresses, which a client does not notice.
 type leave struct {
-	// stop says that the end is Initialize, not Backup.
-	stop bool
+	// to is the state at the end: Initialize, Backup or Fault.
+	to State
+	// released says that priority 0 was sent: whoever speaks now has taken over.
+	released bool
+	// yielding says that the addresses come back unless somebody takes them.
+	yielding bool
 	// until is when it ends at the latest.
 	until time.Time
 	// spoken says that the next Active has advertised.
@@ -28,15 +32,35 @@ func (r *Router) releasedTo(ev *Received) {
 	}
 	r.leave.spoken = true
 	r.leave.until = ev.At.Add(grace)
-	r.active = heard{ev.Source, ev.Advertisement.Priority, ev.At, 1}
+	if r.leave.to == Backup {
+		r.accept(ev)
+	} else {
+		r.active = heard{ev.Source, ev.Advertisement.Priority, ev.At, 1}
+	}
 	r.reason = fmt.Sprintf("%s advertises %d, serving until it announces", r.name(ev.Source), ev.Advertisement.Priority)
 }
 
 // finishLeaving removes the addresses.
 func (r *Router) finishLeaving(now time.Time) {
-	if r.leave.stop {
+	switch problem := r.obstacle(); {
+	case r.leave.to == Initialize:
 		r.becomeInitialize(now)
 		return
+	case problem != "":
+		r.becomeFault(now, problem)
+		return
+	case r.leave.yielding && !r.leave.spoken && r.group.name != "" && r.group.ready == "":
+		// The others of the group take theirs back too, or nobody does.
+		r.group.ready, r.group.handover = "nobody else took the addresses", false
+		r.leave.until = now.Add(r.cfg.Interval)
+		return
+	case r.leave.yielding && !r.leave.spoken && r.group.name == "":
+		r.yield = yield{}
+		r.becomeActive(now, false, "nobody else took the addresses")
+		r.notice(now, NoticeYield, "nobody else took the addresses, so they stay here")
+		return
+	case r.timer.IsZero():
+		r.armDown(now, r.downInterval())
 	}
 	if !r.active.source.IsValid() {
 		r.becomeBackup(now, false, "listening, no advertisement heard yet")
@@ -48,7 +72,7 @@ func (r *Router) finishLeaving(now time.Time) {
 
 // announced hears somebody else announce one of our addresses.
 func (r *Router) announced(now time.Time, ev Announced) {
-	if !slices.ContainsFunc(r.cfg.Addresses, func(a Address) bool { return a.Prefix.Addr() == ev.Address }) {
+	if !slices.ContainsFunc(r.all, func(a Address) bool { return a.Prefix.Addr() == ev.Address }) {
 		return
 	}
 	switch r.state {
@@ -63,7 +87,7 @@ func (r *Router) announced(now time.Time, ev Announced) {
 		r.counters.Conflicts++
 		if r.defendedAt.IsZero() || now.Sub(r.defendedAt) >= defendEvery {
 			r.defendedAt = now
-			r.notice(now, NoticeConflict, "%s announces %s, which is ours", mac(ev.MAC), ev.Address)
+			r.raise(now, NoticeConflict, now.Add(conflictShown), "%s announces %s, which is ours", mac(ev.MAC), ev.Address)
 			r.defend(ev.Address)
 		}
 	}
@@ -72,23 +96,23 @@ func (r *Router) announced(now time.Time, ev Announced) {
 // allAnnounced says whether hosts were told of every address that is announced
 // where we listen. The first of a list is no sign that they know of the rest.
 func (r *Router) allAnnounced() bool {
-	return !slices.ContainsFunc(r.cfg.Addresses, func(a Address) bool {
-		return a.Interface == r.cfg.Interface && !slices.Contains(r.leave.announced, a.Prefix.Addr())
+	return !slices.ContainsFunc(r.all, func(a Address) bool {
+		return a.Interface == r.cfg.Interface && familyOf(a.Prefix.Addr()) == r.key.Family && !slices.Contains(r.leave.announced, a.Prefix.Addr())
 	})
 }
 
 // defend announces one address once (RFC 5227 section 2.4 c).
 func (r *Router) defend(addr netip.Addr) {
-	for i := range r.cfg.Addresses {
-		if r.cfg.Addresses[i].Prefix.Addr() == addr {
-			r.announce(r.cfg.Addresses[i:i+1:i+1], 1)
+	for i := range r.all {
+		if r.all[i].Prefix.Addr() == addr {
+			r.announce(r.all[i:i+1:i+1], 1)
 		}
 	}
 }
 
 // addressLost puts an address back that somebody removed, but not in a race.
 func (r *Router) addressLost(now time.Time, lost Address) {
-	if _, known := r.lost[lost]; known || !r.serving || !slices.Contains(r.cfg.Addresses, lost) {
+	if _, known := r.lost[lost]; known || !r.serving || !slices.Contains(r.all, lost) {
 		return
 	}
 	r.lost[lost] = now
@@ -101,7 +125,7 @@ func (r *Router) addressLost(now time.Time, lost Address) {
 // restore installs and announces what was lost and is due.
 func (r *Router) restore(now time.Time) {
 	var back []Address
-	for _, a := range r.cfg.Addresses {
+	for _, a := range r.all {
 		if due(r.lost[a], now) {
 			delete(r.lost, a)
 			r.restored[a] = now
@@ -114,7 +138,14 @@ func (r *Router) restore(now time.Time) {
 	r.counters.AddressesRestored += uint64(len(back))
 	r.emit(Install{Addresses: back})
 	if r.state == Active {
-		r.announce(back, announceRounds)
+		r.announce(back, r.rounds())
 	}
 	r.notice(now, NoticeRestored, "%s was removed by somebody, put back", join(back))
+	if now.Sub(r.contested.at) > contestedShown {
+		r.contested = contest{at: now}
+	}
+	if r.contested.times++; r.contested.times >= contestedAfter {
+		r.raise(now, NoticeContested, now.Add(contestedShown), "%s was removed %d times since %s and put back each time: a network manager or a person thinks that it does not belong here",
+			join(back), r.contested.times, r.contested.at.Format(clock))
+	}
 }

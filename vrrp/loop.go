@@ -95,7 +95,7 @@ func (e *Engine) drain(until time.Time) error {
 func (e *Engine) replies() {
 	for _, m := range e.members {
 		if m.reply && m.router.State() == Active {
-			e.send(m, m.router.cfg.Priority)
+			e.send(m, m.router.Priority())
 		}
 		m.reply = false
 	}
@@ -119,7 +119,7 @@ func (e *Engine) calls() {
 func (e *Engine) deadline() time.Time {
 	var d time.Time
 	for _, m := range e.members {
-		d = earliest(d, m.router.Deadline())
+		d = earliest(d, m.deadline)
 	}
 	for _, p := range e.ports {
 		d = earliest(d, p.retryAt)
@@ -130,8 +130,13 @@ func (e *Engine) deadline() time.Time {
 // timers runs what was due at a time after which the queue was read.
 func (e *Engine) timers(now time.Time) {
 	for _, m := range e.members {
-		if due(m.router.Deadline(), now) {
-			e.step(m, now, Tick{})
+		if !due(m.deadline, now) {
+			continue
+		}
+		beat := m.router.beat()
+		e.step(m, now, Tick{})
+		if due(beat, now) {
+			m.late.add(time.Since(beat))
 		}
 	}
 	for _, p := range e.ports {
@@ -150,6 +155,11 @@ func (e *Engine) sweep() {
 	gone := func(m *member) bool { return m.removed && m.router.State() == Initialize }
 	if !slices.ContainsFunc(e.members, gone) {
 		return
+	}
+	for _, m := range e.members {
+		if gone(m) {
+			delete(e.byKey, m.router.key)
+		}
 	}
 	e.members = slices.DeleteFunc(e.members, gone)
 	for key := range e.ports {
@@ -253,7 +263,7 @@ func (e *Engine) announcement(p *Packet) {
 		}
 	}
 	for _, m := range e.members {
-		if slices.ContainsFunc(m.router.cfg.Addresses, func(a Address) bool {
+		if slices.ContainsFunc(m.router.all, func(a Address) bool {
 			return a.Interface == p.Interface && a.Prefix.Addr() == p.Source
 		}) {
 			e.step(m, time.Now(), Announced{Address: p.Source, MAC: p.MAC})
@@ -262,18 +272,20 @@ func (e *Engine) announcement(p *Packet) {
 }
 
 // find is the member of a key, nil if there is none.
-func (e *Engine) find(k Key) *member {
-	for _, m := range e.members {
-		if m.router.key == k {
-			return m
-		}
-	}
-	return nil
+func (e *Engine) find(k Key) *member { return e.byKey[k] }
+
+// step tells a router one event, does what it wants, and has its sync group
+// follow.
+func (e *Engine) step(m *member, now time.Time, ev Event) {
+	e.stepOne(m, now, ev)
+	e.follow(m, now)
 }
 
-// step tells a router one event and does what it wants.
-func (e *Engine) step(m *member, now time.Time, ev Event) {
-	for _, a := range m.router.Step(now, ev) {
+// stepOne is step without the group.
+func (e *Engine) stepOne(m *member, now time.Time, ev Event) {
+	actions := m.router.Step(now, ev)
+	m.deadline = m.router.Deadline()
+	for _, a := range actions {
 		switch a := a.(type) {
 		case Send:
 			if _, answer := ev.(*Received); answer {
@@ -327,7 +339,7 @@ func (e *Engine) transition(m *member, t Transition) {
 		"from", t.From, "to", t.To, "reason", t.Reason)
 	if t.From == Active {
 		m.sendErr = ""
-		e.stage(m, jobSilence, m.router.cfg.Addresses, 0)
+		e.stage(m, jobSilence, m.router.all, 0)
 	}
 	if e.opt.OnTransition != nil {
 		e.opt.OnTransition(t)

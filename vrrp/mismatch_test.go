@@ -56,11 +56,11 @@ func TestV2_RX_03(t *testing.T) {
 		one.said()
 		adv := vrrp.Advertisement{Version: 2, VRID: 51, Priority: 254, Interval: 2 * time.Second, Addresses: []netip.Addr{netip.MustParseAddr("192.0.2.10")}}
 		src := netip.MustParseAddr("10.0.0.9")
-		b, err := adv.AppendTo(nil, src, vrrp.Group(vrrp.IPv4), vrrp.ChecksumAuto)
+		b, err := adv.AppendTo(nil, src, vrrp.GroupAddress(vrrp.IPv4), vrrp.ChecksumAuto)
 		if err != nil {
 			t.Fatal(err)
 		}
-		lan.Inject(vrrp.Packet{Interface: "eth0", Source: src, Destination: vrrp.Group(vrrp.IPv4), TTL: 255, Payload: b}, nil)
+		lan.Inject(vrrp.Packet{Interface: "eth0", Source: src, Destination: vrrp.GroupAddress(vrrp.IPv4), TTL: 255, Payload: b}, nil)
 		synctest.Wait()
 		s := one.engine.Snapshot()[0]
 		if s.State != vrrp.Active || s.Counters.IntervalErrors != 1 || s.Counters.AdvertisementsReceived != 0 {

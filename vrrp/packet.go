@@ -24,8 +24,8 @@ var (
 	group6 = netip.AddrFrom16([16]byte{0: 0xff, 1: 0x02, 15: 0x12})
 )
 
-// Group is the multicast address advertisements of a family are sent to.
-func Group(f Family) netip.Addr {
+// GroupAddress is the multicast address advertisements of a family are sent to.
+func GroupAddress(f Family) netip.Addr {
 	if f == IPv6 {
 		return group6
 	}

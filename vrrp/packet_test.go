@@ -139,7 +139,7 @@ func TestReservedNibble(t *testing.T) {
 // TestChecksumOfEveryPriority is V3-CSUM-09: packets that differ in priority
 // alone have sums that differ as one's complement arithmetic says.
 func TestChecksumOfEveryPriority(t *testing.T) {
-	src, dst := netip.MustParseAddr("192.0.2.1"), vrrp.Group(vrrp.IPv4)
+	src, dst := netip.MustParseAddr("192.0.2.1"), vrrp.GroupAddress(vrrp.IPv4)
 	for priority := range 256 {
 		adv := vectors()[3].adv
 		adv.Priority = uint8(priority)
@@ -168,7 +168,7 @@ func TestAppendToRefuses(t *testing.T) {
 		"version":              {Version: 4, VRID: 1, Interval: time.Second, Addresses: list4},
 		"more than 255 at all": {Version: 3, VRID: 1, Interval: time.Second, Addresses: make([]netip.Addr, 256)},
 	} {
-		if b, err := adv.AppendTo([]byte("x"), v4, vrrp.Group(vrrp.IPv4), vrrp.ChecksumAuto); err == nil || string(b) != "x" {
+		if b, err := adv.AppendTo([]byte("x"), v4, vrrp.GroupAddress(vrrp.IPv4), vrrp.ChecksumAuto); err == nil || string(b) != "x" {
 			t.Errorf("%s: got %x, %v", name, b, err)
 		}
 	}

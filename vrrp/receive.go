@@ -16,7 +16,7 @@ func (r *Router) received(now time.Time, ev *Received) {
 		r.receivedBackup(now, ev)
 	case Leaving:
 		r.hear(ev)
-		if r.leave.stop {
+		if r.leave.released {
 			r.releasedTo(ev)
 		} else {
 			r.receivedBackup(now, ev)
@@ -34,20 +34,20 @@ func (r *Router) receivedBackup(now time.Time, ev *Received) {
 		// V3-BCK-07. A second one, whoever sends it, must not postpone the
 		// takeover (V3-BCK-13).
 		if !r.released {
-			r.released = true
+			r.released, r.holdOff = true, time.Time{}
 			r.active.source = ev.Source
 			r.graced = false
-			r.armDown(ev.At, skewTime(r.cfg.Version, r.cfg.Priority, r.learned))
+			r.armDown(ev.At, r.skew())
 			if r.state == Backup {
 				r.reason = ""
 			}
 		}
-	case r.cfg.NoPreempt || adv.Priority >= r.cfg.Priority:
+	case adv.Priority >= r.Priority() || r.leavesInPeace(ev.At):
 		// V3-BCK-08. No comparison of addresses in Backup (V3-BCK-10).
 		r.accept(ev)
 		if r.state == Backup && r.serving {
 			// A resumed router gives way, make before break.
-			r.becomeLeaving(now, leave{until: ev.At.Add(grace), spoken: true},
+			r.becomeLeaving(now, leave{to: Backup, until: ev.At.Add(grace), spoken: true},
 				fmt.Sprintf("%s advertises %d, serving until it announces", r.name(ev.Source), adv.Priority))
 		} else if r.state == Backup {
 			r.reason = ""
@@ -63,7 +63,12 @@ func (r *Router) receivedBackup(now time.Time, ev *Received) {
 func (r *Router) accept(ev *Received) {
 	r.learned = ev.Advertisement.Interval
 	r.active = heard{ev.Source, ev.Advertisement.Priority, ev.At, 1}
-	r.released, r.graced, r.rival = false, false, heard{}
+	r.released, r.graced, r.pathDown, r.rival = false, false, false, heard{}
+	// Whoever is heard can be reached.
+	r.group.ready, r.holdOff = "", time.Time{}
+	if r.active.priority >= r.Priority() {
+		r.preemptAt = time.Time{}
+	}
 	r.armDown(ev.At, r.downInterval())
 }
 
@@ -75,16 +80,14 @@ func (r *Router) receivedActive(now time.Time, ev *Received) {
 	case adv.Priority == 0:
 		// V3-ACT-08.
 		r.reply(now)
-	case adv.Priority > r.cfg.Priority || (adv.Priority == r.cfg.Priority && order > 0):
+	case adv.Priority > r.Priority() || (adv.Priority == r.Priority() && order > 0):
 		// V3-ACT-09, V3-ACT-10. Nothing is sent.
 		reason := fmt.Sprintf("%s advertises %d, serving until it announces", r.name(ev.Source), adv.Priority)
 		r.accept(ev)
-		r.becomeLeaving(now, leave{until: ev.At.Add(grace), spoken: true}, reason)
-	case adv.Priority == r.cfg.Priority && order == 0:
+		r.becomeLeaving(now, leave{to: Backup, until: ev.At.Add(grace), spoken: true}, reason)
+	case adv.Priority == r.Priority() && order == 0:
 		// V3-ACT-12: an answer would be answered for ever.
-		if r.rival.source != ev.Source {
-			r.notice(now, NoticeTwin, "%s advertises our own priority %d from our own address", ev.Source, adv.Priority)
-		}
+		r.raise(now, NoticeTwin, r.rivalSilent(ev), "%s advertises our own priority %d from our own address", ev.Source, adv.Priority)
 		r.rival = heard{ev.Source, adv.Priority, ev.At, 0}
 	default:
 		// V3-ACT-11, and in version 2 as keepalived does (V2-FSM-02).
@@ -92,6 +95,11 @@ func (r *Router) receivedActive(now time.Time, ev *Received) {
 		r.reply(now)
 		r.reannounce(now)
 	}
+}
+
+// rivalSilent is when a sender that has just been heard counts as silent.
+func (r *Router) rivalSilent(ev *Received) time.Time {
+	return ev.At.Add(4 * max(ev.Advertisement.Interval, r.cfg.Interval))
 }
 
 // rivalHeard tells operators once per rival, and once more when it goes on.
@@ -102,11 +110,9 @@ func (r *Router) rivalHeard(now time.Time, ev *Received) {
 		times = r.rival.times + 1
 	}
 	r.rival = heard{ev.Source, adv.Priority, ev.At, times}
-	switch times {
-	case 1:
-		r.notice(now, NoticeRival, "%s is active too, with priority %d against our %d; answered", r.name(ev.Source), adv.Priority, r.cfg.Priority)
-	case deafAfter:
-		r.notice(now, NoticeDeaf, "%s goes on advertising priority %d: it does not hear us", r.name(ev.Source), adv.Priority)
+	r.raise(now, NoticeRival, r.rivalSilent(ev), "%s is active too, with priority %d against our %d; answered", r.name(ev.Source), adv.Priority, r.Priority())
+	if times >= deafAfter {
+		r.raise(now, NoticeDeaf, r.rivalSilent(ev), "%s goes on advertising priority %d: it does not hear us", r.name(ev.Source), adv.Priority)
 	}
 }
 
@@ -116,70 +122,6 @@ func (r *Router) reply(now time.Time) {
 		r.counters.RepliesSuppressed++
 		return
 	}
-	r.send(r.cfg.Priority)
+	r.send(r.Priority())
 	r.timer, r.armed = now.Add(r.cfg.Interval), now
-}
-
-// reconfigure applies a new configuration without leaving the state. What is
-// new on the wire is said by the next advertisement (V3-ACT-17).
-func (r *Router) reconfigure(now time.Time, cfg Config) {
-	if cfg.Key() != r.key {
-		panic("vrrp: a configuration of " + cfg.Key().String() + " for " + r.key.String())
-	}
-	old := r.cfg
-	before := activeDownInterval(old.Version, old.Priority, r.learned)
-	r.cfg = cfg
-	if !r.active.source.IsValid() {
-		r.learned = cfg.Interval
-	}
-	added, removed := difference(cfg.Addresses, old.Addresses), difference(old.Addresses, cfg.Addresses)
-	for _, a := range removed {
-		delete(r.lost, a)
-		delete(r.restored, a)
-	}
-	if r.serving {
-		// Add before remove.
-		if len(added) > 0 && r.state != Leaving {
-			r.emit(Install{Addresses: added})
-			if r.state == Active {
-				r.announce(added, announceRounds)
-				r.schedule(announcement{now.Add(announceAgain), announceRounds})
-			}
-		}
-		if len(removed) > 0 {
-			r.emit(Remove{Addresses: removed})
-		}
-	}
-	switch r.state {
-	case Active:
-		// A shorter interval must not make the others wait for the end of the
-		// longer one.
-		if next := now.Add(cfg.Interval); next.Before(r.timer) {
-			r.timer = next
-		}
-	case Backup:
-		if cfg.Priority == priorityOwner {
-			r.becomeActive(now, true, "owner of the addresses")
-			return
-		}
-		if !r.released {
-			// The pending expiry moves by the difference, as in keepalived.
-			r.timer = r.timer.Add(r.downInterval() - before)
-		}
-	}
-}
-
-// difference are the addresses of a that b lacks.
-func difference(a, b []Address) []Address {
-	in := make(map[Address]bool, len(b))
-	for _, x := range b {
-		in[x] = true
-	}
-	var out []Address
-	for _, x := range a {
-		if !in[x] {
-			out = append(out, x)
-		}
-	}
-	return out
 }

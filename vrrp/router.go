@@ -18,6 +18,9 @@ const (
 	// deafAfter is how many losing advertisements of one sender in a row say
 	// that it does not hear us (SIM-PART-04).
 	deafAfter = 3
+	// contestedAfter is how often within a minute somebody has to remove addresses
+	// for an alarm.
+	contestedAfter = 3
 	// restoreEvery limits how often one removed address is put back.
 	restoreEvery = time.Second
 	// defendEvery limits announcements against a conflict (RFC 5227 section
@@ -32,8 +35,10 @@ const (
 // Router is one virtual router as a value: it has no clock, socket, goroutine
 // or logger. Step feeds it, Deadline says when it wants a Tick.
 type Router struct {
-	cfg   Config
-	key   Key
+	cfg Config
+	key Key
+	// all are the advertised addresses, then the excluded ones.
+	all   []Address
 	link  LinkChange
 	state State
 	// reason is why the router is in its state. In Backup it is empty once an
@@ -60,6 +65,20 @@ type Router struct {
 	rival heard
 	// graced says that a late Active_Down_Timer had its one extension.
 	graced bool
+	// pathDown says that the Active's path is known to be dead and nothing was
+	// heard of it since.
+	pathDown bool
+	// preemptAt is when a living Active of lower priority is left in peace no
+	// longer; zero when there is none.
+	preemptAt time.Time
+	// holdOff is when the router may take over for the first time, if nobody is
+	// heard before.
+	holdOff time.Time
+
+	// tracked, yield and group are what others decided.
+	tracked Tracked
+	yield   yield
+	group   membership
 
 	// serving says that the addresses are installed, which in Backup is so
 	// only while a resumed router listens.
@@ -77,6 +96,7 @@ type Router struct {
 	// were put back before were.
 	lost       map[Address]time.Time
 	restored   map[Address]time.Time
+	contested  contest
 	defendedAt time.Time
 	// holdUntil ends a Fault because of addresses that could not be installed.
 	holdUntil time.Time
@@ -84,8 +104,16 @@ type Router struct {
 
 	peers    []peer
 	counters Counters
+	// alarms are the conditions that operators should know of now.
+	alarms []Alarm
 	// out holds the actions of the last Step.
 	out []Action
+}
+
+// contest counts how often addresses had to be put back.
+type contest struct {
+	at    time.Time
+	times int
 }
 
 // heard is an advertisement worth remembering.
@@ -104,6 +132,7 @@ func NewRouter(cfg Config) *Router {
 	return &Router{
 		cfg:     cfg,
 		key:     cfg.Key(),
+		all:     cfg.held(),
 		link:    LinkChange{Problem: "interface " + cfg.Interface + " was not looked at yet"},
 		reason:  "not started",
 		learned: cfg.Interval,
@@ -136,6 +165,21 @@ func (r *Router) Step(now time.Time, ev Event) []Action {
 		r.installFailed(now, ev.Err)
 	case Stalled:
 		r.noteStall(now, ev.For)
+	case Tracked:
+		r.track(now, ev)
+	case Yield:
+		r.startYield(now, ev.Until)
+	case Unyield:
+		r.endYield(now)
+	case PeerDown:
+		r.peerDown(now, ev)
+	case GroupFault:
+		r.group.problem = ev.Problem
+		r.reassess(now)
+	case GroupPromote:
+		r.promote(now)
+	case GroupDemote:
+		r.demote(now, ev.Reason)
 	default:
 		panic(fmt.Sprintf("vrrp: event %T is not known", ev))
 	}
@@ -154,7 +198,18 @@ func (r *Router) Deadline() time.Time {
 	if len(r.announcements) > 0 {
 		d = earliest(d, r.announcements[0].at)
 	}
-	return d
+	for i := range r.alarms {
+		d = earliest(d, r.alarms[i].until)
+	}
+	return earliest(d, r.yield.until)
+}
+
+// beat is when the next periodic advertisement is due; zero is never.
+func (r *Router) beat() time.Time {
+	if r.state != Active {
+		return time.Time{}
+	}
+	return r.timer
 }
 
 // State is the router's state.
@@ -163,8 +218,22 @@ func (r *Router) State() State { return r.state }
 // Key is what the router's continuity goes by.
 func (r *Router) Key() Key { return r.key }
 
+// Held are the addresses that come with being Active, excluded ones too, each
+// with its interface.
+func (r *Router) Held() []Address { return r.all }
+
 // Config is the configuration in force, every address with its interface.
 func (r *Router) Config() Config { return r.cfg }
+
+// Priority is the priority in force: the configured one with what tracking adds,
+// which never makes an owner of a router or an owner less than that (V3-OWN-01,
+// V3-OWN-03).
+func (r *Router) Priority() uint8 {
+	if r.cfg.Priority == priorityOwner {
+		return priorityOwner
+	}
+	return uint8(min(max(int(r.cfg.Priority)+r.tracked.Adjust, 1), priorityOwner-1))
+}
 
 // Source is the address advertisements are sent from; not valid when there is
 // none.
@@ -193,7 +262,7 @@ func (r *Router) Reason() string {
 		if r.released {
 			return fmt.Sprintf("%s released the addresses", r.name(r.active.source))
 		}
-		return fmt.Sprintf("%s advertises %d", r.name(r.active.source), r.active.priority)
+		return fmt.Sprintf("%s advertises %d%s", r.name(r.active.source), r.active.priority, r.patience())
 	}
 	return r.reason
 }
@@ -214,9 +283,12 @@ func (r *Router) send(priority uint8) {
 	r.emit(Send{Priority: priority})
 }
 
+// skew is Skew_Time for what was learned.
+func (r *Router) skew() time.Duration { return skewTime(r.cfg.Version, r.Priority(), r.learned) }
+
 // downInterval is Active_Down_Interval for what was learned.
 func (r *Router) downInterval() time.Duration {
-	return activeDownInterval(r.cfg.Version, r.cfg.Priority, r.learned)
+	return activeDownInterval(r.cfg.Version, r.Priority(), r.learned)
 }
 
 // armDown starts Active_Down_Timer.

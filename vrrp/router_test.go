@@ -181,6 +181,44 @@ func TestTranscripts(t *testing.T) {
 			{"stopped in fault", base(), []moment{{ev: vrrp.Startup{}}, {at: A, ev: vrrp.Shutdown{}}}},
 			{"SIM-SAFE-02 nothing can be installed", base(), elect(moment{at: 5 * A, ev: vrrp.InstallFailed{Err: errors.New("adding 192.0.2.10/24 to eth0: operation not permitted (needs CAP_NET_ADMIN)")}}, moment{at: 15 * A}, moment{at: 15*A + elected}, moment{at: 20 * A, ev: vrrp.InstallFailed{Err: errors.New("still")}})},
 		},
+		"takeover": {
+			{"V3-BCK-14 after a delay", with(func(c *vrrp.Config) { c.PreemptAfter = 5 * A }), boot(adv(A, lower, 50, A), adv(2*A, lower, 50, A), adv(3*A, lower, 50, A), adv(4*A, lower, 50, A), adv(5*A, lower, 50, A), adv(6*A, lower, 50, A), adv(7*A, lower, 50, A), adv(8*A, lower, 50, A), moment{at: 5*A + elected})},
+			{"V3-BCK-14 silence during the delay", with(func(c *vrrp.Config) { c.PreemptAfter = 30 * A }), boot(adv(A, lower, 50, A), moment{at: A + elected})},
+			{"V3-BCK-14 release during the delay", with(func(c *vrrp.Config) { c.PreemptAfter = 30 * A }), boot(adv(A, lower, 50, A), adv(2*A, lower, 0, A), moment{at: 3 * A})},
+			{"V3-BCK-14 a higher one starts the delay again", with(func(c *vrrp.Config) { c.PreemptAfter = 2 * A }), boot(adv(A, lower, 50, A), adv(2*A, higher, 150, A), adv(3*A, lower, 50, A), adv(4*A, lower, 50, A))},
+			{"hold-off after the start", base(), []moment{{ev: usable}, {ev: vrrp.Startup{HoldOff: 10 * A}}, {at: 10 * A}}},
+			{"hold-off, an Active is there", base(), []moment{{ev: usable}, {ev: vrrp.Startup{HoldOff: 10 * A}}, {at: 5 * A}, adv(6*A, higher, 150, A), {at: 10 * A}}},
+			{"yield, taken and ended", base(), elect(moment{at: 4 * A, ev: vrrp.Yield{}}, adv(4*A+500*ms, lower, 50, A), moment{at: 5 * A}, adv(5*A+500*ms, lower, 50, A), moment{at: 6 * A, ev: vrrp.Unyield{}}, adv(6*A+500*ms, lower, 50, A), moment{at: 5*A + 500*ms + elected})},
+			{"yield for a while, and the other dies", base(), elect(moment{at: 4 * A, ev: vrrp.Yield{Until: epoch.Add(60 * A)}}, adv(4*A+500*ms, lower, 50, A), moment{at: 5*A + elected})},
+			{"yield for a while ends by itself", base(), elect(moment{at: 4 * A, ev: vrrp.Yield{Until: epoch.Add(6 * A)}}, adv(4*A+500*ms, lower, 50, A), adv(5*A+500*ms, lower, 50, A), adv(6*A+500*ms, lower, 50, A))},
+			{"yield, and nobody is there", base(), elect(moment{at: 4 * A, ev: vrrp.Yield{}}, moment{at: 6 * A})},
+			{"yield of a backup keeps it back", base(), boot(moment{at: A, ev: vrrp.Yield{}}, adv(2*A, lower, 50, A), adv(3*A, lower, 50, A))},
+			{"BFD-VR-01 BFD-VR-03", base(), boot(adv(A, higher, 150, A), moment{at: A + 100*ms, ev: vrrp.PeerDown{Source: higher, At: epoch.Add(A + 100*ms)}}, moment{at: 2 * A}, adv(2*A+ms, higher, 150, A))},
+			{"BFD-VR-01 not longer than what is left", base(), boot(adv(A, higher, 150, A), moment{at: 4*A + 300*ms, ev: vrrp.PeerDown{Source: higher, At: epoch.Add(4*A + 300*ms)}})},
+			{"BFD-VR-01 another's path", base(), boot(adv(A, higher, 150, A), moment{at: 2 * A, ev: vrrp.PeerDown{Source: lower, At: epoch.Add(2 * A)}})},
+			{"BFD-VR-03 an advertisement came later than the end of the path", base(), boot(adv(A, higher, 150, A), moment{at: A, ev: vrrp.PeerDown{Source: higher, At: epoch.Add(A - ms)}})},
+			{"BFD-VR-04", base(), elect(moment{at: 4 * A, ev: vrrp.PeerDown{Source: higher, At: epoch.Add(4 * A)}})},
+		},
+		"tracking": {
+			{"KA-FSM-11 a backup's expiry moves", base(), boot(adv(A, higher, 150, A), moment{at: 2 * A, ev: vrrp.Tracked{Adjust: -50, Why: "uplink is down (-50)"}})},
+			{"V3-ACT-17 an Active lowers its priority", base(), elect(moment{at: 4 * A, ev: vrrp.Tracked{Adjust: -20, Why: "uplink is down (-20)"}}, moment{at: elected + A}, adv(elected+A+ms, lower, 90, A))},
+			{"V3-OWN-01 the owner keeps its priority", with(func(c *vrrp.Config) { c.Priority = 255 }), boot(moment{at: A / 2, ev: vrrp.Tracked{Adjust: -200, Why: "uplink is down (-200)"}}, moment{at: A})},
+			{"V3-OWN-03 from 1 to 254", base(), elect(moment{at: 4 * A, ev: vrrp.Tracked{Adjust: 253}}, moment{at: elected + A}, moment{at: 5 * A, ev: vrrp.Tracked{Adjust: -253}}, moment{at: elected + 2*A})},
+			{"a fault is handed over without a gap", base(), elect(moment{at: 4 * A, ev: vrrp.Tracked{Fault: "process haproxy is not running"}}, adv(4*A+500*ms, lower, 50, A), moment{at: 5 * A}, moment{at: 6 * A, ev: vrrp.Tracked{}})},
+			{"a fault with nobody else", base(), elect(moment{at: 4 * A, ev: vrrp.Tracked{Fault: "process haproxy is not running"}}, moment{at: 6 * A})},
+			{"a fault that ends while leaving", base(), elect(moment{at: 4 * A, ev: vrrp.Tracked{Fault: "process haproxy is not running"}}, moment{at: 4*A + 100*ms, ev: vrrp.Tracked{}}, moment{at: 7 * A})},
+			{"a fault of a backup", base(), boot(moment{at: A, ev: vrrp.Tracked{Fault: "gateway 10.0.0.254 does not answer"}}, moment{at: 2 * A, ev: vrrp.LinkChange{Problem: "eth0 is down"}}, moment{at: 3 * A, ev: vrrp.Tracked{}}, moment{at: 4 * A, ev: usable})},
+			{"KA-VIP-02 excluded addresses, routes and rules", with(func(c *vrrp.Config) {
+				c.Excluded = []vrrp.Address{second}
+				c.Routes = []vrrp.Route{{Destination: netip.MustParsePrefix("0.0.0.0/0"), Via: lower, Table: 100}}
+				c.Rules = []vrrp.Rule{{From: web.Prefix.Masked(), Table: 100, Priority: 1000}}
+			}), elect(moment{at: 4 * A, ev: vrrp.Reconfigure{Config: with(func(c *vrrp.Config) {
+				c.Addresses[0].Label = "eth0:1"
+				c.Rules = []vrrp.Rule{{From: web.Prefix.Masked(), Table: 100, Priority: 1000}}
+			})}}, moment{at: 5 * A, ev: vrrp.Shutdown{}}, moment{at: 7 * A})},
+			{"an address is contested", base(), elect(moment{at: 4 * A, ev: vrrp.AddressLost{Address: web}}, moment{at: 5 * A, ev: vrrp.AddressLost{Address: web}}, moment{at: 6 * A, ev: vrrp.AddressLost{Address: web}})},
+			{"SIM-PART-04 another Active, deaf, and its end", base(), elect(adv(4*A, lower, 50, A), adv(5*A, lower, 50, A), adv(6*A, lower, 50, A), moment{at: 10*A + 100*ms})},
+		},
 		"change": {
 			{"addresses added and removed", base(), elect(moment{at: 4 * A, ev: vrrp.Reconfigure{Config: with(func(c *vrrp.Config) { c.Addresses = []vrrp.Address{gateway} })}})},
 			{"shorter interval while active", base(), elect(moment{at: 4 * A, ev: vrrp.Reconfigure{Config: with(func(c *vrrp.Config) { c.Interval = 100 * ms })}}, moment{at: 4*A + 200*ms})},

@@ -16,11 +16,9 @@ type outgoing struct {
 func (e *Engine) send(m *member, priority uint8) {
 	r := m.router
 	packets := m.packet
-	if priority != r.cfg.Priority || len(packets) == 0 {
+	if priority != m.packetPriority || len(packets) == 0 {
 		packets = e.encode(r, priority)
-		if priority == r.cfg.Priority {
-			m.packet = packets
-		}
+		m.packet, m.packetPriority = packets, priority
 	}
 	var failed error
 	for _, p := range packets {
@@ -47,7 +45,7 @@ func (e *Engine) send(m *member, priority uint8) {
 func (e *Engine) encode(r *Router, priority uint8) []outgoing {
 	destinations := r.cfg.Unicast
 	if len(destinations) == 0 {
-		destinations = []netip.Addr{Group(r.key.Family)}
+		destinations = []netip.Addr{GroupAddress(r.key.Family)}
 	}
 	adv := r.Advertisement(priority)
 	var out []outgoing

@@ -20,7 +20,7 @@ type machine interface {
 }
 
 // epoch is when simulations begin. Only differences matter.
-var epoch = time.Unix(1_000_000_000, 0)
+var epoch = time.Unix(1_000_000_000, 0).UTC()
 
 // directors is how many routers share the segment.
 const directors = 3
@@ -336,7 +336,7 @@ func (s *sim) wake(n *node) {
 		}
 		from := s.nodes[d.from].source
 		ev := &vrrp.Received{At: epoch.Add(d.at), Source: from}
-		packet := vrrp.Packet{Source: from, Destination: vrrp.Group(vrrp.IPv4), TTL: 255, Payload: d.payload}
+		packet := vrrp.Packet{Source: from, Destination: vrrp.GroupAddress(vrrp.IPv4), TTL: 255, Payload: d.payload}
 		if _, reason := ev.Advertisement.Decode(&packet, n.cfg.Version, vrrp.ChecksumAuto); reason != vrrp.Accepted {
 			s.fail("SIM-SAFE-08", "packet of %d refused: %s", d.from, reason)
 			continue
@@ -427,7 +427,7 @@ func (s *sim) send(n *node, priority uint8, mustBeSilent bool) {
 	if b == nil {
 		adv := vrrp.NewRouter(n.cfg).Advertisement(priority)
 		var err error
-		if b, err = adv.AppendTo(nil, n.source, vrrp.Group(vrrp.IPv4), vrrp.ChecksumAuto); err != nil {
+		if b, err = adv.AppendTo(nil, n.source, vrrp.GroupAddress(vrrp.IPv4), vrrp.ChecksumAuto); err != nil {
 			panic(err)
 		}
 		n.packets[priority] = b

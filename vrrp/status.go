@@ -8,10 +8,21 @@ import (
 
 // Status is what operators see of a virtual router.
 type Status struct {
-	Name     string
-	Key      Key
-	State    State
-	Priority uint8
+	Name  string
+	Key   Key
+	State State
+	// Priority is the one in force, Configured the file's. Tracking says what makes
+	// the difference; empty when there is none.
+	Priority, Configured uint8
+	Tracking             string
+	// Group is the sync group; empty outside one.
+	Group string
+	// Yielding says that an operator gave the addresses away, and YieldUntil when
+	// that ends by itself; zero is never.
+	Yielding   bool
+	YieldUntil time.Time
+	// Alarms are conditions that operators should know of now.
+	Alarms []Alarm
 	// Version is 2 or 3.
 	Version uint8
 	// Interval is the configured Advertisement_Interval.
@@ -30,6 +41,8 @@ type Status struct {
 	// Problems are operations on the kernel that fail and are tried again.
 	Problems []string
 	Counters Counters
+	// Jitter is how late advertisements were sent since the router is there.
+	Jitter Jitter
 }
 
 // PeerStatus is another director.
@@ -114,16 +127,18 @@ func (r *Router) compare(p *peer, ev *Received) {
 // Status is the router as operators see it.
 func (r *Router) Status() Status {
 	s := Status{
-		Name:      r.cfg.Name,
-		Key:       r.key,
-		State:     r.state,
-		Priority:  r.cfg.Priority,
+		Name:       r.cfg.Name,
+		Key:        r.key,
+		State:      r.state,
+		Priority:   r.Priority(),
+		Configured: r.cfg.Priority, Tracking: r.tracked.Why, Group: r.group.name,
+		Yielding: r.yield.on, YieldUntil: r.yield.until, Alarms: slices.Clone(r.alarms),
 		Version:   r.cfg.Version,
 		Interval:  r.cfg.Interval,
 		Since:     r.since,
 		Reason:    r.Reason(),
 		Source:    r.link.Source,
-		Addresses: slices.Clone(r.cfg.Addresses),
+		Addresses: slices.Clone(r.all),
 		Counters:  r.counters,
 	}
 	for _, p := range r.cfg.Peers {

@@ -21,13 +21,16 @@ func (r *Router) become(now time.Time, to State, reason string) {
 	if to != Fault {
 		r.holdUntil = time.Time{}
 	}
+	if to == Fault || to == Initialize {
+		r.endAlarms(now, true)
+	}
 	if !r.serving {
 		clear(r.lost)
 		clear(r.restored)
 	}
 	r.emit(Transition{
 		Name: r.cfg.Name, Key: r.key, From: from, To: to,
-		Reason: r.Reason(), At: now, Priority: r.cfg.Priority,
+		Reason: r.Reason(), At: now, Priority: r.Priority(),
 	})
 }
 
@@ -36,13 +39,17 @@ func (r *Router) become(now time.Time, to State, reason string) {
 // hear the announcement. handover says that somebody may still be serving.
 func (r *Router) becomeActive(now time.Time, handover bool, reason string) {
 	r.counters.BecameActive++
-	r.send(r.cfg.Priority)
+	r.send(r.Priority())
 	r.serving = true
-	r.emit(Install{Addresses: r.cfg.Addresses})
+	r.emit(Install{Addresses: r.all})
+	if len(r.cfg.Routes)+len(r.cfg.Rules) > 0 {
+		r.emit(InstallPaths{Routes: r.cfg.Routes, Rules: r.cfg.Rules})
+	}
 	r.announceAll(now, handover)
 	r.timer, r.armed = now.Add(r.cfg.Interval), now
 	r.replies = bucket{}
-	r.released, r.graced, r.rival = false, false, heard{}
+	r.released, r.graced, r.pathDown, r.rival = false, false, false, heard{}
+	r.preemptAt, r.group.ready = time.Time{}, ""
 	r.become(now, Active, reason)
 }
 
@@ -52,14 +59,24 @@ func (r *Router) becomeActive(now time.Time, handover bool, reason string) {
 func (r *Router) becomeBackup(now time.Time, keep bool, reason string) {
 	r.serving = keep
 	if !keep {
-		r.emit(Remove{Addresses: r.cfg.Addresses})
+		r.drop()
 	}
 	r.become(now, Backup, reason)
+}
+
+// drop takes everything away that comes with the addresses, and them.
+func (r *Router) drop() {
+	r.serving = false
+	if len(r.cfg.Routes)+len(r.cfg.Rules) > 0 {
+		r.emit(RemovePaths{Routes: r.cfg.Routes, Rules: r.cfg.Rules})
+	}
+	r.emit(Remove{Addresses: r.all})
 }
 
 // becomeLeaving stops advertising but not serving. r.timer is what the cause
 // needs: nothing after a Shutdown, Active_Down_Timer after a preemption.
 func (r *Router) becomeLeaving(now time.Time, l leave, reason string) {
+	r.group.ready = ""
 	r.become(now, Leaving, reason)
 	r.leave = l
 }
@@ -69,8 +86,8 @@ func (r *Router) becomeLeaving(now time.Time, l leave, reason string) {
 func (r *Router) becomeFault(now time.Time, reason string) {
 	r.timer, r.armed = time.Time{}, time.Time{}
 	r.resume = nil
-	r.serving = false
-	r.emit(Remove{Addresses: r.cfg.Addresses})
+	r.group.ready = ""
+	r.drop()
 	r.become(now, Fault, reason)
 }
 
@@ -79,19 +96,19 @@ func (r *Router) becomeInitialize(now time.Time) {
 	r.timer, r.armed = time.Time{}, time.Time{}
 	r.started = false
 	r.resume = nil
+	r.group.ready = ""
 	if r.serving {
-		r.serving = false
-		r.emit(Remove{Addresses: r.cfg.Addresses})
+		r.drop()
 	}
 	r.become(now, Initialize, "stopped")
 }
 
 // startup is RFC 9568 section 6.4.1, with the resume of a former process.
 func (r *Router) startup(now time.Time, ev Startup) {
-	if r.state == Leaving && r.leave.stop {
+	if r.state == Leaving && r.leave.to == Initialize {
 		// Added again before it was gone. The addresses are given away as
 		// promised, but the end is Backup.
-		r.started, r.leave.stop = true, false
+		r.started, r.leave.to = true, Backup
 		r.learned = r.cfg.Interval
 		r.armDown(now, r.downInterval())
 		return
@@ -101,8 +118,11 @@ func (r *Router) startup(now time.Time, ev Startup) {
 	}
 	r.started = true
 	r.resume = ev.Resume
-	if r.link.Problem != "" {
-		r.becomeFault(now, r.link.Problem)
+	if ev.HoldOff > 0 {
+		r.holdOff = now.Add(ev.HoldOff)
+	}
+	if problem := r.obstacle(); problem != "" {
+		r.becomeFault(now, problem)
 		return
 	}
 	r.begin(now)
@@ -111,7 +131,8 @@ func (r *Router) startup(now time.Time, ev Startup) {
 // begin takes up the protocol on an interface that can be used.
 func (r *Router) begin(now time.Time) {
 	r.learned = r.cfg.Interval
-	r.active, r.released, r.graced, r.rival = heard{}, false, false, heard{}
+	r.active, r.released, r.graced, r.pathDown, r.rival = heard{}, false, false, false, heard{}
+	r.preemptAt = time.Time{}
 	resume := r.resume
 	r.resume = nil
 	if r.cfg.Priority == priorityOwner {
@@ -141,16 +162,11 @@ func (r *Router) shutdown(now time.Time) {
 	r.started = false
 	switch r.state {
 	case Active:
-		r.timer, r.armed = time.Time{}, time.Time{}
-		r.active = heard{}
-		r.send(0)
-		// The peer speaks within its skew, which is shorter than one interval,
-		// and needs the grace to install what it announced.
-		wait := max(2*r.cfg.Interval, r.cfg.Interval+grace)
-		r.becomeLeaving(now, leave{stop: true, until: now.Add(wait)}, fmt.Sprintf("waiting for %s to announce", r.others()))
+		r.release(now, leave{to: Initialize}, "")
 	case Leaving:
-		// The winner's advertisement was heard; only the end changes.
-		r.leave.stop = true
+		// The winner's advertisement was heard, or it was told; only the end
+		// changes.
+		r.leave.to, r.leave.released = Initialize, true
 		r.timer, r.armed = time.Time{}, time.Time{}
 	case Backup, Fault:
 		r.becomeInitialize(now)
@@ -171,10 +187,12 @@ func (r *Router) tick(now time.Time) {
 	}
 	if due(r.holdUntil, now) {
 		r.holdUntil = time.Time{}
-		if r.link.Problem == "" {
-			r.begin(now)
-		}
+		r.reassess(now)
 	}
+	if due(r.yield.until, now) {
+		r.endYield(now)
+	}
+	r.endAlarms(now, false)
 	if r.state == Active {
 		r.runAnnouncements(now)
 	}
@@ -186,7 +204,7 @@ func (r *Router) advertise(now time.Time) {
 	if late := now.Sub(r.timer); late > lateAfter(r.cfg.Interval) {
 		r.noteStall(now, late)
 	}
-	r.send(r.cfg.Priority)
+	r.send(r.Priority())
 	// The beat does not drift by the time a wake-up takes, but beats that were
 	// missed are not made up for.
 	if next := r.timer.Add(r.cfg.Interval); next.After(now) {
@@ -213,17 +231,35 @@ func (r *Router) downTimerFired(now time.Time) {
 		r.timer = now.Add(r.learned)
 		return
 	}
+	if now.Before(r.holdOff) && !r.serving {
+		r.timer = r.holdOff
+		r.reason = "no advertisement heard, holding off until " + r.holdOff.Format(clock)
+		return
+	}
 	silence := round(now.Sub(r.armed))
+	handover, reason := true, ""
 	switch {
 	case r.released:
-		r.becomeActive(now, true, fmt.Sprintf("%s released the addresses", r.name(r.active.source)))
+		reason = fmt.Sprintf("%s released the addresses", r.name(r.active.source))
+	case r.pathDown:
+		reason = fmt.Sprintf("the path to %s is down, no advertisement for %s", r.name(r.active.source), silence)
 	case r.rival.source.IsValid() && now.Sub(r.rival.at) < r.downInterval():
-		r.becomeActive(now, true, fmt.Sprintf("priority %d is higher than the %d of %s", r.cfg.Priority, r.rival.priority, r.name(r.rival.source)))
+		reason = fmt.Sprintf("priority %d is higher than the %d of %s", r.Priority(), r.rival.priority, r.name(r.rival.source))
 	case r.state == Backup && r.serving:
-		r.becomeActive(now, false, fmt.Sprintf("resumed, no advertisement for %s", silence))
+		handover, reason = false, fmt.Sprintf("resumed, no advertisement for %s", silence)
 	default:
-		r.becomeActive(now, r.state == Leaving, fmt.Sprintf("no advertisement for %s", silence))
+		handover, reason = r.state == Leaving, fmt.Sprintf("no advertisement for %s", silence)
 	}
+	if r.group.name == "" {
+		r.becomeActive(now, handover, reason)
+		return
+	}
+	// The group promotes when all are ready. Until then the timer comes again.
+	if r.group.ready == "" {
+		r.group.ready, r.group.handover = reason, handover
+	}
+	r.timer = now.Add(r.learned)
+	r.reason = fmt.Sprintf("%s; waiting for the rest of sync group %s", r.group.ready, r.group.name)
 }
 
 // noteStall is a process that did not run for a while.
@@ -232,7 +268,12 @@ func (r *Router) noteStall(now time.Time, d time.Duration) {
 		return
 	}
 	r.counters.Stalls++
-	r.notice(now, NoticeStall, "did not run for %s", round(d))
+	if r.state == Fault {
+		return
+	}
+	if !r.raise(now, NoticeStall, now.Add(stallShown), "did not run for %s", round(d)) {
+		r.notice(now, NoticeStall, "did not run for %s", round(d))
+	}
 	if r.state == Active {
 		r.stalled = true
 	}
@@ -241,19 +282,7 @@ func (r *Router) noteStall(now time.Time, d time.Duration) {
 // linkChange follows the interface.
 func (r *Router) linkChange(now time.Time, link LinkChange) {
 	r.link = link
-	switch {
-	case !r.started && r.state == Initialize:
-	case link.Problem == "":
-		if r.state == Fault && r.holdUntil.IsZero() {
-			r.begin(now)
-		}
-	case r.state == Leaving && r.leave.stop:
-		r.becomeInitialize(now)
-	case r.state == Fault:
-		r.reason = link.Problem
-	default:
-		r.becomeFault(now, link.Problem)
-	}
+	r.reassess(now)
 }
 
 // installFailed leaves Active when not one address can be had (SIM-SAFE-02):

@@ -263,7 +263,7 @@ func TestV6Dropped(t *testing.T) {
 	client := r.ownLinkLocal(r.client)
 	encode := func(addresses ...netip.Addr) []byte {
 		adv := vrrp.Advertisement{Version: 3, VRID: 51, Priority: 254, Interval: fast, Addresses: addresses}
-		b, err := adv.AppendTo(nil, client, vrrp.Group(vrrp.IPv6), vrrp.ChecksumAuto)
+		b, err := adv.AppendTo(nil, client, vrrp.GroupAddress(vrrp.IPv6), vrrp.ChecksumAuto)
 		r.check(err)
 		return b
 	}
@@ -297,7 +297,7 @@ func TestV6Dropped(t *testing.T) {
 		{"version_errors", 255, append([]byte{0x21}, good[1:]...)},
 	} {
 		r.check(unix.SetsockoptInt(fd, unix.IPPROTO_IPV6, unix.IPV6_MULTICAST_HOPS, c.hops))
-		r.check(unix.Sendto(fd, c.packet, 0, &unix.SockaddrInet6{Addr: vrrp.Group(vrrp.IPv6).As16(), ZoneId: uint32(index)}))
+		r.check(unix.Sendto(fd, c.packet, 0, &unix.SockaddrInet6{Addr: vrrp.GroupAddress(vrrp.IPv6).As16(), ZoneId: uint32(index)}))
 		for _, d := range []*lab.Daemon{active, backup} {
 			r.eventually(c.counter, 2*time.Second, func() bool { return d.Router("web").Counters[c.counter] == 1 })
 		}

@@ -173,13 +173,13 @@ func junk() error {
 		case 1:
 			// Another VRID, perfectly valid.
 			adv := vrrp.Advertisement{Version: 3, VRID: 52, Priority: 255, Interval: 100 * time.Millisecond, Addresses: []netip.Addr{netip.MustParseAddr("10.9.0.101")}}
-			if b, err = adv.AppendTo(nil, netip.MustParseAddr("10.9.0.3"), vrrp.Group(vrrp.IPv4), vrrp.ChecksumAuto); err != nil {
+			if b, err = adv.AppendTo(nil, netip.MustParseAddr("10.9.0.3"), vrrp.GroupAddress(vrrp.IPv4), vrrp.ChecksumAuto); err != nil {
 				return err
 			}
 		default:
 			// Ours, with the highest priority, but truncated or from afar.
 			adv := vrrp.Advertisement{Version: 3, VRID: 51, Priority: 255, Interval: 100 * time.Millisecond, Addresses: []netip.Addr{netip.MustParseAddr("10.9.0.100")}}
-			if b, err = adv.AppendTo(nil, netip.MustParseAddr("10.9.0.3"), vrrp.Group(vrrp.IPv4), vrrp.ChecksumAuto); err != nil {
+			if b, err = adv.AppendTo(nil, netip.MustParseAddr("10.9.0.3"), vrrp.GroupAddress(vrrp.IPv4), vrrp.ChecksumAuto); err != nil {
 				return err
 			}
 			if i%4 == 2 {
