@@ -18,6 +18,8 @@ const (
 	KindHTTPS = "https"
 	// KindExec runs a program and wants exit status 0.
 	KindExec = "exec"
+	// KindPing wants an answer to an ICMP echo request.
+	KindPing = "ping"
 )
 
 // The defaults of a check whose author did not say.
@@ -41,7 +43,7 @@ const (
 // Check says how a server is probed and when a verdict changes. It is
 // comparable: two services that say the same of one server share one probe.
 type Check struct {
-	// Kind names the probe: "tcp", "http", "https" or "exec".
+	// Kind names the probe: "tcp", "http", "https", "exec" or "ping".
 	Kind string
 	// Port is probed instead of the server's own; zero means the server's.
 	Port uint16

@@ -41,6 +41,7 @@ func kinds() map[string]Kind {
 		KindHTTP:  {Probe: probeHTTP},
 		KindHTTPS: {Probe: probeHTTP},
 		KindExec:  {Probe: probeExec, Limit: execLimit},
+		KindPing:  {Probe: probePing},
 	}
 }
 

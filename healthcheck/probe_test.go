@@ -105,7 +105,7 @@ func closedPort(t *testing.T) string {
 }
 
 func TestKinds(t *testing.T) {
-	if diff := cmp.Diff([]string{"exec", "http", "https", "tcp"}, healthcheck.Kinds()); diff != "" {
+	if diff := cmp.Diff([]string{"exec", "http", "https", "ping", "tcp"}, healthcheck.Kinds()); diff != "" {
 		t.Errorf("(-want +got):\n%s", diff)
 	}
 }

@@ -59,6 +59,11 @@ func (r *report) check(n *node) (healthcheck.Check, bool) {
 			s.bad(name, "is for checks of type %s, and this one is %q", oneOf(only), kind)
 		}
 	}
+	return r.checkOf(s, kind), true
+}
+
+// checkOf reads the keys of a check of a kind.
+func (r *report) checkOf(s section, kind string) healthcheck.Check {
 	c := healthcheck.Check{
 		Kind: kind,
 		Port: uint16(s.number("port", 0, 1, 65535)),
@@ -76,7 +81,7 @@ func (r *report) check(n *node) (healthcheck.Check, bool) {
 	case healthcheck.KindExec:
 		r.exec(s, &c)
 	}
-	return c, true
+	return c
 }
 
 // web reads the keys of http and https.

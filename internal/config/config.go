@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"lvsha/healthcheck"
+	"lvsha/internal/track"
 	"lvsha/ipvs"
 	connsync "lvsha/sync"
 	"lvsha/vrrp"
@@ -27,6 +28,12 @@ type Config struct {
 	// and then Source this director's own. An IPv6 router's list begins with its
 	// link-local address, derived from the VRID where the file has none.
 	Routers []vrrp.Config
+	// Groups are the sync groups, whose members are among Routers.
+	Groups []vrrp.GroupConfig
+	// Conditions are what is watched, and Tracks what each router depends on; one
+	// that depends on nothing has none.
+	Conditions []track.Condition
+	Tracks     map[vrrp.Key][]track.Ref
 	// Services are the virtual services.
 	Services []Service
 	// Sync is nil when the file has no such section.

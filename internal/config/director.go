@@ -17,7 +17,7 @@ const (
 type director struct {
 	Director
 	node *node
-	// overrides holds the sections vrrp, service and sync below it.
+	// overrides holds the sections of the file below it.
 	overrides table
 }
 
@@ -57,7 +57,7 @@ func (r *report) directors(top section) []director {
 			owner[a] = d.Name
 			d.Addresses = append(d.Addresses, a)
 		}
-		for _, key := range []string{"vrrp", "service", "sync"} {
+		for _, key := range []string{"vrrp", "service", "sync", "group", "track"} {
 			if over := s.keys[key]; over != nil {
 				r.overrides(top, key, over, d.overrides)
 			}

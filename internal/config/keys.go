@@ -3,14 +3,23 @@ package config
 // The keys of each section. reference.toml shows every one of them, which a
 // test holds.
 
-func rootKeys() []string { return []string{"director", "service", "sync", "vrrp"} }
+func rootKeys() []string { return []string{"director", "group", "service", "sync", "track", "vrrp"} }
 
 // directorKeys are a director's own and the sections it may override.
-func directorKeys() []string { return []string{"address", "priority", "service", "sync", "vrrp"} }
+func directorKeys() []string {
+	return []string{"address", "group", "priority", "service", "sync", "track", "vrrp"}
+}
 
 func routerKeys() []string {
-	return []string{"addresses", "advertise", "checksum", "interface", "priority", "takeover", "unicast", "version", "vrid"}
+	return []string{
+		"addresses", "advertise", "announce", "boot_delay", "checksum", "interface", "priority", "start_delay", "takeover",
+		"track", "unicast", "version", "vrid",
+	}
 }
+
+func announceKeys() []string { return []string{"again", "count", "refresh"} }
+
+func groupKeys() []string { return []string{"routers", "track"} }
 
 func serviceKeys() []string {
 	return []string{"check", "forward", "listen", "owner", "persistence", "persistence_mask", "require", "scheduler", "server", "sorry"}
@@ -27,7 +36,7 @@ func syncKeys() []string { return []string{"id", "interface"} }
 func checkKeys() map[string][]string {
 	web := []string{"http", "https"}
 	return map[string][]string{
-		"type": nil, "port": nil, "interval": nil, "timeout": nil, "rise": nil, "fall": nil,
+		"type": nil, "port": {"exec", "http", "https", "tcp"}, "interval": nil, "timeout": nil, "rise": nil, "fall": nil,
 		"method": web, "path": web, "host": web, "status": web, "body": web,
 		"insecure": {"https"},
 		"command":  {"exec"}, "user": {"exec"},

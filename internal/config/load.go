@@ -9,7 +9,9 @@ import (
 	"slices"
 	"strings"
 
+	"lvsha/internal/track"
 	connsync "lvsha/sync"
+	"lvsha/vrrp"
 )
 
 // Load reads the file at path for this machine. As is the director's name when
@@ -81,6 +83,7 @@ func parse(text string, as Identity) (*Config, Problems) {
 	}
 	r.problems = append(r.problems, merge(views, found)...)
 	r.pair(directors, drafts)
+	r.rivals(directors, drafts)
 	if len(r.problems) > 0 {
 		return nil, r.problems
 	}
@@ -111,6 +114,9 @@ type draft struct {
 	routers  []router
 	services []Service
 	sync     *connsync.Config
+	// conditions, and the groups that may use them.
+	conditions []condition
+	groups     []group
 }
 
 func (r *report) draft(root *node, d director) *draft {
@@ -119,13 +125,35 @@ func (r *report) draft(root *node, d director) *draft {
 	out.routers = r.routers(top["vrrp"], d)
 	out.services = r.services(top["service"], out.routers)
 	out.sync = r.sync(top["sync"])
+	out.conditions = r.conditions(top["track"], out.services)
+	for i := range out.routers {
+		rt := &out.routers[i]
+		if t, ok := rt.node.value.(table); ok {
+			rt.tracks = r.tracks(section{report: r, node: rt.node, keys: t}, out.conditions)
+		}
+	}
+	out.groups = r.groups(top["group"], out.routers, out.conditions)
+	for _, rt := range out.routers {
+		r.ownersTrack(rt, rt.tracks)
+	}
+	for _, g := range out.groups {
+		for _, i := range g.routers {
+			r.ownersTrack(out.routers[i], g.tracks)
+		}
+	}
 	return out
 }
 
 // assemble makes the configuration of one director of a valid file.
 func assemble(directors []director, drafts []*draft, own int) *Config {
 	mine := drafts[own]
-	cfg := &Config{Services: mine.services, Sync: mine.sync}
+	cfg := &Config{Services: mine.services, Sync: mine.sync, Tracks: make(map[vrrp.Key][]track.Ref)}
+	for _, c := range mine.conditions {
+		cfg.Conditions = append(cfg.Conditions, c.Condition)
+	}
+	for _, g := range mine.groups {
+		cfg.Groups = append(cfg.Groups, g.GroupConfig)
+	}
 	for _, d := range directors {
 		cfg.Directors = append(cfg.Directors, d.Director)
 	}
@@ -139,6 +167,9 @@ func assemble(directors []director, drafts []*draft, own int) *Config {
 			rt.Source = rt.own
 		}
 		cfg.Routers = append(cfg.Routers, rt.Config)
+		if refs := trackRefs(rt, mine); len(refs) > 0 {
+			cfg.Tracks[rt.Key()] = refs
+		}
 	}
 	return cfg
 }

@@ -131,7 +131,7 @@ func (r *report) reachable(n *node, svc *Service, server Server) {
 // probed makes sure that there is a port to probe.
 func (r *report) probed(s section, svc *Service, server Server) {
 	for _, c := range server.Checks {
-		if c.Port != 0 || c.Kind == healthcheck.KindExec {
+		if c.Port != 0 || c.Kind == healthcheck.KindExec || c.Kind == healthcheck.KindPing {
 			continue
 		}
 		for _, l := range svc.Listen {

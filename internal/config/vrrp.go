@@ -32,6 +32,7 @@ type router struct {
 	own netip.Addr
 	// unicast is whether advertisements go to the other directors one by one.
 	unicast bool
+	tracks  []tracked
 }
 
 // claim is where something was said that may be said only once.
@@ -105,10 +106,9 @@ func (r *report) router(s section, name string, d director) router {
 		rt.Interval = s.duration("advertise", time.Second, minIntervalV3, maxIntervalV3, 10*time.Millisecond)
 	}
 	rt.Priority = uint8(s.number("priority", int(d.Priority), 1, ownerPriority))
-	rt.NoPreempt = s.word("takeover", "always", "never") == "never"
-	if rt.NoPreempt && rt.Priority == ownerPriority {
-		s.bad("takeover", "priority 255 owns the addresses and always takes over (RFC 9568 section 6.1)")
-	}
+	s.takeover(&rt)
+	s.delays(&rt)
+	rt.Announce = s.announcing()
 	switch s.word("checksum", "auto", "pseudo", "rfc9568") {
 	case "pseudo":
 		rt.Checksum = vrrp.ChecksumPseudo
