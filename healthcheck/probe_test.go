@@ -258,3 +258,16 @@ func TestCheckString(t *testing.T) {
 		t.Errorf("got %q", argv)
 	}
 }
+
+// TestPing: this machine answers, and not before time began. Silence is tested in
+// the lab, where no packet gets out.
+func TestPing(t *testing.T) {
+	for _, server := range []string{"127.0.0.1:0", "[::1]:0"} {
+		if got := probe(t, server, healthcheck.Check{Kind: "ping"}); !strings.HasPrefix(got, "ok: answered in ") {
+			t.Errorf("%s: %q", server, got)
+		}
+		if got, want := probe(t, server, healthcheck.Check{Kind: "ping", Timeout: 1}), "fail: timeout after 1ns while connecting"; got != want {
+			t.Errorf("%s: %q, want %q", server, got, want)
+		}
+	}
+}

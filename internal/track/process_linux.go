@@ -2,6 +2,7 @@ package track
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -64,7 +65,7 @@ func seeProcess(c Condition, processes []process, found map[int]bool) Report {
 	}
 	text := "is not running"
 	if n > 0 {
-		text = fmt.Sprintf("runs %d times, want %d", n, c.Minimum)
+		text = fmt.Sprintf("is running (%d, want %d)", n, c.Minimum)
 	}
 	return Report{Holds: n >= c.Minimum, Reason: fmt.Sprintf("process %s %s", c.Process, text)}
 }
@@ -72,8 +73,15 @@ func seeProcess(c Condition, processes []process, found map[int]bool) Report {
 // is compares a process with the name or path of a program.
 func (p process) is(program string) bool {
 	if strings.Contains(program, "/") {
-		path, err := os.Readlink(filepath.Join("/proc", strconv.Itoa(p.pid), "exe"))
-		// A program that was replaced while it runs.
+		dir := filepath.Join("/proc", strconv.Itoa(p.pid))
+		path, err := os.Readlink(filepath.Join(dir, "exe"))
+		if errors.Is(err, os.ErrPermission) {
+			// Another user's process, without CAP_SYS_PTRACE: what it was called as.
+			line, _ := os.ReadFile(filepath.Join(dir, "cmdline"))
+			name, _, _ := bytes.Cut(line, []byte{0})
+			return string(name) == program
+		}
+		// A program may be replaced while it runs.
 		return err == nil && strings.TrimSuffix(path, " (deleted)") == program
 	}
 	return p.comm == program[:min(len(program), commLength)]

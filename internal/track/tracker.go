@@ -19,9 +19,9 @@ type Options struct {
 	// Watch calls update with every interface, at once and after changes, until
 	// ctx ends.
 	Watch func(ctx context.Context, update func([]vrrp.Link)) error
-	// OnChange is called after changes of what is known, from a goroutine of the
-	// tracker's; it must not block for long and may call Report and Snapshot.
-	OnChange func()
+	// OnChange is called with what has changed, from a goroutine of the tracker's;
+	// it must not block for long and may call Report and Snapshot.
+	OnChange func(changed []Report)
 	// Logger may be nil: nothing is logged.
 	Logger *slog.Logger
 }
@@ -38,7 +38,13 @@ type Tracker struct {
 	watched  map[string]*watched
 	links    map[string]vrrp.Link
 	looked   bool // links were seen
-	services map[string]int
+	services map[string]Health
+}
+
+// Health counts the servers of a virtual service.
+type Health struct {
+	// Up are the healthy ones, Unknown those that no check has decided on yet.
+	Up, Unknown int
 }
 
 // watched is a condition and what is known of it.
@@ -53,13 +59,13 @@ type watched struct {
 func New(opt Options) *Tracker {
 	t := &Tracker{
 		opt: opt, log: opt.Logger, wake: make(chan struct{}, 1),
-		watched: make(map[string]*watched), links: make(map[string]vrrp.Link), services: make(map[string]int),
+		watched: make(map[string]*watched), links: make(map[string]vrrp.Link), services: make(map[string]Health),
 	}
 	if t.log == nil {
 		t.log = slog.New(slog.DiscardHandler)
 	}
 	if t.opt.OnChange == nil {
-		t.opt.OnChange = func() {}
+		t.opt.OnChange = func([]Report) {}
 	}
 	t.monitor = healthcheck.New(healthcheck.Options{OnChange: func(healthcheck.Change) { t.kick() }})
 	return t
@@ -92,10 +98,10 @@ func (c Condition) target() healthcheck.Target {
 	return healthcheck.Target{Server: c.Server, Check: c.Check}
 }
 
-// SetServices tells how many servers of each virtual service are up.
-func (t *Tracker) SetServices(up map[string]int) {
+// SetServices tells the health of each virtual service.
+func (t *Tracker) SetServices(health map[string]Health) {
 	t.mu.Lock()
-	t.services = up
+	t.services = health
 	t.mu.Unlock()
 	t.kick()
 }
@@ -161,8 +167,8 @@ func (t *Tracker) Run(ctx context.Context) error {
 		if !next.IsZero() {
 			timer.Reset(max(time.Until(next), time.Millisecond))
 		}
-		if changed {
-			t.opt.OnChange()
+		if len(changed) > 0 {
+			t.opt.OnChange(changed)
 		}
 	}
 }
@@ -181,7 +187,7 @@ func (t *Tracker) sawLinks(links []vrrp.Link) {
 
 // look looks at everything that is due, and returns when to look again. Files and
 // processes are read without the lock: a file may hang for ever.
-func (t *Tracker) look(now time.Time, exits *exits) (changed bool, next time.Time) {
+func (t *Tracker) look(now time.Time, exits *exits) (changed []Report, next time.Time) {
 	t.mu.Lock()
 	all := slices.Collect(maps.Values(t.watched))
 	t.mu.Unlock()
@@ -212,8 +218,7 @@ func (t *Tracker) look(now time.Time, exits *exits) (changed bool, next time.Tim
 	for _, w := range all {
 		if report, ok := seen[w]; ok || t.see(w.Condition, &report) {
 			if w.level.see(now, w.Condition, report) {
-				changed = true
-				t.log.Info("tracked condition changed", "name", w.Name, "holds", w.level.report.Holds, "reason", w.level.report.Reason)
+				changed = append(changed, w.level.report)
 			}
 		}
 		if at := w.level.deadline(w.Condition); !at.IsZero() {
@@ -237,9 +242,10 @@ func (t *Tracker) see(c Condition, seen *Report) bool {
 		*seen = Report{Holds: status.Verdict.State == healthcheck.Up, Reason: status.Verdict.Reason}
 		return status.Verdict.State != healthcheck.Unknown
 	case Service:
-		up, ok := t.services[c.Service]
-		*seen = Report{Holds: up >= c.Minimum, Reason: fmt.Sprintf("%d servers of %s are up, want %d", up, c.Service, c.Minimum)}
-		return ok
+		health, ok := t.services[c.Service]
+		*seen = Report{Holds: health.Up >= c.Minimum, Reason: fmt.Sprintf("%d servers of %s are up, want %d", health.Up, c.Service, c.Minimum)}
+		// Servers that nobody knows yet may be what is missing.
+		return ok && (seen.Holds || health.Up+health.Unknown < c.Minimum || health.Unknown == 0)
 	}
 	return false
 }
