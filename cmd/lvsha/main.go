@@ -45,6 +45,7 @@ func commands() []command {
 		{"check", "[-c FILE] [--as NAME]", "validate the file and name every problem in it", check},
 		{"reload", "[-s SOCKET]", "make the daemon apply its file; returns when it is applied", reload},
 		{"status", "[--json] [--watch] [-s SOCKET]", "show virtual routers, services, servers and sync, with reasons", status},
+		{"yield", "[VROUTER] [--for TIME] [--now] [--back]", "give addresses to the other director, gracefully, or take them back", yield},
 		{"events", "[-f] [--json] [-s SOCKET]", "show what happened, newest last", events},
 		{"cleanup", "[--all] [-s SOCKET]", "give up what a dead daemon left behind", cleanup},
 		{"demo", "", "show a throw-away pair of directors at work", runDemo},
@@ -145,6 +146,6 @@ func runDir(socket string) string { return filepath.Dir(socket) }
 func usage(w io.Writer) {
 	fmt.Fprintln(w, "lvsha is the HA director for Linux Virtual Server.\n\nusage: lvsha COMMAND [FLAGS]; lvsha COMMAND -h explains one")
 	for _, c := range commands() {
-		fmt.Fprintf(w, "  %-8s %-34s %s\n", c.name, c.args, c.about)
+		fmt.Fprintf(w, "  %-8s %-41s %s\n", c.name, c.args, c.about)
 	}
 }

@@ -27,6 +27,7 @@ func run(ctx context.Context, c *call) error {
 	kernel := c.flags.String("kernel", "linux", "`which` IPVS to drive: linux, or memory for try-outs without one")
 	kernelLog := c.flags.String("kernel-log", "", "with --kernel=memory: write each change to this `file`")
 	realtime := c.flags.Int("realtime", 0, "real-time `priority` of the VRRP thread, 1 to 99, with the memory locked; 0 is neither")
+	state := c.flags.String("state", "", "the `directory` of what operators ask for (default: /var/lib/lvsha, or beside a socket that -s names)")
 	debug := c.flags.Bool("debug", false, "log more")
 	if err := c.parse(); err != nil {
 		return err
@@ -67,7 +68,7 @@ func run(ctx context.Context, c *call) error {
 	options := director.Options{
 		Version: version(),
 		Load:    func() (*config.Config, error) { return config.Load(*file, *as) },
-		Dir:     dir, Logger: log,
+		Dir:     dir, State: stateDir(*state, *socket), Logger: log,
 		Port: port, Links: links, IPVS: ipvs.Open, Sync: connsync.Open,
 		VRRPThread: func() { scheduleVRRP(*realtime, log) },
 		Notify: func(state string) {
@@ -95,6 +96,17 @@ func run(ctx context.Context, c *call) error {
 		return err
 	}
 	return serve(ctx, d, server, signals, log)
+}
+
+// stateDir is where what operators ask for survives reboots.
+func stateDir(named, socket string) string {
+	switch {
+	case named != "":
+		return named
+	case socket == control.DefaultSocket:
+		return "/var/lib/lvsha"
+	}
+	return runDir(socket)
 }
 
 // signals are what the daemon is told by signals. A stop has a channel of its

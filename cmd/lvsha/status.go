@@ -59,7 +59,13 @@ func printStatus(w io.Writer, s control.Status, now time.Time) error {
 	}
 	for _, r := range s.VRRP {
 		fmt.Fprintf(t, "\nvirtual router %s: %s for %s: %s\n", r.Name, strings.ToUpper(r.State), age(r.Since, now), r.Reason)
-		fmt.Fprintf(t, "  VRID %d on %s, version %d, priority %d, advertises every %s\n", r.VRID, r.Interface, r.Version, r.Priority, r.Interval)
+		fmt.Fprintf(t, "  VRID %d on %s, version %d, priority %d%s, advertises every %s\n", r.VRID, r.Interface, r.Version, r.Priority, tracking(r), r.Interval)
+		if r.Group != "" {
+			fmt.Fprintf(t, "  moves with sync group %s\n", r.Group)
+		}
+		if r.Yielding {
+			fmt.Fprintf(t, "  yields to other directors %s; lvsha yield --back %s ends it\n", until(r.YieldUntil), r.Name)
+		}
 		fmt.Fprintf(t, "  addresses %s\n", strings.Join(r.Addresses, ", "))
 		for _, p := range r.Peers {
 			seen := "not heard in VRRP (a backup is silent)"
@@ -68,6 +74,12 @@ func printStatus(w io.Writer, s control.Status, now time.Time) error {
 			}
 			fmt.Fprintf(t, "  peer %s %s, priority %d (%s), %s\n", orNone(p.Name), orNone(p.Address), p.Priority, p.Source, seen)
 		}
+	}
+	if len(s.Conditions) > 0 {
+		fmt.Fprintln(t, "\n  CONDITION\tSTATE\tFOR\tREASON")
+	}
+	for _, c := range s.Conditions {
+		fmt.Fprintf(t, "  %s\t%s\t%s\t%s\n", c.Name, c.State, sinceAge(c.Since, now), c.Reason)
 	}
 	for _, v := range s.Services {
 		fmt.Fprintf(t, "\nservice %s: %s: %s\n", v.Name, strings.ToUpper(v.State), v.Reason)
@@ -94,6 +106,29 @@ func printStatus(w io.Writer, s control.Status, now time.Time) error {
 		fmt.Fprintln(t)
 	}
 	return t.Flush()
+}
+
+// tracking says what made another priority of the configured one.
+func tracking(r control.Router) string {
+	if r.Tracking == "" {
+		return ""
+	}
+	return fmt.Sprintf(" (%d configured, %s)", r.Configured, r.Tracking)
+}
+
+// until is when something ends.
+func until(t *time.Time) string {
+	if t == nil {
+		return "until told otherwise"
+	}
+	return "until " + t.Local().Format(time.DateTime)
+}
+
+func sinceAge(t *time.Time, now time.Time) string {
+	if t == nil {
+		return "-"
+	}
+	return age(*t, now)
 }
 
 func printServer(w io.Writer, s control.Server, mark string, now time.Time) {

@@ -10,6 +10,7 @@ const (
 	pathStatus = "/v1/status"
 	pathEvents = "/v1/events"
 	pathReload = "/v1/reload"
+	pathYield  = "/v1/yield"
 )
 
 // DefaultSocket is where the daemon listens unless it is told otherwise.
@@ -22,6 +23,9 @@ type Daemon interface {
 	// Reload applies the file again. It returns when the file is applied or
 	// refused; when it is refused nothing has changed.
 	Reload(ctx context.Context) (Reloaded, error)
+	// Yield gives virtual routers to another director, or ends that. It returns
+	// when somebody has taken them; an error says who stays active, and why.
+	Yield(ctx context.Context, ask YieldRequest) (Yielded, error)
 	// Events returns the events kept whose Seq is higher than after, oldest
 	// first, and a channel that is closed when there is a newer one.
 	Events(after uint64) ([]Event, <-chan struct{})
@@ -36,9 +40,11 @@ type Status struct {
 	Started    time.Time `json:"started"`
 	File       string    `json:"file"`
 	// Problems are what a person should look at, each a sentence.
-	Problems []string  `json:"problems"`
-	VRRP     []Router  `json:"vrrp"`
-	Services []Service `json:"services"`
+	Problems []string `json:"problems"`
+	VRRP     []Router `json:"vrrp"`
+	// Conditions are what virtual routers depend on.
+	Conditions []Condition `json:"conditions"`
+	Services   []Service   `json:"services"`
 	// Foreign are services in the kernel that lvsha leaves alone.
 	Foreign []string `json:"foreign"`
 	IPVS    IPVS     `json:"ipvs"`
@@ -64,6 +70,66 @@ type Router struct {
 	Counters map[string]uint64 `json:"counters,omitempty"`
 	// Problems are what keeps the router from working as configured.
 	Problems []string `json:"problems,omitempty"`
+	// Configured is the file's priority, and Tracking what makes the difference to
+	// the one in force.
+	Configured int    `json:"configured_priority"`
+	Tracking   string `json:"tracking,omitempty"`
+	// Group is the sync group.
+	Group string `json:"group,omitempty"`
+	// Yielding says that an operator gave the addresses away, until YieldUntil or
+	// until told otherwise.
+	Yielding   bool       `json:"yielding,omitempty"`
+	YieldUntil *time.Time `json:"yield_until,omitempty"`
+	// Alarms are conditions that last, such as another active director.
+	Alarms []Alarm `json:"alarms"`
+	// Jitter tells how late advertisements were sent.
+	Jitter *Jitter `json:"jitter,omitempty"`
+}
+
+// Alarm is something that is the matter now. Kind is another-active,
+// peer-does-not-hear, stall, duplicate-router, conflict or address-contested.
+type Alarm struct {
+	Kind  string    `json:"kind"`
+	Text  string    `json:"text"`
+	Since time.Time `json:"since"`
+}
+
+// Jitter is how late periodic advertisements were sent since the daemon started.
+type Jitter struct {
+	Count uint64 `json:"count"`
+	P50   string `json:"p50"`
+	P99   string `json:"p99"`
+	P9999 string `json:"p99.99"`
+	Max   string `json:"max"`
+}
+
+// Condition is something that virtual routers depend on.
+type Condition struct {
+	Name string `json:"name"`
+	// State is unknown, ok or failed.
+	State  string     `json:"state"`
+	Since  *time.Time `json:"since,omitempty"`
+	Reason string     `json:"reason"`
+	// Value is the number in a file.
+	Value int `json:"value,omitempty"`
+}
+
+// YieldRequest asks for a yield.
+type YieldRequest struct {
+	// Router is a name; empty means all that can yield.
+	Router string `json:"router"`
+	// For is when it ends by itself; zero is never.
+	For time.Duration `json:"for"`
+	// Back ends a yield.
+	Back bool `json:"back"`
+	// Now does not wait until the other director knows all connections.
+	Now bool `json:"now"`
+}
+
+// Yielded is the answer to a yield that was carried out: the virtual routers as
+// they are now.
+type Yielded struct {
+	Routers []Router `json:"routers"`
 }
 
 // Peer is another director as one virtual router knows it.

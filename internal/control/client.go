@@ -1,6 +1,7 @@
 package control
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -35,7 +36,7 @@ func NewClient(path string) *Client {
 
 // Status asks for the state of everything. raw is the daemon's own text.
 func (c *Client) Status(ctx context.Context) (status Status, raw []byte, err error) {
-	body, err := c.do(ctx, http.MethodGet, pathStatus)
+	body, err := c.do(ctx, http.MethodGet, pathStatus, nil)
 	if err != nil {
 		return Status{}, nil, err
 	}
@@ -51,7 +52,7 @@ func (c *Client) Status(ctx context.Context) (status Status, raw []byte, err err
 
 // Reload makes the daemon apply its file and returns when that is done.
 func (c *Client) Reload(ctx context.Context) (Reloaded, error) {
-	body, err := c.do(ctx, http.MethodPost, pathReload)
+	body, err := c.do(ctx, http.MethodPost, pathReload, nil)
 	if err != nil {
 		return Reloaded{}, err
 	}
@@ -63,10 +64,24 @@ func (c *Client) Reload(ctx context.Context) (Reloaded, error) {
 	return done, nil
 }
 
+// Yield has the daemon give virtual routers away, or take them back.
+func (c *Client) Yield(ctx context.Context, ask YieldRequest) (Yielded, error) {
+	body, err := c.do(ctx, http.MethodPost, pathYield, ask)
+	if err != nil {
+		return Yielded{}, err
+	}
+	defer body.Close()
+	var done Yielded
+	if err := json.NewDecoder(body).Decode(&done); err != nil {
+		return Yielded{}, fmt.Errorf("reading the answer to the yield: %w", err)
+	}
+	return done, nil
+}
+
 // Events calls fn for each event, and with follow goes on until ctx ends or
 // the daemon does.
 func (c *Client) Events(ctx context.Context, follow bool, fn func(Event) error) error {
-	body, err := c.do(ctx, http.MethodGet, fmt.Sprintf("%s?follow=%t", pathEvents, follow))
+	body, err := c.do(ctx, http.MethodGet, fmt.Sprintf("%s?follow=%t", pathEvents, follow), nil)
 	if err != nil {
 		return err
 	}
@@ -86,8 +101,17 @@ func (c *Client) Events(ctx context.Context, follow bool, fn func(Event) error) 
 	}
 }
 
-func (c *Client) do(ctx context.Context, method, path string) (io.ReadCloser, error) {
-	request, err := http.NewRequestWithContext(ctx, method, "http://lvsha"+path, nil)
+// do sends a request; ask, unless it is nil, is its body as JSON.
+func (c *Client) do(ctx context.Context, method, path string, ask any) (io.ReadCloser, error) {
+	var content io.Reader
+	if ask != nil {
+		text, err := json.Marshal(ask)
+		if err != nil {
+			return nil, fmt.Errorf("asking the daemon: %w", err)
+		}
+		content = bytes.NewReader(text)
+	}
+	request, err := http.NewRequestWithContext(ctx, method, "http://lvsha"+path, content)
 	if err != nil {
 		return nil, fmt.Errorf("asking the daemon: %w", err)
 	}

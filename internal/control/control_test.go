@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 
@@ -17,6 +18,7 @@ import (
 // fakeDaemon has a fixed status and two events, the second on demand.
 type fakeDaemon struct {
 	reloadErr error
+	asked     control.YieldRequest
 	second    chan struct{}
 }
 
@@ -24,6 +26,14 @@ func (d *fakeDaemon) Status() control.Status { return control.Status{Director: "
 
 func (d *fakeDaemon) Reload(context.Context) (control.Reloaded, error) {
 	return control.Reloaded{Generation: 8}, d.reloadErr
+}
+
+func (d *fakeDaemon) Yield(_ context.Context, ask control.YieldRequest) (control.Yielded, error) {
+	d.asked = ask
+	if ask.Router == "" {
+		return control.Yielded{}, errors.New("web stays active: nobody else took the addresses")
+	}
+	return control.Yielded{Routers: []control.Router{{Name: ask.Router, State: "backup"}}}, nil
 }
 
 func (d *fakeDaemon) Events(after uint64) ([]control.Event, <-chan struct{}) {
@@ -82,6 +92,22 @@ func TestStatusAndReload(t *testing.T) {
 	info, err := os.Stat(path)
 	if err != nil || info.Mode().Perm() != 0o660 {
 		t.Errorf("mode of the socket: %v, %v", info.Mode(), err)
+	}
+}
+
+func TestYield(t *testing.T) {
+	d := &fakeDaemon{second: make(chan struct{})}
+	c := control.NewClient(serve(t, d))
+	ask := control.YieldRequest{Router: "web", For: time.Minute, Now: true}
+	done, err := c.Yield(t.Context(), ask)
+	if err != nil || len(done.Routers) != 1 || done.Routers[0].State != "backup" {
+		t.Errorf("yield: %v, %v", done, err)
+	}
+	if diff := cmp.Diff(ask, d.asked); diff != "" {
+		t.Errorf("the daemon was asked (-want +got):\n%s", diff)
+	}
+	if _, err := c.Yield(t.Context(), control.YieldRequest{}); err == nil || err.Error() != "web stays active: nobody else took the addresses" {
+		t.Errorf("a yield that failed: %v", err)
 	}
 }
 

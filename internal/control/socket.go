@@ -70,6 +70,7 @@ func (s *Socket) Run(ctx context.Context) error {
 	mux.HandleFunc("GET "+pathStatus, s.status)
 	mux.HandleFunc("GET "+pathEvents, s.events)
 	mux.HandleFunc("POST "+pathReload, s.reload)
+	mux.HandleFunc("POST "+pathYield, s.yield)
 	server := &http.Server{
 		Handler:           mux,
 		ReadHeaderTimeout: 5 * time.Second,
@@ -96,6 +97,9 @@ func (s *Socket) status(w http.ResponseWriter, _ *http.Request) {
 	s.answer(w, http.StatusOK, s.daemon.Status())
 }
 
+// maxRequest bounds the body of a request.
+const maxRequest = 64 << 10
+
 // failure is the body of an answer that is not 200.
 type failure struct {
 	Error string `json:"error"`
@@ -103,6 +107,22 @@ type failure struct {
 
 func (s *Socket) reload(w http.ResponseWriter, r *http.Request) {
 	done, err := s.daemon.Reload(r.Context())
+	if err != nil {
+		s.answer(w, http.StatusUnprocessableEntity, failure{Error: err.Error()})
+		return
+	}
+	s.answer(w, http.StatusOK, done)
+}
+
+func (s *Socket) yield(w http.ResponseWriter, r *http.Request) {
+	var ask YieldRequest
+	in := json.NewDecoder(http.MaxBytesReader(w, r.Body, maxRequest))
+	in.DisallowUnknownFields()
+	if err := in.Decode(&ask); err != nil {
+		s.answer(w, http.StatusBadRequest, failure{Error: "the request is not what this daemon understands: " + err.Error()})
+		return
+	}
+	done, err := s.daemon.Yield(r.Context(), ask)
 	if err != nil {
 		s.answer(w, http.StatusUnprocessableEntity, failure{Error: err.Error()})
 		return

@@ -64,13 +64,15 @@ type reloaded struct {
 // traffic already.
 func (d *Director) apply(ctx context.Context, cfg *config.Config, used inUse) (generation uint64, err error) {
 	d.record(cfg)
-	if err := d.engine.Configure(ctx, cfg.Routers); err != nil {
+	if err := d.engine.Configure(ctx, cfg.Routers, cfg.Groups...); err != nil {
 		return 0, fmt.Errorf("configuring the virtual routers: %w", err)
 	}
 	d.mu.Lock()
 	d.generation++
 	d.cfg, generation = cfg, d.generation
 	d.mu.Unlock()
+	d.tracker.Set(cfg.Conditions)
+	d.retrack()
 	d.monitor.Set(targets(cfg, used))
 	d.daemons.Set(connsync.Desired{Generation: generation, Daemons: syncDaemons(cfg)})
 	d.want()
@@ -89,6 +91,7 @@ func syncDaemons(cfg *config.Config) []connsync.Daemon {
 func (d *Director) want() {
 	d.mu.Lock()
 	defer d.mu.Unlock()
+	d.tracker.SetServices(serviceHealth(d.cfg, d.verdict))
 	if !d.flushing {
 		d.table.Set(ipvs.Desired{Generation: d.generation, Services: desired(d.cfg, d.verdict)})
 	}
@@ -134,7 +137,7 @@ func (d *Director) removeStale() {
 func addresses(routers []vrrp.Config) []vrrp.Address {
 	var all []vrrp.Address
 	for _, r := range routers {
-		for _, a := range r.Addresses {
+		for _, a := range slices.Concat(r.Addresses, r.Excluded) {
 			if a.Interface == "" {
 				a.Interface = r.Interface
 			}

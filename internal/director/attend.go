@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"lvsha/healthcheck"
+	"lvsha/internal/track"
 	"lvsha/ipvs"
 	"lvsha/vrrp"
 )
@@ -21,6 +22,11 @@ func (d *Director) attend(items []any) {
 		case vrrp.Notice:
 			d.log.Warn(item.Text, "router", item.Router, "notice", string(item.Kind))
 			d.events.add(item.At, string(item.Kind), item.Router, item.Text)
+			if item.Kind == vrrp.NoticeYield {
+				d.keepYields()
+			}
+		case track.Report:
+			d.conditionChanged(item)
 		case healthcheck.Change:
 			changed = true
 			d.health(item)

@@ -14,6 +14,7 @@ import (
 	"lvsha/healthcheck"
 	"lvsha/internal/config"
 	"lvsha/internal/control"
+	"lvsha/internal/track"
 	"lvsha/ipvs"
 	connsync "lvsha/sync"
 	"lvsha/vrrp"
@@ -33,9 +34,10 @@ type Options struct {
 	Version string
 	// Load reads the file; it is called at the start and by each reload.
 	Load func() (*config.Config, error)
-	// Dir is the directory of the record, below /run.
-	Dir    string
-	Logger *slog.Logger
+	// Dir is the directory of the record, below /run, and State the one of what
+	// operators asked for, below /var/lib.
+	Dir, State string
+	Logger     *slog.Logger
 
 	Port  vrrp.Port
 	Links vrrp.Links
@@ -54,18 +56,21 @@ type Options struct {
 
 // Director runs the rooms and joins them. One goroutine owns its state.
 type Director struct {
-	opts    Options
-	log     *slog.Logger
-	events  *eventLog
-	inbox   *inbox
-	store   *store
-	beats   *heartbeats
-	started time.Time
+	opts   Options
+	log    *slog.Logger
+	events *eventLog
+	inbox  *inbox
+	store  *store
+	beats  *heartbeats
+	// overrides are what operators asked for.
+	overrides *overrideStore
+	started   time.Time
 
 	engine  *vrrp.Engine
 	monitor *healthcheck.Monitor
 	table   *ipvs.Reconciler
 	daemons *connsync.Reconciler
+	tracker *track.Tracker
 
 	stop    chan vrrp.StopMode
 	reloads chan reload
@@ -109,6 +114,9 @@ func New(opts Options) (*Director, error) {
 		}
 	}
 	d.store = &store{path: recordPath(opts.Dir), record: last}
+	if d.overrides, err = openOverrides(opts.State); err != nil {
+		opts.Logger.Error("going on without what operators asked for", "error", err)
+	}
 	d.engine = vrrp.New(vrrp.Options{
 		Port: opts.Port, Links: opts.Links, OnThread: opts.VRRPThread,
 		OnTransition: func(t vrrp.Transition) { d.inbox.add(t) },
@@ -116,6 +124,12 @@ func New(opts Options) (*Director, error) {
 		Heartbeat:    d.beats.beat,
 		Resume:       resumer(opts.Dir, last, bootTime()),
 	})
+	d.tracker = track.New(track.Options{Watch: opts.Links.Watch, OnChange: func(changed []track.Report) {
+		d.retrack()
+		for _, r := range changed {
+			d.inbox.add(r)
+		}
+	}})
 	d.monitor = healthcheck.New(healthcheck.Options{OnChange: func(c healthcheck.Change) { d.inbox.add(c) }})
 	d.table = ipvs.New(ipvs.Options{
 		Kernel: opts.IPVS, Owned: last.Services, Logger: opts.Logger,
@@ -155,6 +169,7 @@ func (d *Director) Run(ctx context.Context) error {
 	rooms, ctx := errgroup.WithContext(ctx)
 	rooms.Go(func() error { return d.engine.Run(ctx) })
 	rooms.Go(func() error { return d.monitor.Run(ctx) })
+	rooms.Go(func() error { return d.tracker.Run(ctx) })
 	rooms.Go(func() error { return d.table.Run(ctx) })
 	rooms.Go(func() error { return d.daemons.Run(ctx) })
 	rooms.Go(func() error {
@@ -181,6 +196,7 @@ func (d *Director) loop(ctx context.Context) error {
 	if _, err := d.apply(ctx, d.cfg, usedBy(d.kernelTable())); err != nil {
 		return err
 	}
+	d.resumeYields(ctx)
 	d.tell(fmt.Sprintf("started with %s", d.cfg.File))
 	d.opts.Notify("READY=1")
 

@@ -22,13 +22,17 @@ func (d *Director) Status() control.Status {
 	table, daemons := d.table.Snapshot(), d.daemons.Snapshot()
 	s := control.Status{
 		Director: cfg.Director, Version: d.opts.Version, Generation: generation, Started: d.started, File: cfg.File,
-		Problems: missingCapabilities(), VRRP: []control.Router{}, Services: []control.Service{}, Foreign: []string{},
+		Conditions: conditionStatus(d.tracker.Snapshot()),
+		Problems:   missingCapabilities(), VRRP: []control.Router{}, Services: []control.Service{}, Foreign: []string{},
 		IPVS: control.IPVS{State: table.State, Repaired: table.Drift, Error: table.Error},
 	}
 	for _, r := range d.engine.Snapshot() {
 		s.VRRP = append(s.VRRP, routerStatus(r))
 		for _, p := range r.Problems {
 			s.Problems = append(s.Problems, fmt.Sprintf("virtual router %s: %s", r.Name, p))
+		}
+		for _, a := range r.Alarms {
+			s.Problems = append(s.Problems, fmt.Sprintf("virtual router %s: %s", r.Name, a.Text))
 		}
 		if r.State == vrrp.Fault {
 			s.Problems = append(s.Problems, fmt.Sprintf("virtual router %s is in fault: %s", r.Name, r.Reason))
@@ -63,6 +67,18 @@ func routerStatus(r vrrp.Status) control.Router {
 		State: r.State.String(), Priority: int(r.Priority), Since: r.Since, Reason: r.Reason,
 		Interval: r.Interval.String(), Addresses: []string{}, Peers: []control.Peer{},
 		Counters: counters(r.Counters), Problems: r.Problems,
+		Configured: int(r.Configured), Tracking: r.Tracking, Group: r.Group, Yielding: r.Yielding, Alarms: []control.Alarm{},
+	}
+	if r.Yielding && !r.YieldUntil.IsZero() {
+		out.YieldUntil = &r.YieldUntil
+	}
+	for _, a := range r.Alarms {
+		out.Alarms = append(out.Alarms, control.Alarm{Kind: string(a.Kind), Text: a.Text, Since: a.Since})
+	}
+	if r.Jitter.Count > 0 {
+		out.Jitter = &control.Jitter{
+			Count: r.Jitter.Count, P50: r.Jitter.P50.String(), P99: r.Jitter.P99.String(), P9999: r.Jitter.P9999.String(), Max: r.Jitter.Max.String(),
+		}
 	}
 	for _, a := range r.Addresses {
 		if a.Interface == r.Key.Interface {

@@ -1,0 +1,99 @@
+package director
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"sync"
+	"time"
+
+	"lvsha/vrrp"
+)
+
+// overrides are what operators asked for beside the file. They survive restarts
+// and reboots.
+type overrides struct {
+	Yields []keptYield `json:"yields,omitempty"`
+}
+
+// keptYield is a virtual router that yields.
+type keptYield struct {
+	Name string   `json:"name"`
+	Key  vrrp.Key `json:"key"`
+	// Until is when it ends by itself; zero is never.
+	Until time.Time `json:"until,omitzero"`
+}
+
+// overrideStore keeps the overrides in a file that is replaced whole.
+type overrideStore struct {
+	path string
+
+	mu   sync.Mutex // guards all below, and the file
+	kept overrides
+	// written is the file's text.
+	written string
+}
+
+// openOverrides reads the overrides in a directory, which need not exist. An error
+// is about a file that cannot be read; the store works all the same.
+func openOverrides(dir string) (*overrideStore, error) {
+	s := &overrideStore{path: filepath.Join(dir, "overrides.json")}
+	data, err := os.ReadFile(s.path)
+	if errors.Is(err, os.ErrNotExist) {
+		return s, nil
+	}
+	if err != nil {
+		return s, fmt.Errorf("reading the operators' overrides: %w", err)
+	}
+	if err := json.Unmarshal(data, &s.kept); err != nil {
+		s.kept = overrides{}
+		return s, fmt.Errorf("reading the operators' overrides in %s: %w", s.path, err)
+	}
+	s.written = string(data)
+	return s, nil
+}
+
+func (s *overrideStore) read() overrides {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.kept
+}
+
+// update changes the overrides and writes them, if they are others now.
+func (s *overrideStore) update(change func(*overrides)) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	change(&s.kept)
+	data, err := json.MarshalIndent(s.kept, "", "  ")
+	if err != nil {
+		return fmt.Errorf("encoding the operators' overrides: %w", err)
+	}
+	text := string(data) + "\n"
+	if text == s.written || (s.written == "" && text == "{}\n") {
+		return nil
+	}
+	if err := os.MkdirAll(filepath.Dir(s.path), 0o755); err != nil {
+		return fmt.Errorf("writing the operators' overrides: %w", err)
+	}
+	if err := replaceSynced(s.path, text); err != nil {
+		return fmt.Errorf("writing the operators' overrides: %w", err)
+	}
+	s.written = text
+	return nil
+}
+
+// replaceSynced replaces a file whole, so that it survives a power cut.
+func replaceSynced(path, text string) error {
+	f, err := os.Create(path + ".new")
+	if err != nil {
+		return err
+	}
+	_, err = f.WriteString(text)
+	err = errors.Join(err, f.Sync(), f.Close())
+	if err != nil {
+		return err
+	}
+	return os.Rename(path+".new", path)
+}
