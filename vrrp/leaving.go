@@ -27,16 +27,19 @@ type leave struct {
 // releasedTo hears an advertisement while leaving after a Shutdown: somebody
 // took over, whatever the priority, and needs a moment to install.
 func (r *Router) releasedTo(ev *Received) {
-	if ev.Advertisement.Priority == 0 || r.leave.spoken {
+	if ev.Advertisement.Priority == 0 {
+		return
+	}
+	if r.leave.to == Backup {
+		// Of several that speak, the last one stays.
+		r.accept(ev)
+	}
+	if r.leave.spoken {
 		return
 	}
 	r.leave.spoken = true
 	r.leave.until = ev.At.Add(grace)
-	if r.leave.to == Backup {
-		r.accept(ev)
-	} else {
-		r.active = heard{ev.Source, ev.Advertisement.Priority, ev.At, 1}
-	}
+	r.active = heard{ev.Source, ev.Advertisement.Priority, ev.At, 1}
 	r.reason = fmt.Sprintf("%s advertises %d, serving until it announces", r.name(ev.Source), ev.Advertisement.Priority)
 }
 

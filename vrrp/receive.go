@@ -63,13 +63,19 @@ func (r *Router) receivedBackup(now time.Time, ev *Received) {
 func (r *Router) accept(ev *Received) {
 	r.learned = ev.Advertisement.Interval
 	r.active = heard{ev.Source, ev.Advertisement.Priority, ev.At, 1}
-	r.released, r.graced, r.pathDown, r.rival = false, false, false, heard{}
+	r.released, r.graced, r.rival = false, false, heard{}
 	// Whoever is heard can be reached.
 	r.group.ready, r.holdOff = "", time.Time{}
 	if r.active.priority >= r.Priority() {
 		r.preemptAt = time.Time{}
 	}
 	r.armDown(ev.At, r.downInterval())
+	if !r.pathDown.IsZero() && ev.At.Before(r.pathDown) {
+		// It came before the news of the path, and was read after.
+		r.timer = earliest(r.timer, r.pathDown.Add(r.skew()))
+		return
+	}
+	r.pathDown = time.Time{}
 }
 
 // receivedActive is RFC 9568 section 6.4.3.

@@ -65,9 +65,9 @@ type Router struct {
 	rival heard
 	// graced says that a late Active_Down_Timer had its one extension.
 	graced bool
-	// pathDown says that the Active's path is known to be dead and nothing was
-	// heard of it since.
-	pathDown bool
+	// pathDown is since when the Active's path is known to be dead, with nothing
+	// heard of it since; zero when it is not.
+	pathDown time.Time
 	// preemptAt is when a living Active of lower priority is left in peace no
 	// longer; zero when there is none.
 	preemptAt time.Time

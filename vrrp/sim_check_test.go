@@ -51,8 +51,11 @@ func (s *sim) noteReceived(n *node, before vrrp.State, ev *vrrp.Received) {
 		if n.zeroAt < 0 {
 			n.zeroAt = at
 		}
-	case before == vrrp.Active || n.cfg.NoPreempt || adv.Priority >= n.cfg.Priority:
+	case before == vrrp.Active || n.cfg.NoPreempt || n.yielding || adv.Priority >= n.cfg.Priority:
 		n.accepted, n.zeroAt, n.learned, n.resumed = at, -1, adv.Interval, false
+		if at >= n.pathAt {
+			n.pathAt = -1
+		}
 	}
 }
 
@@ -72,12 +75,22 @@ func (s *sim) noteChange(n *node, from, to vrrp.State) {
 		if n.cfg.Priority == 255 || n.resumed {
 			break
 		}
+		if from == vrrp.Leaving && n.yielding {
+			// Nobody took the addresses.
+			n.yielding = false
+			break
+		}
 		silent := s.now - n.accepted
-		if released := n.zeroAt >= 0 && s.now-n.zeroAt >= skew(n.cfg, n.learned); !released && silent < down(n.cfg, n.learned) {
+		for _, at := range []time.Duration{n.zeroAt, n.pathAt} {
+			if at >= 0 && s.now-at >= skew(n.cfg, n.learned) {
+				silent = down(n.cfg, n.learned)
+			}
+		}
+		if silent < down(n.cfg, n.learned) {
 			s.fail("SIM-SAFE-05", "%d became active %s after the last acceptable advertisement", n.id, silent)
 		}
 	case to == vrrp.Backup && (from == vrrp.Fault || from == vrrp.Initialize):
-		n.accepted, n.zeroAt, n.learned = s.now, -1, n.cfg.Interval
+		n.accepted, n.zeroAt, n.pathAt, n.learned = s.now, -1, -1, n.cfg.Interval
 	}
 	if from == vrrp.Leaving && s.now-n.leftAt > s.leaveBound(n) && s.now > n.stalled+s.sigma {
 		s.fail("SIM-SAFE-03", "%d took %s to leave", n.id, s.now-n.leftAt)
@@ -86,7 +99,12 @@ func (s *sim) noteChange(n *node, from, to vrrp.State) {
 
 // leaveBound is the part of τ_del that Leaving takes.
 func (s *sim) leaveBound(n *node) time.Duration {
-	return max(2*n.cfg.Interval, n.cfg.Interval+grace) + grace + 2*s.sigma
+	bound := max(2*n.cfg.Interval, n.cfg.Interval+grace) + grace + 2*s.sigma
+	if s.grouped {
+		// A yield that nobody answered waits for the rest of the group.
+		bound += n.cfg.Interval
+	}
+	return bound
 }
 
 // beaten says whether what waits in a stalled Active's queue takes the role
@@ -195,8 +213,12 @@ func (s *sim) activeOf(id int) []int {
 // oneActive wants exactly one Active in each part of the segment that has a
 // live router.
 func (s *sim) oneActive(id string) {
+	if s.grouped {
+		s.together(id)
+		return
+	}
 	for _, n := range s.nodes {
-		if !n.alive || !n.linkUp {
+		if !n.alive || !n.linkUp || n.faulty {
 			continue
 		}
 		if got := s.activeOf(n.id); len(got) != 1 {
@@ -219,7 +241,7 @@ func (s *sim) active() *node {
 func (s *sim) best(ok func(*node) bool) *node {
 	var best *node
 	for _, n := range s.nodes {
-		if n.alive && n.linkUp && ok(n) && (best == nil || n.cfg.Priority > best.cfg.Priority) {
+		if n.alive && n.linkUp && !n.faulty && ok(n) && (best == nil || n.cfg.Priority > best.cfg.Priority) {
 			best = n
 		}
 	}

@@ -1,6 +1,7 @@
 package vrrp_test
 
 import (
+	"reflect"
 	"runtime"
 	"strings"
 	"sync"
@@ -14,8 +15,8 @@ import (
 // simulated is the length of one seed.
 const simulated = 86400 * time.Millisecond
 
-// TestSimulation plays faults among three routers and checks every SIM-SAFE and
-// SIM-LIVE bound: 24 simulated hours in total.
+// TestSimulation plays faults among 2 to 5 routers and checks every SIM-SAFE and
+// SIM-LIVE bound: ten simulated days in total.
 func TestSimulation(t *testing.T) {
 	var next atomic.Uint64
 	var total atomic.Int64
@@ -118,6 +119,17 @@ func TestSimulationCatches(t *testing.T) {
 			}}
 		}
 	}
+	// dropped has a router miss every event of a type.
+	dropped := func(which vrrp.Event) func(machine) machine {
+		return func(m machine) machine {
+			return &mutant{machine: m, event: func(_ machine, ev vrrp.Event) vrrp.Event {
+				if reflect.TypeOf(ev) == reflect.TypeOf(which) {
+					return nil
+				}
+				return ev
+			}}
+		}
+	}
 	for _, tt := range []struct {
 		name      string
 		wrap      func(machine) machine
@@ -140,6 +152,10 @@ func TestSimulationCatches(t *testing.T) {
 		{"nothing is announced", without(func(_ vrrp.State, a vrrp.Action) bool { _, ok := a.(vrrp.Announce); return ok }), false, "SIM-CACHE-01"},
 		{"an active advertises late", func(m machine) machine { return &mutant{machine: m, late: 2 * time.Second} }, false, "SIM-"},
 		{"timers run before the queue is read", nil, true, "SIM-PAUSE-03"},
+		{"a group does not give way together", dropped(vrrp.GroupDemote{}), false, "SIM-"},
+		{"a group does not fail together", dropped(vrrp.GroupFault{}), false, "SIM-"},
+		{"the end of a path is ignored", dropped(vrrp.PeerDown{}), false, "SIM-LIVE-07"},
+		{"a yield does not last", dropped(vrrp.Yield{}), false, "SIM-LIVE-02"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			for seed := uint64(1); seed <= 60; seed++ {

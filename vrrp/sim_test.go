@@ -22,28 +22,28 @@ type machine interface {
 // epoch is when simulations begin. Only differences matter.
 var epoch = time.Unix(1_000_000_000, 0).UTC()
 
-// directors is how many routers share the segment.
-const directors = 3
-
-// sim is a segment with routers on it: a queue of events in virtual time, a
+// sim is a segment with 2 to 5 routers on it: a queue of events in virtual time, a
 // seeded source of chance, and the checks of sim_check_test.go. A host with a
-// neighbour cache sits next to each router.
+// neighbour cache sits next to each router. Some seeds have two segments, on which
+// 2 or 3 directors have a router each that moves with the other (sim_group_test.go).
 type sim struct {
 	random *rand.Rand
 	now    time.Duration
 	queue  eventQueue
 	seq    uint64
-	nodes  [directors]*node
+	nodes  []*node
 	// up is the link graph, from to.
-	up [directors][directors]bool
+	up [][]bool
 	// lastArrival keeps each link in order.
-	lastArrival [directors][directors]time.Duration
+	lastArrival [][]time.Duration
 	loss        float64
 	dmin, dmax  time.Duration
 	// sigma bounds how late a live process runs, tau how long the kernel takes
 	// for an address.
 	sigma, tau time.Duration
-	cache      [directors]int
+	cache      []int
+	// grouped says that the nodes are pairs in sync groups.
+	grouped bool
 	// settled says that no state may change.
 	settled bool
 	// cut says that frames were lost since the last rest.
@@ -74,12 +74,18 @@ type node struct {
 	cfg     vrrp.Config
 	source  netip.Addr
 	m       machine
-	alive   bool
-	linkUp  bool
-	stalled time.Duration
-	inbox   []delivery
-	wakeAt  time.Duration
-	wakeGen uint64
+	router  *vrrp.Router // the one inside m
+	sibling *node        // in the same process and sync group
+	group   *vrrp.Group
+	// wall is how far the wall clock is off, and drained when nothing was left
+	// to read: what the port has to tell when a packet came.
+	wall, drained time.Duration
+	alive         bool
+	linkUp        bool
+	stalled       time.Duration
+	inbox         []delivery
+	wakeAt        time.Duration
+	wakeGen       uint64
 
 	// The kernel.
 	vip    bool
@@ -94,6 +100,9 @@ type node struct {
 	accepted   time.Duration
 	learned    time.Duration
 	zeroAt     time.Duration
+	pathAt     time.Duration // when BFD told of the Active's end, -1 is never
+	yielding   bool
+	faulty     bool // on purpose, so that it has no part in an election
 	resumed    bool
 	lastAdvert time.Duration
 	packets    map[uint8][]byte
@@ -102,6 +111,7 @@ type node struct {
 // delivery is a frame that has arrived.
 type delivery struct {
 	at      time.Duration
+	wall    time.Duration
 	from    int
 	payload []byte // nil is a gratuitous ARP
 }
@@ -175,11 +185,16 @@ func newSim(seed uint64, wrap func(machine) machine) *sim {
 		version = 2
 	}
 	mixed, noPreempt, equal := version == 3 && r.IntN(10) == 0, r.IntN(5) == 0, r.IntN(10) == 0
+	directors := 2 + r.IntN(4)
+	if s.grouped = r.IntN(5) == 0; s.grouped {
+		directors, mixed, equal = 2+r.IntN(2), false, false
+	}
 	s.dmax = time.Duration(float64(interval) * (0.001 + 0.05*r.Float64()))
 	s.dmin = time.Duration(float64(s.dmax) * r.Float64())
 	s.sigma = time.Duration(float64(interval) * (0.001 + 0.05*r.Float64()))
 	s.tau = s.sigma
 	priorities := r.Perm(254)
+	s.nodes, s.cache = make([]*node, directors), make([]int, directors)
 	for i := range s.nodes {
 		a := interval
 		if mixed {
@@ -198,10 +213,16 @@ func newSim(seed uint64, wrap func(machine) machine) *sim {
 				Addresses: []vrrp.Address{{Prefix: netip.MustParsePrefix("192.0.2.100/24")}},
 			},
 		}
-		for j := range s.up[i] {
-			s.up[i][j] = i != j
-		}
 		s.cache[i] = -1
+	}
+	if s.grouped {
+		s.pairUp()
+	}
+	for i := range s.nodes {
+		s.up, s.lastArrival = append(s.up, make([]bool, len(s.nodes))), append(s.lastArrival, make([]time.Duration, len(s.nodes)))
+		for j := range s.up[i] {
+			s.up[i][j] = i != j && s.nodes[i].cfg.VRID == s.nodes[j].cfg.VRID
+		}
 	}
 	return s
 }
@@ -217,15 +238,23 @@ func (s *sim) chance(most time.Duration) time.Duration {
 	return time.Duration(s.random.Int64N(int64(most) + 1))
 }
 
-// start boots a director's process.
-func (s *sim) start(n *node, resume *vrrp.Resume) {
-	n.alive, n.inbox, n.wakeAt = true, nil, 0
+// boot makes a director's process.
+func (s *sim) boot(n *node, resume *vrrp.Resume) {
+	n.alive, n.inbox, n.wakeAt, n.drained, n.yielding = true, nil, 0, s.now, false
 	n.wakeGen++
-	n.m = vrrp.NewRouter(n.cfg)
+	n.router = vrrp.NewRouter(n.cfg)
+	n.m = n.router
 	if s.wrap != nil {
 		n.m = s.wrap(n.m)
 	}
-	n.began, n.accepted, n.zeroAt, n.learned, n.resumed = s.now, s.now, -1, n.cfg.Interval, resume != nil
+	n.began, n.accepted, n.zeroAt, n.pathAt, n.learned, n.resumed = s.now, s.now, -1, -1, n.cfg.Interval, resume != nil
+	// Wherever the clock stands.
+	n.wall = s.chance(time.Hour)
+}
+
+// start boots a director's process and starts its router.
+func (s *sim) start(n *node, resume *vrrp.Resume) {
+	s.boot(n, resume)
 	s.step(n, s.link(n))
 	s.step(n, vrrp.Startup{Resume: resume})
 }
@@ -290,7 +319,7 @@ func (s *sim) deliver(n *node, e event) {
 		s.cache[n.id] = e.from
 	}
 	if n.alive && n.linkUp && len(n.inbox) < 200 {
-		n.inbox = append(n.inbox, delivery{e.at, e.from, e.payload})
+		n.inbox = append(n.inbox, delivery{e.at, e.at + n.wall, e.from, e.payload})
 		s.schedule(n)
 	}
 }
@@ -335,7 +364,10 @@ func (s *sim) wake(n *node) {
 			continue
 		}
 		from := s.nodes[d.from].source
-		ev := &vrrp.Received{At: epoch.Add(d.at), Source: from}
+		// As the port does: the kernel's stamp is wall clock time, which may have
+		// been set since.
+		age := min(max(s.now+n.wall-d.wall, 0), s.now-n.drained)
+		ev := &vrrp.Received{At: epoch.Add(s.now - age), Source: from}
 		packet := vrrp.Packet{Source: from, Destination: vrrp.GroupAddress(vrrp.IPv4), TTL: 255, Payload: d.payload}
 		if _, reason := ev.Advertisement.Decode(&packet, n.cfg.Version, vrrp.ChecksumAuto); reason != vrrp.Accepted {
 			s.fail("SIM-SAFE-08", "packet of %d refused: %s", d.from, reason)
@@ -349,6 +381,7 @@ func (s *sim) wake(n *node) {
 		}
 		s.noteReceived(n, before, ev)
 	}
+	n.drained = s.now
 	if reply && n.m.State() == vrrp.Active {
 		s.send(n, n.cfg.Priority, mustBeSilent)
 	}
@@ -369,8 +402,29 @@ func (s *sim) tick(n *node, mustBeSilent bool) {
 	}
 }
 
-// step tells a router an event and does what it wants.
+// step tells a router an event and does what it wants, and has its sync group
+// follow.
 func (s *sim) step(n *node, ev vrrp.Event) []vrrp.Action {
+	actions := s.stepOne(n, ev)
+	for range 10 { // a router with a rule broken may never agree
+		if n.group == nil {
+			break
+		}
+		router, ev, ok := n.group.Next()
+		if !ok {
+			break
+		}
+		if router == n.router {
+			s.stepOne(n, ev)
+		} else {
+			s.stepOne(n.sibling, ev)
+		}
+	}
+	return actions
+}
+
+// stepOne is step without the group.
+func (s *sim) stepOne(n *node, ev vrrp.Event) []vrrp.Action {
 	before := n.m.State()
 	actions := n.m.Step(epoch.Add(s.now), ev)
 	_, answer := ev.(*vrrp.Received)

@@ -71,7 +71,7 @@ func (r *Router) peerDown(now time.Time, ev PeerDown) {
 		return
 	}
 	if at := ev.At.Add(r.skew()); at.Before(r.timer) {
-		r.timer, r.pathDown = at, true
+		r.timer, r.pathDown = at, ev.At
 	}
 }
 
@@ -81,7 +81,7 @@ func (r *Router) peerDown(now time.Time, ev PeerDown) {
 func (r *Router) track(now time.Time, ev Tracked) {
 	before := r.downInterval()
 	r.tracked = ev
-	if r.state == Backup && !r.released && !r.pathDown {
+	if r.state == Backup && !r.released && r.pathDown.IsZero() {
 		r.timer = r.timer.Add(r.downInterval() - before)
 	}
 	r.reassess(now)

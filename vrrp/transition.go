@@ -48,7 +48,7 @@ func (r *Router) becomeActive(now time.Time, handover bool, reason string) {
 	r.announceAll(now, handover)
 	r.timer, r.armed = now.Add(r.cfg.Interval), now
 	r.replies = bucket{}
-	r.released, r.graced, r.pathDown, r.rival = false, false, false, heard{}
+	r.released, r.graced, r.pathDown, r.rival = false, false, time.Time{}, heard{}
 	r.preemptAt, r.group.ready = time.Time{}, ""
 	r.become(now, Active, reason)
 }
@@ -131,7 +131,7 @@ func (r *Router) startup(now time.Time, ev Startup) {
 // begin takes up the protocol on an interface that can be used.
 func (r *Router) begin(now time.Time) {
 	r.learned = r.cfg.Interval
-	r.active, r.released, r.graced, r.pathDown, r.rival = heard{}, false, false, false, heard{}
+	r.active, r.released, r.graced, r.pathDown, r.rival = heard{}, false, false, time.Time{}, heard{}
 	r.preemptAt = time.Time{}
 	resume := r.resume
 	r.resume = nil
@@ -241,7 +241,7 @@ func (r *Router) downTimerFired(now time.Time) {
 	switch {
 	case r.released:
 		reason = fmt.Sprintf("%s released the addresses", r.name(r.active.source))
-	case r.pathDown:
+	case !r.pathDown.IsZero():
 		reason = fmt.Sprintf("the path to %s is down, no advertisement for %s", r.name(r.active.source), silence)
 	case r.rival.source.IsValid() && now.Sub(r.rival.at) < r.downInterval():
 		reason = fmt.Sprintf("priority %d is higher than the %d of %s", r.Priority(), r.rival.priority, r.name(r.rival.source))
