@@ -212,7 +212,13 @@ func (s *sim) groupSplit() {
 		}
 	}
 	s.connectPeers(n, true)
-	s.advance(s.chance(3 * s.slowest()))
+	if s.random.IntN(2) == 0 {
+		s.advance(s.chance(3 * s.slowest()))
+	} else {
+		// The loser on one segment gives way on both.
+		s.advance(s.converge() + 4*s.slowest())
+		s.together("SIM-LIVE-05")
+	}
 	s.connectPeers(n.sibling, true)
 	s.settle(4 * s.slowest())
 }
