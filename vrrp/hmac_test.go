@@ -364,7 +364,7 @@ func FuzzTrailer(f *testing.F) {
 	f.Fuzz(func(t *testing.T, b []byte, seconds int64) {
 		wall := time.Unix(seconds, 0)
 		for _, src := range []netip.Addr{netip.MustParseAddr("192.0.2.1"), netip.MustParseAddr("fe80::10")} {
-			p := &Packet{Source: src, Destination: Group(familyOf(src)), TTL: 255, Payload: b}
+			p := &Packet{Source: src, Destination: GroupAddress(familyOf(src)), TTL: 255, Payload: b}
 			var adv Advertisement
 			if _, signed, reason := adv.decodeBy(p, rules{ttl: 255, trailer: true}); reason != Accepted || !signed {
 				continue
