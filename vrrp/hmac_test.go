@@ -43,11 +43,13 @@ type signedVector struct {
 }
 
 // signedVectors are GV-08 and the images of keepalived's test/auth_hmac_test.c,
-// which are those of the draft's appendix.
+// which are those of the draft's appendix, and what a keepalived 2.4.3 sent.
 func signedVectors() []signedVector {
 	adv := func(priority uint8, vip string) Advertisement {
 		return Advertisement{Version: 3, VRID: 51, Priority: priority, Interval: time.Second, Addresses: []netip.Addr{netip.MustParseAddr(vip)}}
 	}
+	list4 := []netip.Addr{netip.MustParseAddr("10.0.0.100")}
+	list6 := []netip.Addr{netip.MustParseAddr("fe80::5e:33"), netip.MustParseAddr("2001:db8::100")}
 	return []signedVector{
 		{"GV-08", "3133640100642382c0000264" + "010100006600000080000000" + "5967751c7cfc3753a94913aba4824fd1",
 			"192.0.2.1", "192.0.2.2", adv(100, "192.0.2.100"), ChecksumPseudo, time.Unix(0x66000000, 5e8)},
@@ -55,6 +57,23 @@ func signedVectors() []signedVector {
 			"198.51.100.10", "224.0.0.18", adv(200, "192.0.2.100"), ChecksumRFC9568, time.Unix(0x68000000, 5e8)},
 		{"appendix IPv6", "3133c8010064a2e9" + "fe800000000000000000000000000100" + "010100006800000080000000" + "c8c56146ebfd66ee10ec4d8186461b78",
 			"fe80::10", "fe80::20", adv(200, "fe80::100"), ChecksumAuto, time.Unix(0x68000000, 5e8)},
+		// Heard from keepalived 2.4.3, built from source, with the same key.
+		{"keepalived 2.4.3, IPv4 multicast", "31339601001443c30a000064" + "010100006b0362e764030000" + "883c84d12cd4f5a2b93ca2d45b806b63",
+			"10.0.0.1", "224.0.0.18", Advertisement{Version: 3, VRID: 51, Priority: 150, Interval: 200 * time.Millisecond, Addresses: list4}, ChecksumPseudo, time.Unix(0x6b0362e7, 390670777)},
+		{"keepalived 2.4.3, IPv4 multicast, v3_checksum_as_v2", "3133960100142e530a000064" + "010100006b0362ece58e0000" + "099d8aabe5157a3140e3c352307dda32",
+			"10.0.0.1", "224.0.0.18", Advertisement{Version: 3, VRID: 51, Priority: 150, Interval: 200 * time.Millisecond, Addresses: list4}, ChecksumRFC9568, time.Unix(0x6b0362ec, 896697999)},
+		{"keepalived 2.4.3, IPv4 unicast", "31339601001419d40a000064" + "010100006b0362f25ebd0000" + "f8aa8440ff123fd32a69570bf3908736",
+			"10.0.0.1", "10.0.0.2", Advertisement{Version: 3, VRID: 51, Priority: 150, Interval: 200 * time.Millisecond, Addresses: list4}, ChecksumPseudo, time.Unix(0x6b0362f2, 370071412)},
+		{"keepalived 2.4.3, IPv4 unicast, v3_checksum_as_v2", "3133960100142e530a000064" + "010100006b0362f7d7640000" + "313049beb13fc4d3c8bfe299a732cc7c",
+			"10.0.0.1", "10.0.0.2", Advertisement{Version: 3, VRID: 51, Priority: 150, Interval: 200 * time.Millisecond, Addresses: list4}, ChecksumRFC9568, time.Unix(0x6b0362f7, 841369629)},
+		{"keepalived 2.4.3, IPv6 multicast", "313396020014929efe8000000000000000000000005e003320010db8000000000000000000000100" + "010100006b0363035b060000" + "d238f240d2fff7b52ffddd4b341e9901",
+			"fe80::a025:44ff:fe99:29d", "ff02::12", Advertisement{Version: 3, VRID: 51, Priority: 150, Interval: 200 * time.Millisecond, Addresses: list6}, ChecksumAuto, time.Unix(0x6b036303, 355560303)},
+		{"keepalived 2.4.3, IPv6 unicast", "3133960200140aa3fe8000000000000000000000005e003320010db8000000000000000000000100" + "010100006b03630eea750000" + "4577367df590382d9d6e2484f4188ad7",
+			"2001:db8::1", "2001:db8::2", Advertisement{Version: 3, VRID: 51, Priority: 150, Interval: 200 * time.Millisecond, Addresses: list6}, ChecksumAuto, time.Unix(0x6b03630e, 915847779)},
+		{"keepalived 2.4.3, version 2 multicast", "2133960100013e660a0000640000000000000000" + "010100006b03631dfd8c0000" + "985c8f8304e2732694f47a8c406ab501",
+			"10.0.0.1", "224.0.0.18", Advertisement{Version: 2, VRID: 51, Priority: 150, Interval: time.Second, Addresses: list4}, ChecksumAuto, time.Unix(0x6b03631d, 990417481)},
+		{"keepalived 2.4.3, version 2 unicast", "2133960100013e660a0000640000000000000000" + "010100006b03632f57cf0000" + "4a94162e0458026d00a969b126903de3",
+			"10.0.0.1", "10.0.0.2", Advertisement{Version: 2, VRID: 51, Priority: 150, Interval: time.Second, Addresses: list4}, ChecksumAuto, time.Unix(0x6b03632f, 343002320)},
 	}
 }
 
