@@ -475,7 +475,7 @@ func TestEnginePeerChecksum(t *testing.T) {
 	})
 }
 
-// TestAuthValidate has what a configuration may not say.
+// TestAuthValidate has what a configuration may not say (KA-HMAC-06 and 10).
 func TestAuthValidate(t *testing.T) {
 	for want, change := range map[string]func(*vrrp.Config){
 		"authentication has neither a password nor keys": func(c *vrrp.Config) { c.Auth = &vrrp.Auth{} },
