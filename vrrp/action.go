@@ -80,6 +80,9 @@ const (
 	// NoticeDropped is a packet that is not acceptable: one a minute for each
 	// sender and reason.
 	NoticeDropped NoticeKind = "packet-dropped"
+	// NoticeClock is a peer whose clock is off by more than half of what
+	// authentication tolerates.
+	NoticeClock NoticeKind = "clock-offset"
 	// NoticeOperation is an operation on the kernel that fails or works again.
 	NoticeOperation NoticeKind = "operation"
 )

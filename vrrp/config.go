@@ -3,6 +3,7 @@ package vrrp
 import (
 	"errors"
 	"fmt"
+	"maps"
 	"net/netip"
 	"slices"
 	"time"
@@ -239,11 +240,8 @@ func (c Config) Validate() error {
 	if c.Source.IsValid() && c.Source.Is4() != (family == IPv4) {
 		bad("source %s is not of the family of the addresses", c.Source)
 	}
-	for _, p := range c.Unicast {
-		if !p.IsValid() || p.Is4() != (family == IPv4) {
-			bad("unicast peer %s is not of the family of the addresses", p)
-		}
-	}
+	c.validateUnicast(bad)
+	c.validateAuth(bad)
 	return errors.Join(errs...)
 }
 
@@ -302,6 +300,12 @@ func (c Config) resolved() Config {
 	c.Routes = append([]Route(nil), c.Routes...)
 	c.Rules = append([]Rule(nil), c.Rules...)
 	c.Peers = append([]Peer(nil), c.Peers...)
+	c.PeerChecksum = maps.Clone(c.PeerChecksum)
+	if c.Auth != nil {
+		auth := *c.Auth
+		auth.Keys = append([]AuthKey(nil), auth.Keys...)
+		c.Auth = &auth
+	}
 	return c
 }
 

@@ -36,6 +36,9 @@ type Options struct {
 	// Boottime reads CLOCK_BOOTTIME, which goes on while the machine sleeps.
 	// Nil means the kernel's.
 	Boottime func() time.Duration
+	// Wallclock reads the time of day, which only authentication goes by. Nil
+	// means the kernel's.
+	Wallclock func() time.Time
 }
 
 // StopMode is how an Engine stops.
@@ -133,6 +136,8 @@ type member struct {
 	// problems are operations that fail, by address.
 	problems map[Address]problem
 	sendErr  string
+	// auth signs and verifies; used only when keys are configured.
+	auth authenticator
 }
 
 // New returns an Engine that does nothing until Run.
@@ -142,6 +147,9 @@ func New(opt Options) *Engine {
 	}
 	if opt.Boottime == nil {
 		opt.Boottime = boottime
+	}
+	if opt.Wallclock == nil {
+		opt.Wallclock = time.Now
 	}
 	return &Engine{
 		opt: opt, log: opt.Logger,

@@ -225,28 +225,21 @@ func (e *Engine) packet(p *Packet) {
 	adv := &e.scratch.Advertisement
 	m := e.find(Key{Interface: p.Interface, Family: family, VRID: vrid})
 	if m == nil {
-		_, reason := adv.Decode(p, 0, ChecksumAuto)
+		_, _, reason := adv.decodeBy(p, rules{ttl: 255, trailer: true})
 		if reason == Accepted {
 			reason = UnknownVRID
 		}
 		port.foreign.drop(reason)
 		// Other routers' VRIDs on the segment are normal; the rest is not.
 		if reason != UnknownVRID {
-			e.complain(nil, p, vrid, reason)
+			e.complain(nil, p, vrid, reason, "")
 		}
 		return
 	}
-	cfg := &m.router.cfg
-	_, reason := adv.Decode(p, cfg.Version, cfg.Checksum)
-	if reason == Accepted {
-		reason = adv.admit(p, cfg, m.router.Source())
-	}
-	if reason != Accepted {
-		m.router.counters.drop(reason)
-		e.complain(m, p, vrid, reason)
+	now := time.Now()
+	if !e.admits(m, p, now) {
 		return
 	}
-	now := time.Now()
 	e.scratch.At, e.scratch.Source = p.At, p.Source
 	if p.At.After(now) {
 		e.scratch.At = now

@@ -53,6 +53,8 @@ func packet(t testing.TB, src, dst, text string) *vrrp.Packet {
 	return &vrrp.Packet{Source: netip.MustParseAddr(src), Destination: netip.MustParseAddr(dst), TTL: 255, Payload: b}
 }
 
+// TestGoldenVectors is V3-CSUM-01, 02 and 03, V2-PKT-03 and V2-AUTH-01 in octets that
+// others agree on, both ways.
 func TestGoldenVectors(t *testing.T) {
 	for _, v := range vectors() {
 		t.Run(v.name, func(t *testing.T) {

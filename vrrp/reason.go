@@ -28,14 +28,29 @@ const (
 	WrongMode
 	// UnknownPeer is a unicast packet from an address that is not listed.
 	UnknownPeer
-	// BadAuth is an authentication type other than the configured one (none).
+	// BadAuth is an authentication type other than the configured one, or a
+	// signature where no key is configured.
 	BadAuth
+	// BadPassword is a password other than the configured one (version 2).
+	BadPassword
 	// BadFirstAddress is an IPv6 list that does not begin with a link-local
 	// address (erratum 8300).
 	BadFirstAddress
 	// BadInterval is an interval of zero (erratum 8301), or in version 2 one
 	// that differs from the configured one.
 	BadInterval
+	// AuthMissing is a packet without the HMAC trailer that is wanted.
+	AuthMissing
+	// AuthMalformed is a trailer of an unknown type, or with something reserved.
+	AuthMalformed
+	// AuthStale is a trailer whose time is outside the window.
+	AuthStale
+	// AuthUnknownKey is a trailer made with a key that we do not have.
+	AuthUnknownKey
+	// AuthInvalid is a trailer that the key did not make for this packet.
+	AuthInvalid
+	// AuthReplay is a trailer that is not newer than the sender's last one.
+	AuthReplay
 )
 
 // String is the reason in a few words for logs.
@@ -64,11 +79,25 @@ func (r Reason) String() string {
 	case UnknownPeer:
 		return "sender is not a unicast peer"
 	case BadAuth:
-		return "authentication type is not the configured one"
+		return "authentication is not of the configured type"
+	case BadPassword:
+		return "authentication failed: password is not the configured one"
 	case BadFirstAddress:
 		return "first address is not link-local"
 	case BadInterval:
 		return "advertisement interval is not acceptable"
+	case AuthMissing:
+		return "authentication failed: not signed"
+	case AuthMalformed:
+		return "authentication failed: trailer is malformed"
+	case AuthStale:
+		return "authentication failed: time is outside the window"
+	case AuthUnknownKey:
+		return "authentication failed: key is not configured here"
+	case AuthInvalid:
+		return "authentication failed: signature is wrong"
+	case AuthReplay:
+		return "authentication failed: not newer than the last one (replayed)"
 	default:
 		return "unknown reason"
 	}
@@ -118,6 +147,14 @@ type Counters struct {
 	AuthErrors         uint64 `json:"auth_errors"`
 	IntervalErrors     uint64 `json:"interval_errors"`
 	FirstAddressErrors uint64 `json:"first_address_errors"`
+	PasswordErrors     uint64 `json:"password_errors"`
+	// Those of the HMAC trailer have the names of keepalived's statistics.
+	AuthMissing    uint64 `json:"auth_missing"`
+	AuthMalformed  uint64 `json:"auth_malformed"`
+	AuthUnknownKey uint64 `json:"auth_unknown_key"`
+	AuthInvalid    uint64 `json:"auth_invalid"`
+	AuthStale      uint64 `json:"auth_stale"`
+	AuthReplay     uint64 `json:"auth_replay"`
 }
 
 // drop counts a dropped packet.
@@ -145,9 +182,23 @@ func (c *Counters) drop(r Reason) {
 		c.UnknownPeers++
 	case BadAuth:
 		c.AuthErrors++
+	case BadPassword:
+		c.PasswordErrors++
 	case BadFirstAddress:
 		c.FirstAddressErrors++
 	case BadInterval:
 		c.IntervalErrors++
+	case AuthMissing:
+		c.AuthMissing++
+	case AuthMalformed:
+		c.AuthMalformed++
+	case AuthStale:
+		c.AuthStale++
+	case AuthUnknownKey:
+		c.AuthUnknownKey++
+	case AuthInvalid:
+		c.AuthInvalid++
+	case AuthReplay:
+		c.AuthReplay++
 	}
 }

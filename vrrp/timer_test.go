@@ -12,7 +12,7 @@ import (
 )
 
 // TestV3_TMR_06 checks Active_Down_Interval and Skew_Time as a Backup has them:
-// by its deadline after Startup and after a release.
+// by its deadline after Startup and after a release, to the nanosecond (V3-TMR-04).
 func TestV3_TMR_06(t *testing.T) {
 	for _, tt := range []struct {
 		priority   uint8

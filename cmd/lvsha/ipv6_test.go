@@ -54,7 +54,8 @@ func (r *rig) ownLinkLocal(h *lab.Host) netip.Addr {
 	return netip.Addr{}
 }
 
-// TestV6Failover: each kind takes over from each over IPv6, in time, and alone.
+// TestV6Failover: each kind takes over from each over IPv6, in time, and alone; the
+// checksums that keepalived leaves to the kernel are ours (V3-CSUM-07).
 func TestV6Failover(t *testing.T) {
 	for _, c := range []struct {
 		active, backup string
@@ -169,7 +170,7 @@ func TestV6Restart(t *testing.T) {
 
 // TestV6Address: what the kernel is told of the addresses, and what it makes of
 // them: the director's own connections do not come from a virtual address
-// (V3-V6-06), and its group of solicited nodes is joined (V3-V6-02).
+// (V3-V6-06, NA-08), and its group of solicited nodes is joined (V3-V6-02).
 func TestV6Address(t *testing.T) {
 	r := newRig6(t)
 	d := r.lvsha(r.lvs[0], r.inFamily(vrrpFile(3, fast)))
@@ -256,7 +257,8 @@ func TestV6Unicast(t *testing.T) {
 	}
 }
 
-// TestV6Dropped: what must not be believed is counted under its reason (V3-RX).
+// TestV6Dropped: what must not be believed is counted under its reason
+// (V3-RX-01, V3-RX-03, V3-RX-06, V3-RX-07, V3-RX-09, V3-RX-19).
 func TestV6Dropped(t *testing.T) {
 	r := newRig6(t)
 	active, backup := r.pair(fast)

@@ -22,6 +22,9 @@ func KnownKeys() []string {
 	add("vrrp.NAME.track.", trackUseKeys())
 	add("group.NAME.", groupKeys())
 	add("track.NAME.", slices.Sorted(maps.Keys(trackKeys())))
+	add("vrrp.NAME.unicast.", unicastKeys())
+	add("vrrp.NAME.auth.", authKeys())
+	add("vrrp.NAME.auth.keys.", authKeyKeys())
 	add("service.NAME.", serviceKeys())
 	add("service.NAME.server.", serverKeys())
 	add("service.NAME.sorry.", sorryKeys())
@@ -41,3 +44,8 @@ func IndexKeys(text string) []toml.Key {
 
 // IndexLine is the line of a path; 0 when it is not in the text.
 func IndexLine(text, p string) int { return indexLines(text).lines[path(p)] }
+
+// ParseReading is Parse with another way to read the files with secrets.
+func ParseReading(name string, text []byte, as Identity, read func(name string) ([]byte, error)) (*Config, error) {
+	return parseReading(name, text, as, read)
+}

@@ -12,14 +12,23 @@ func directorKeys() []string {
 
 func routerKeys() []string {
 	return []string{
-		"addresses", "advertise", "announce", "boot_delay", "checksum", "interface", "priority", "start_delay", "takeover",
-		"track", "unicast", "version", "vrid",
+		"addresses", "advertise", "announce", "auth", "boot_delay", "checksum", "interface", "min_ttl", "priority",
+		"start_delay", "takeover", "track", "unicast", "version", "vrid",
 	}
 }
 
 func announceKeys() []string { return []string{"again", "count", "refresh"} }
 
 func groupKeys() []string { return []string{"routers", "track"} }
+
+// unicastKeys are those of a peer that is a table.
+func unicastKeys() []string { return []string{"address", "checksum"} }
+
+func authKeys() []string {
+	return []string{"keys", "mode", "password", "password_file", "replay", "send", "window"}
+}
+
+func authKeyKeys() []string { return []string{"file", "hex", "id"} }
 
 func serviceKeys() []string {
 	return []string{"check", "forward", "listen", "owner", "persistence", "persistence_mask", "require", "scheduler", "server", "sorry"}

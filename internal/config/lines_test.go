@@ -166,11 +166,11 @@ func FuzzParse(f *testing.F) {
 	}
 	f.Fuzz(func(t *testing.T, text string) {
 		as := config.Identity{As: "lvs1"}
-		cfg, err := config.Parse("f", []byte(text), as)
+		cfg, err := config.ParseReading("f", []byte(text), as, exemplary)
 		if (cfg == nil) == (err == nil) {
 			t.Fatalf("got %v and %v", cfg, err)
 		}
-		again, err2 := config.Parse("f", []byte(text), as)
+		again, err2 := config.ParseReading("f", []byte(text), as, exemplary)
 		if err != nil {
 			if err2 == nil || err.Error() != err2.Error() {
 				t.Fatalf("first %v\nthen %v", err, err2)

@@ -40,9 +40,15 @@ func unreadable(err error) string {
 	return "the file cannot be read: " + err.Error()
 }
 
-// Parse reads a text under the name of its file. The error is Problems.
+// Parse reads a text under the name of its file, and the files with keys that it
+// names for this machine. The error is Problems.
 func Parse(name string, text []byte, as Identity) (*Config, error) {
-	cfg, problems := parse(string(text), as)
+	return parseReading(name, text, as, readSecret)
+}
+
+// parseReading is Parse with a way to read the files with secrets.
+func parseReading(name string, text []byte, as Identity, read func(name string) ([]byte, error)) (*Config, error) {
+	cfg, problems := parse(string(text), as, read)
 	if len(problems) > 0 {
 		for i := range problems {
 			problems[i].File = name
@@ -53,7 +59,7 @@ func Parse(name string, text []byte, as Identity) (*Config, error) {
 	return cfg, nil
 }
 
-func parse(text string, as Identity) (*Config, Problems) {
+func parse(text string, as Identity, read func(name string) ([]byte, error)) (*Config, Problems) {
 	root, err := decode(text)
 	if err != nil {
 		return nil, Problems{syntaxProblem(text, err)}
@@ -78,6 +84,10 @@ func parse(text string, as Identity) (*Config, Problems) {
 	found := make([]Problems, len(views))
 	for i, d := range views {
 		view := &report{}
+		if i == own {
+			// The files of the others are on their machines.
+			view.read = read
+		}
 		drafts[i] = view.draft(d.view(root), d)
 		found[i] = view.problems.sorted()
 	}
@@ -162,10 +172,7 @@ func assemble(directors []director, drafts []*draft, own int) *Config {
 	}
 	for _, rt := range mine.routers {
 		rt.Peers, rt.Unicast = peers(directors, drafts, own, rt)
-		if rt.unicast {
-			// The only address that the others accept.
-			rt.Source = rt.own
-		}
+		rt.Source = rt.source()
 		cfg.Routers = append(cfg.Routers, rt.Config)
 		if refs := trackRefs(rt, mine); len(refs) > 0 {
 			cfg.Tracks[rt.Key()] = refs

@@ -9,7 +9,11 @@ import (
 )
 
 // report collects problems.
-type report struct{ problems Problems }
+type report struct {
+	problems Problems
+	// read reads a file with a secret; nil means that it is another machine's.
+	read func(name string) ([]byte, error)
+}
 
 func (r *report) add(line int, p path, format string, args ...any) {
 	r.problems = append(r.problems, Problem{Line: line, Key: string(p), Message: fmt.Sprintf(format, args...)})

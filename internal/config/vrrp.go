@@ -30,7 +30,8 @@ type router struct {
 	node *node
 	// own is the director's own address of the router's family.
 	own netip.Addr
-	// unicast is whether advertisements go to the other directors one by one.
+	// unicast is whether advertisements go to the other directors one by one,
+	// and not to peers that are listed.
 	unicast bool
 	tracks  []tracked
 }
@@ -93,7 +94,7 @@ func (r *report) routers(n *node, d director) []router {
 }
 
 func (r *report) router(s section, name string, d director) router {
-	rt := router{node: s.node, unicast: s.flag("unicast")}
+	rt := router{node: s.node}
 	rt.Name = name
 	rt.Interface = s.iface("interface", "the interface on which advertisements are sent and heard")
 	if !s.missing("vrid", "the virtual router identifier, 1 to 255, the same on all directors and on no other router of the segment") {
@@ -109,12 +110,7 @@ func (r *report) router(s section, name string, d director) router {
 	s.takeover(&rt)
 	s.delays(&rt)
 	rt.Announce = s.announcing()
-	switch s.word("checksum", "auto", "pseudo", "rfc9568") {
-	case "pseudo":
-		rt.Checksum = vrrp.ChecksumPseudo
-	case "rfc9568":
-		rt.Checksum = vrrp.ChecksumRFC9568
-	}
+	rt.Checksum, _ = s.checksumOf()
 	if rt.Version == 2 && rt.Checksum != vrrp.ChecksumAuto {
 		s.bad("checksum", "version 2 has one form of checksum only; leave this out")
 	}
@@ -126,6 +122,8 @@ func (r *report) router(s section, name string, d director) router {
 			s.bad("checksum", "IPv6 has one form of checksum only; leave this out")
 		}
 	}
+	r.unicastPeers(s, d, &rt)
+	rt.Auth = r.auth(s, rt.Version)
 	rt.own, _ = d.address(rt.Family())
 	return rt
 }
@@ -300,7 +298,7 @@ func (d director) address(f vrrp.Family) (netip.Addr, bool) {
 }
 
 // peers are the other directors of a virtual router, and where a unicast one
-// sends to.
+// sends to unless it has a list.
 func peers(directors []director, drafts []*draft, own int, rt router) (out []vrrp.Peer, unicast []netip.Addr) {
 	for i, d := range directors {
 		if i == own {
@@ -315,6 +313,9 @@ func peers(directors []director, drafts []*draft, own int, rt router) (out []vrr
 		if rt.unicast {
 			unicast = append(unicast, addr)
 		}
+	}
+	if !rt.unicast {
+		unicast = rt.Unicast
 	}
 	return out, unicast
 }

@@ -11,7 +11,7 @@ import (
 )
 
 // TestAnnouncement holds the frames to GV-09 of the conformance list: the
-// request form of RFC 9568, and the same as a reply.
+// request form of RFC 9568, and the same as a reply (ARP-01 to 06).
 func TestAnnouncement(t *testing.T) {
 	frames, err := announcement(net.HardwareAddr{0, 0, 0x5e, 0, 1, 0x33}, netip.MustParseAddr("192.0.2.100"))
 	if err != nil {
@@ -47,7 +47,7 @@ func frameText(t *testing.T, f *ethernet.Frame) string {
 }
 
 // TestNeighbourAdvertisement holds the frame to GV-12 of the conformance list
-// (V3-V6-03, NA-01).
+// (V3-V6-03, NA-01, NA-02, NA-06).
 func TestNeighbourAdvertisement(t *testing.T) {
 	frame, err := neighbourAdvertisement(net.HardwareAddr{0, 0, 0x5e, 0, 2, 0x33}, netip.MustParseAddr("fe80::5:1"), netip.MustParseAddr("2001:db8::100"))
 	if err != nil {

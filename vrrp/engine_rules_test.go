@@ -1,0 +1,353 @@
+package vrrp_test
+
+import (
+	"errors"
+	"net/netip"
+	"slices"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"lvsha/vrrp"
+	"lvsha/vrrp/vrrptest"
+)
+
+// heardBy empties a tap: the advertisements on the segment since the last time.
+func heardBy(t *testing.T, tap *vrrptest.Port) []vrrp.Packet {
+	t.Helper()
+	synctest.Wait()
+	var out []vrrp.Packet
+	for {
+		packets, err := tap.Receive(nil, time.Now())
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, p := range packets {
+			if !p.Announcement {
+				out = append(out, p)
+			}
+		}
+		if len(packets) < vrrp.MaxBatch {
+			return out
+		}
+	}
+}
+
+// newTap hears one family on a segment.
+func newTap(t *testing.T, lan *vrrptest.Segment, family vrrp.Family) *vrrptest.Port {
+	t.Helper()
+	tap := lan.NewPort([6]byte{2, 9})
+	if err := tap.Open("eth0", 1, family); err != nil {
+		t.Fatal(err)
+	}
+	return tap
+}
+
+// TestEngineTransmits: V3-TX-01, V3-TX-03, V3-TX-04 and V3-PKT-09, who sends what,
+// and V3-BCK-04, who has the address.
+func TestEngineTransmits(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var lan vrrptest.Segment
+		tap := newTap(t, &lan, vrrp.IPv4)
+		one, two := newBox(t, &lan, 1, nil), newBox(t, &lan, 2, nil)
+		one.links.Plug("eth0", "10.0.0.1/24", "10.0.0.11/24")
+		two.run(priority(100))
+		time.Sleep(300 * time.Millisecond)
+		if n := len(heardBy(t, tap)); n != 0 {
+			t.Errorf("a backup sent %d advertisements", n)
+		}
+		one.run(priority(150))
+		time.Sleep(2 * time.Second)
+		heardBy(t, tap)
+		changed := priority(200)
+		changed.Interval = 200 * time.Millisecond
+		changed.Addresses = append([]vrrp.Address{{Prefix: netip.MustParsePrefix("192.0.2.200/24")}}, changed.Addresses...)
+		one.configure(changed)
+		time.Sleep(time.Second)
+		packets := heardBy(t, tap)
+		if len(packets) < 5 {
+			t.Errorf("heard %d advertisements", len(packets))
+		}
+		for _, p := range packets {
+			var adv vrrp.Advertisement
+			if _, reason := adv.Decode(&p, 3, vrrp.ChecksumAuto); reason != vrrp.Accepted {
+				t.Fatal(reason)
+			}
+			want := []netip.Addr{netip.MustParseAddr("192.0.2.200"), netip.MustParseAddr("192.0.2.10")}
+			if p.Source.String() != "10.0.0.1" || p.Destination != vrrp.GroupAddress(vrrp.IPv4) || adv.Priority != 200 ||
+				adv.Interval != 200*time.Millisecond || !slices.Equal(adv.Addresses, want) {
+				t.Errorf("%s to %s: %+v", p.Source, p.Destination, adv)
+			}
+		}
+		// What a Backup does not have, its kernel does not accept.
+		if two.links.Has("eth0", vip) || !one.links.Has("eth0", vip) {
+			t.Error("the backup has the address, or the active has not")
+		}
+		one.stop(vrrp.Release)
+		two.stop(vrrp.Release)
+		heardBy(t, tap)
+		time.Sleep(10 * time.Second)
+		if n := len(heardBy(t, tap)); n != 0 {
+			t.Errorf("%d advertisements after both have stopped", n)
+		}
+	})
+}
+
+// TestEngineSilent: V3-TX-06, without a source nothing is sent.
+func TestEngineSilent(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var lan vrrptest.Segment
+		tap := newTap(t, &lan, vrrp.IPv4)
+		one := newBox(t, &lan, 1, nil)
+		one.links.Plug("eth0")
+		one.run(priority(255))
+		time.Sleep(time.Minute)
+		if n := len(heardBy(t, tap)); n != 0 || one.engine.Snapshot()[0].State != vrrp.Fault {
+			t.Errorf("%d advertisements in %s", n, one.engine.Snapshot()[0].State)
+		}
+		one.stop(vrrp.Release)
+	})
+}
+
+// mute is a port on which nothing can be sent.
+type mute struct{ *vrrptest.Port }
+
+func (mute) Send(string, netip.Addr, netip.Addr, []byte) error {
+	return errors.New("no buffer space available")
+}
+
+// TestEngineCannotSend: V3-TX-08, a router that cannot send does everything else
+// in time, and says so once.
+func TestEngineCannotSend(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var lan vrrptest.Segment
+		one := newBox(t, &lan, 1, nil)
+		start := time.Now()
+		var notices []string
+		one.engine = vrrp.New(vrrp.Options{Port: mute{one.port}, Links: one.links, Boottime: func() time.Duration { return time.Since(start) },
+			OnEvent: func(n vrrp.Notice) { one.mu.Lock(); defer one.mu.Unlock(); notices = append(notices, n.Text) }})
+		one.run(priority(100))
+		time.Sleep(365 * time.Millisecond)
+		s := one.engine.Snapshot()[0]
+		if s.State != vrrp.Active || !one.links.Has("eth0", vip) || s.Counters.SendErrors != 1 {
+			t.Errorf("after the down interval: %s, counters %+v", s.State, s.Counters)
+		}
+		time.Sleep(10 * time.Second)
+		s = one.engine.Snapshot()[0]
+		if s.State != vrrp.Active || s.Counters.SendErrors != 101 || s.Counters.AdvertisementsSent != 0 {
+			t.Errorf("10 s later: %s, counters %+v", s.State, s.Counters)
+		}
+		one.mu.Lock()
+		if want := "sending an advertisement on eth0: no buffer space available"; len(notices) != 1 || notices[0] != want {
+			t.Errorf("told %q", notices)
+		}
+		one.mu.Unlock()
+		one.stop(vrrp.Release)
+	})
+}
+
+// TestEngineReceives: V3-RX-08, 09, 10, 15, 20, 21 and 22, and V3-CSUM-06, the tests
+// that need a router, each with one counter and without any other effect.
+func TestEngineReceives(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var lan vrrptest.Segment
+		one := newBox(t, &lan, 1, nil)
+		one.links.Plug("eth0", "10.0.0.1/24", "fe80::1/64")
+		one.links.Plug("eth1", "10.1.0.1/24")
+		other := priority(100)
+		other.Name, other.Interface, other.VRID = "other", "eth1", 52
+		other.Addresses = []vrrp.Address{{Prefix: netip.MustParsePrefix("10.1.0.10/24")}}
+		one.run(priority(100), priority6(100), other)
+		time.Sleep(time.Second)
+		one.said()
+		status := func(name string) vrrp.Status {
+			snapshot := one.engine.Snapshot()
+			return snapshot[slices.IndexFunc(snapshot, func(s vrrp.Status) bool { return s.Name == name })]
+		}
+		inject := func(iface, src string, vrid uint8, change func([]byte), addresses ...string) {
+			p := vrrp.Packet{Interface: iface, Source: netip.MustParseAddr(src), TTL: 255}
+			p.Destination = vrrp.GroupAddress(vrrp.IPv6)
+			if p.Source.Is4() {
+				p.Destination = vrrp.GroupAddress(vrrp.IPv4)
+			}
+			adv := vrrp.Advertisement{Version: 3, VRID: vrid, Priority: 250, Interval: 100 * time.Millisecond}
+			for _, a := range addresses {
+				adv.Addresses = append(adv.Addresses, netip.MustParseAddr(a))
+			}
+			var err error
+			if p.Payload, err = adv.AppendTo(nil, p.Source, p.Destination, vrrp.ChecksumAuto); err != nil {
+				t.Fatal(err)
+			}
+			if change != nil {
+				change(p.Payload)
+			}
+			lan.Inject(p, nil)
+			synctest.Wait()
+		}
+		noInterval := func(b []byte) { // 10 less in the interval, 10 more in the sum
+			sum := updated(uint16(b[6])<<8|uint16(b[7]), 10, 0)
+			b[5], b[6], b[7] = 0, byte(sum>>8), byte(sum)
+		}
+		for _, tt := range []struct {
+			name        string
+			iface, src  string
+			vrid        uint8
+			change      func([]byte)
+			addresses   []string
+			router      string
+			count       func(vrrp.Counters) uint64
+			complaining bool
+		}{
+			{"V3-RX-08 unknown VRID", "eth0", "10.0.0.9", 99, nil, []string{"192.0.2.10"}, "web", func(c vrrp.Counters) uint64 { return c.VRIDErrors }, false},
+			{"V3-RX-22 VRID of another interface", "eth1", "10.1.0.9", 51, nil, []string{"192.0.2.10"}, "other", func(c vrrp.Counters) uint64 { return c.VRIDErrors }, false},
+			{"V3-RX-09", "eth0", "fe80::9", 51, nil, []string{"2001:db8::10", "fe80::5e:33"}, "six", func(c vrrp.Counters) uint64 { return c.FirstAddressErrors }, true},
+			{"V3-RX-10", "eth0", "10.0.0.9", 51, noInterval, []string{"192.0.2.10"}, "web", func(c vrrp.Counters) uint64 { return c.IntervalErrors }, true},
+			{"V3-RX-10 IPv6", "eth0", "fe80::9", 51, noInterval, []string{"fe80::5e:33", "2001:db8::10"}, "six", func(c vrrp.Counters) uint64 { return c.IntervalErrors }, true},
+			{"V3-RX-15", "eth0", "10.0.0.1", 51, nil, []string{"192.0.2.10"}, "web", func(c vrrp.Counters) uint64 { return c.OwnPackets }, true},
+			{"V3-CSUM-06", "eth0", "10.0.0.9", 51, func(b []byte) { b[7] ^= 1 }, []string{"192.0.2.10"}, "web", func(c vrrp.Counters) uint64 { return c.ChecksumErrors }, true},
+		} {
+			before := status(tt.router)
+			for range 3 {
+				inject(tt.iface, tt.src, tt.vrid, tt.change, tt.addresses...)
+			}
+			after := status(tt.router)
+			if got := tt.count(after.Counters) - tt.count(before.Counters); got != 3 {
+				t.Errorf("%s: counted %d times", tt.name, got)
+			}
+			if after.State != vrrp.Active || after.Counters.AdvertisementsReceived != 0 || len(after.Peers) != 0 {
+				t.Errorf("%s had an effect: %+v", tt.name, after)
+			}
+			// V3-RX-20.
+			if told := one.said(); strings.Count(told, "packet-dropped") != map[bool]int{true: 1}[tt.complaining] {
+				t.Errorf("%s: told %q", tt.name, told)
+			}
+		}
+		// Another sender is told of on its own, and the first again after a minute.
+		inject("eth0", "10.0.0.8", 51, func(b []byte) { b[7] ^= 1 }, "192.0.2.10")
+		inject("eth0", "10.0.0.9", 51, func(b []byte) { b[7] ^= 1 }, "192.0.2.10")
+		if told := one.said(); strings.Count(told, "packet-dropped") != 1 || !strings.Contains(told, "10.0.0.8") {
+			t.Errorf("told %q", told)
+		}
+		time.Sleep(time.Minute)
+		inject("eth0", "10.0.0.9", 51, func(b []byte) { b[7] ^= 1 }, "192.0.2.10")
+		if told := one.said(); strings.Count(told, "packet-dropped") != 1 || !strings.Contains(told, "10.0.0.9") {
+			t.Errorf("a minute later it told %q", told)
+		}
+		one.stop(vrrp.Release)
+	})
+}
+
+// TestEngineOwner: V3-RX-08, V3-OWN-02 and V3-BCK-11, an owner listens to others, is
+// Active whatever Preempt_Mode says, and two of them are told of.
+func TestEngineOwner(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var lan vrrptest.Segment
+		one, two := newBox(t, &lan, 1, nil), newBox(t, &lan, 2, nil)
+		one.run(priority(254))
+		time.Sleep(time.Second)
+		owner := priority(255)
+		owner.NoPreempt = true
+		two.run(owner)
+		time.Sleep(time.Second)
+		if a, b := one.engine.Snapshot()[0], two.engine.Snapshot()[0]; a.State != vrrp.Backup || b.State != vrrp.Active {
+			t.Errorf("the owner is %s, the other is %s", b.State, a.State)
+		}
+		two.said()
+		// The other believes that it is the owner too; its address is lower.
+		one.configure(priority(255))
+		time.Sleep(time.Second)
+		a, b := one.engine.Snapshot()[0], two.engine.Snapshot()[0]
+		if a.State != vrrp.Backup || b.State != vrrp.Active || b.Counters.AdvertisementsReceived == 0 {
+			t.Errorf("of two owners the lower is %s, the higher is %s and heard %d", a.State, b.State, b.Counters.AdvertisementsReceived)
+		}
+		if told := two.said(); !strings.Contains(told, "10.0.0.1 is active too, with priority 255 against our 255") {
+			t.Errorf("told %q", told)
+		}
+		one.stop(vrrp.Release)
+		two.stop(vrrp.Release)
+	})
+}
+
+// TestEngineAnnounces: V3-INI-03 and ARP-11, nothing is announced before the address
+// is there, nor after Active was left.
+func TestEngineAnnounces(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var lan vrrptest.Segment
+		one := newBox(t, &lan, 1, nil)
+		one.links.Fail(errors.New("not yet"))
+		one.run(priority(255))
+		time.Sleep(time.Second)
+		if log := one.links.Log(); strings.Contains(log, "announce") {
+			t.Errorf("announced without the address:\n%s", log)
+		}
+		one.links.Fail(nil)
+		time.Sleep(time.Second)
+		log := one.links.Log()
+		if add, announce := strings.Index(log, "add "+vip), strings.Index(log, "announce"); add < 0 || announce < add {
+			t.Errorf("announced before the address was there:\n%s", log)
+		}
+		// In the middle of the announcements a better one comes.
+		two := newBox(t, &lan, 2, nil)
+		two.run(priority(255))
+		time.Sleep(200 * time.Millisecond)
+		if s := one.engine.Snapshot()[0]; s.State != vrrp.Backup {
+			t.Errorf("one is %s", s.State)
+		}
+		one.links.Log()
+		time.Sleep(time.Minute)
+		if log := one.links.Log(); log != "" {
+			t.Errorf("a backup did:\n%s", log)
+		}
+		one.stop(vrrp.Release)
+		two.stop(vrrp.Release)
+	})
+}
+
+// TestRouterLearns: V3-TMR-01 and 02, and V3-OWN-06, the timers go by the interval of
+// the Active, which is forgotten by a new start, and a higher priority waits less.
+func TestRouterLearns(t *testing.T) {
+	waits := func(p uint8) time.Duration {
+		r := vrrp.NewRouter(with(func(c *vrrp.Config) { c.Priority = p }))
+		r.Step(epoch, usable)
+		r.Step(epoch, vrrp.Startup{})
+		r.Step(epoch, received(0, higher, 254, 4*time.Second))
+		return r.Deadline().Sub(epoch)
+	}
+	if got, want := waits(100), 12*time.Second+156*4*time.Second/256; got != want {
+		t.Errorf("waits %s, want %s", got, want)
+	}
+	if low, high := waits(100), waits(101); high >= low {
+		t.Errorf("priority 101 waits %s, 100 waits %s", high, low)
+	}
+	r := vrrp.NewRouter(base())
+	r.Step(epoch, usable)
+	r.Step(epoch, vrrp.Startup{})
+	r.Step(epoch, received(0, higher, 254, 4*time.Second))
+	r.Step(epoch, vrrp.Shutdown{})
+	r.Step(epoch, vrrp.Startup{})
+	if got := r.Deadline().Sub(epoch); got != elected {
+		t.Errorf("waits %s after a new start, want %s", got, elected)
+	}
+}
+
+// TestRouterLate: V3-TMR-09, an Active that sends later than an interval says so.
+func TestRouterLate(t *testing.T) {
+	r := vrrp.NewRouter(with(func(c *vrrp.Config) { c.Interval = 10 * time.Millisecond }))
+	r.Step(epoch, usable)
+	r.Step(epoch, vrrp.Startup{})
+	at := r.Deadline()
+	r.Step(at, vrrp.Tick{})
+	notices := 0
+	for range 5 {
+		at = r.Deadline().Add(500 * time.Millisecond)
+		for _, a := range r.Step(at, vrrp.Tick{}) {
+			if n, ok := a.(vrrp.Notice); ok && n.Kind == vrrp.NoticeStall {
+				notices++
+			}
+		}
+	}
+	if notices == 0 || r.Status().Counters.Stalls != 5 {
+		t.Errorf("%d notices, %d stalls", notices, r.Status().Counters.Stalls)
+	}
+}
