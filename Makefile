@@ -54,10 +54,10 @@ soak: go
 
 # The table of requirements, with the results of this run.
 conformance: go
+	@mkdir -p bin
 	@internal/lab/install test
-	$(GO) test -p 1 -json ./... > conformance.json
-	$(GO) test ./vrrp -run '^TestConformance$$' -update -results "$$PWD/conformance.json"
-	rm conformance.json
+	$(GO) test -p 1 -json ./... > bin/conformance.json
+	$(GO) test ./vrrp -run '^TestConformance$$' -update -results "$$PWD/bin/conformance.json"
 
 install: build
 	install -D -m 755 bin/lvsha $(DESTDIR)/usr/bin/lvsha
