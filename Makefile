@@ -9,7 +9,7 @@ RACE         = ./vrrp/... ./healthcheck/... ./ipvs/... ./sync/... ./internal/con
 
 export CGO_ENABLED ?= 0
 
-.PHONY: build demo test check lint race install bench-vrrp soak go
+.PHONY: build demo test check lint race install bench-vrrp soak conformance go
 
 build: go
 	$(GO) build -trimpath -o bin/lvsha ./cmd/lvsha
@@ -49,8 +49,15 @@ bench-vrrp: go
 soak: go
 	@internal/lab/install test
 	$(GO) test -count 10 -timeout 2h ./cmd/lvsha ./vrrp ./internal/netif
-	for f in vrrp:FuzzDecode internal/config:FuzzParse ipvs:FuzzParseServiceKey; do \
+	for f in vrrp:FuzzDecode vrrp:FuzzTrailer vrrp:FuzzParseIPv4 vrrp:FuzzParseARP vrrp:FuzzParseNA internal/config:FuzzParse ipvs:FuzzParseServiceKey; do \
 	  $(GO) test -run '^$$' -fuzz "^$${f#*:}$$" -fuzztime 10m ./$${f%:*} || exit 1; done
+
+# The table of requirements, with the results of this run.
+conformance: go
+	@mkdir -p bin
+	@internal/lab/install test
+	$(GO) test -p 1 -json ./... > bin/conformance.json
+	$(GO) test ./vrrp -run '^TestConformance$$' -update -results "$$PWD/bin/conformance.json"
 
 install: build
 	install -D -m 755 bin/lvsha $(DESTDIR)/usr/bin/lvsha

@@ -45,5 +45,11 @@
 //     rest is tried again.
 //   - An Active repeats one round of gratuitous ARP every 10 s (ARP-08): the winner
 //     of a split need not hear of the loser, which leaves silently (V3-ACT-09).
+//   - There is no authentication header (V2-AUTH-02). The HMAC trailer of keepalived
+//     2.4 (KA-HMAC) protects either version and family. What was heard last is not
+//     kept over a restart: an advertisement that was recorded within the window
+//     before it may pass once, as with keepalived.
+//   - A signed packet where no key is configured is dropped for its authentication
+//     and not for its length (V3-RX-13): that is what the operator has to mend.
 //   - The owner (priority 255) installs and removes its addresses like everybody.
 package vrrp

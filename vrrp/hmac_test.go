@@ -93,7 +93,19 @@ func TestSignedVectors(t *testing.T) {
 			}
 			m := &member{router: &Router{cfg: Config{Interval: time.Second, Auth: &Auth{Keys: []AuthKey{sequentialKey()}, Send: 1}}, link: LinkChange{Source: src}}}
 			signed := outgoing{dst, append(b, make([]byte, trailerLen)...)}
-			m.sign(v.wall, []outgoing{signed})
+			// Another peer gets a copy with the same signature (KA-HMAC-03).
+			other := outgoing{dst: dst.Next()}
+			if b, err = v.adv.AppendTo(nil, src, other.dst, v.form); err != nil {
+				t.Fatal(err)
+			}
+			other.payload = append(b, make([]byte, trailerLen)...)
+			m.sign(v.wall, []outgoing{signed, other})
+			if n := len(b); !bytes.Equal(signed.payload[n:], other.payload[n:]) {
+				t.Errorf("the trailers are %x and %x", signed.payload[n:], other.payload[n:])
+			}
+			if _, _, reason := new(Advertisement).decodeBy(&Packet{Source: src, Destination: other.dst, TTL: 255, Payload: other.payload}, rules{ttl: 255, trailer: true}); reason != Accepted {
+				t.Errorf("the copy: %s", reason)
+			}
 			if got := hex.EncodeToString(signed.payload); got != v.hex {
 				t.Errorf("made %s\nwant %s", got, v.hex)
 			}
@@ -255,6 +267,11 @@ func TestSequence(t *testing.T) {
 	if got := next(late); got != sequenceOf(late) {
 		t.Errorf("in 2040 %#x", got)
 	}
+	a.sent, a.auth.Monotonic = 0, true
+	if got := next(late); got != sequenceOf(late) {
+		t.Errorf("in 2040, where only growth counts, %#x", got)
+	}
+	a = newAuthenticator(nil)
 	wrap := time.Unix(1<<32-1, 0)
 	next(wrap)
 	if got := next(wrap.Add(2 * time.Second)); got>>32 != 1 {

@@ -16,7 +16,9 @@ import (
 const simulated = 86400 * time.Millisecond
 
 // TestSimulation plays faults among 2 to 5 routers and checks every SIM-SAFE and
-// SIM-LIVE bound: ten simulated days in total.
+// SIM-LIVE bound: ten simulated days in total. Its checks are SIM-SAFE-01 to 07,
+// SIM-LIVE-01 to 07, SIM-ELECT-08, SIM-PART-01, 04 to 06, SIM-PAUSE-01, 03 and 07,
+// SIM-CACHE-01, SIM-CRASH-01 and SIM-CLOCK-01.
 func TestSimulation(t *testing.T) {
 	var next atomic.Uint64
 	var total atomic.Int64
