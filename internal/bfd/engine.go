@@ -70,7 +70,7 @@ const (
 	// upkeep is how often interfaces are looked at, and what failed is tried again.
 	upkeep = time.Second
 	// farewells is how often the end of a session is told, farewellGap apart.
-	farewells   = 3
+	farewells   = 5
 	farewellGap = 5 * time.Millisecond
 )
 

@@ -88,8 +88,8 @@ type Transition struct {
 
 // Failed says that the peer, or the path to it, died: what is administrative or
 // was announced by the peer says nothing about forwarding (BFD-VR-01, BFD-VR-02).
-func (t Transition) Failed() bool {
-	return t.From == Up && t.To == Down && (t.Diag == DiagExpired || t.Diag == DiagPathDown)
+func (a Transition) Failed() bool {
+	return a.From == Up && a.To == Down && (a.Diag == DiagExpired || a.Diag == DiagPathDown)
 }
 
 // Voided is an end of the detection time that was not believed, as this process
