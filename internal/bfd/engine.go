@@ -17,7 +17,7 @@ import (
 type Options struct {
 	// Port is the network; NewPort has the real one.
 	Port Port
-	// Logger may be nil: nothing is logged.
+	// Logger hears what keeps sessions from being heard or sent; it may be nil.
 	Logger *slog.Logger
 	// OnTransition hears every change of state, and OnVoided every detection time
 	// that ended because this process itself did not run. Both are called from the

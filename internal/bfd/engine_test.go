@@ -211,6 +211,15 @@ func TestEngineRoles(t *testing.T) {
 		if s := a.session(); s.State != bfd.Up || !s.Since.Equal(since) || !s.Watched || b.session().Watched {
 			t.Errorf("%+v", s)
 		}
+		// One that nobody answered goes at once.
+		ghost := netip.MustParseAddr("10.0.0.77")
+		b.configure(b.config(ghost))
+		if sessions, _ := b.Snapshot(); len(sessions) != 2 {
+			t.Errorf("%+v", sessions)
+		}
+		time.Sleep(time.Second)
+		b.configure(b.config())
+		b.session()
 		// Without the network there is no session, which the other is told.
 		c := b.config()
 		c.Networks = nil

@@ -122,7 +122,9 @@ func (e *Engine) apply(now time.Time, cfg Config) {
 	}
 	e.members = slices.DeleteFunc(e.members, func(m *member) bool {
 		m.watched = slices.Contains(cfg.Watch, m.Key())
-		if m.watched || e.local(m.Key().network(), m.Key().Local) {
+		// One that was never heard is nobody's wish any more.
+		silent := m.State() == Down && m.remote.discriminator == 0
+		if m.watched || (!silent && e.local(m.Key().network(), m.Key().Local)) {
 			if old.Params != cfg.Params {
 				e.step(m, now, Reconfigure{cfg.Params})
 			}
@@ -262,16 +264,10 @@ func (e *Engine) step(m *member, now time.Time, ev Event) {
 		case Send:
 			e.send(m, &a.Packet)
 		case Transition:
-			level := e.log.Info
-			if a.Failed() {
-				level = e.log.Warn
-			}
-			level("BFD session is "+a.To.String(), "interface", a.Key.Interface, "peer", a.Key.Peer, "from", a.From.String(), "reason", a.Reason)
 			if e.opt.OnTransition != nil {
 				e.opt.OnTransition(a)
 			}
 		case Voided:
-			e.log.Warn("BFD did not run in time and listens once more", "interface", a.Key.Interface, "peer", a.Key.Peer, "late", a.Late)
 			if e.opt.OnVoided != nil {
 				e.opt.OnVoided(a)
 			}
