@@ -42,10 +42,17 @@ type notifyProblem string
 func (d *Director) setHooks(cfg *config.Config) {
 	d.hooks.notifier.Set(cfg.Notify)
 	now := time.Now()
+	for key, state := range d.hooks.states {
+		if state == notify.Stopped {
+			// It was told. One of the same key begins anew.
+			delete(d.hooks.states, key)
+			delete(d.hooks.names, key)
+		}
+	}
 	for _, r := range cfg.Routers {
 		key := r.Key()
 		state := d.hooks.states[key]
-		if old, known := d.hooks.names[key]; known && old != r.Name && state != 0 {
+		if old, known := d.hooks.names[key]; known && old != r.Name {
 			d.hooks.names[key] = r.Name
 			d.notifyRouter(cfg, r, state, "renamed from "+old, r.Priority, now)
 		}
@@ -80,10 +87,6 @@ func (d *Director) notifyTransition(t vrrp.Transition) {
 	}
 	d.notifyRouter(d.cfg, router, state, t.Reason, t.Priority, t.At)
 	d.notifyGroups(d.cfg, fmt.Sprintf("%s: %s", t.Name, t.Reason), t.At)
-	if state == notify.Stopped {
-		delete(d.hooks.states, t.Key)
-		delete(d.hooks.names, t.Key)
-	}
 }
 
 func (d *Director) notifyRouter(cfg *config.Config, r vrrp.Config, state notify.State, reason string, priority uint8, at time.Time) {
