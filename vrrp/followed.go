@@ -30,7 +30,7 @@ func (e *Engine) tellFollowed(m *member) {
 	if e.opt.OnFollow == nil {
 		return
 	}
-	if f := m.router.Followed(); f != m.followed {
+	if f := m.router.Followed(); f.Source != m.followed.Source || f.Active != m.followed.Active {
 		m.followed = f
 		e.opt.OnFollow(f)
 	}
