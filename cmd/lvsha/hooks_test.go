@@ -2,6 +2,9 @@ package main_test
 
 import (
 	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
 	"strings"
 	"syscall"
 	"testing"
@@ -224,5 +227,31 @@ any = ["/run/notify.sh", "own"]
 	}
 	if diff := cmp.Diff(append(want, group+"STOP 0: stopping"), r.logged(h)); diff != "" {
 		t.Errorf("(-want +got):\n%s", diff)
+	}
+}
+
+// TestHooksDropIn: systemd accepts the drop-in for scripts.
+func TestHooksDropIn(t *testing.T) {
+	dir := t.TempDir()
+	binary, err := program()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, name := range []string{"lvsha.service", "lvsha-cleanup.service", "lvsha.service.d/notify.conf"} {
+		text, err := os.ReadFile(filepath.Join("..", "..", "examples", "systemd", name))
+		if err != nil {
+			t.Fatal(err)
+		}
+		path := filepath.Join(dir, name)
+		if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(path, []byte(strings.ReplaceAll(string(text), "/usr/bin/lvsha", binary)), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	out, err := exec.Command("systemd-analyze", "verify", "--man=no", filepath.Join(dir, "lvsha.service")).CombinedOutput()
+	if err != nil || strings.Contains(string(out), dir) {
+		t.Errorf("systemd-analyze verify: %v\n%s", err, out)
 	}
 }

@@ -8,7 +8,7 @@ import (
 )
 
 const (
-	defaultNotifyTimeout = 30 * time.Second
+	defaultNotifyTimeout = 10 * time.Second
 	minNotifyTimeout     = 100 * time.Millisecond
 	maxNotifyTimeout     = time.Hour
 )
