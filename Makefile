@@ -5,7 +5,7 @@ GO          ?= go
 STATICCHECK  = honnef.co/go/tools/cmd/staticcheck@v0.7.0
 GOVULNCHECK  = golang.org/x/vuln/cmd/govulncheck@v1.1.4
 # Where timing is what is tested, the race detector has no place.
-RACE         = ./vrrp/... ./healthcheck/... ./ipvs/... ./sync/... ./internal/config/... ./internal/control/... ./internal/director/... ./internal/netif/...
+RACE         = ./vrrp/... ./healthcheck/... ./ipvs/... ./sync/... ./internal/config/... ./internal/control/... ./internal/director/... ./internal/netif/... ./internal/bfd/... ./internal/notify/...
 
 export CGO_ENABLED ?= 0
 
@@ -49,7 +49,8 @@ bench-vrrp: go
 soak: go
 	@internal/lab/install test
 	$(GO) test -count 10 -timeout 2h ./cmd/lvsha ./vrrp ./internal/netif
-	for f in vrrp:FuzzDecode vrrp:FuzzTrailer vrrp:FuzzParseIPv4 vrrp:FuzzParseARP vrrp:FuzzParseNA internal/config:FuzzParse ipvs:FuzzParseServiceKey; do \
+	for f in vrrp:FuzzDecode vrrp:FuzzTrailer vrrp:FuzzParseIPv4 vrrp:FuzzParseARP vrrp:FuzzParseNA internal/bfd:FuzzPacket \
+	  internal/notify:FuzzSplit internal/config:FuzzParse ipvs:FuzzParseServiceKey; do \
 	  $(GO) test -run '^$$' -fuzz "^$${f#*:}$$" -fuzztime 10m ./$${f%:*} || exit 1; done
 
 # The table of requirements, with the results of this run.

@@ -23,6 +23,10 @@ type Options struct {
 	// may want to know. Both are called from the loop and must not block.
 	OnTransition func(Transition)
 	OnEvent      func(Notice)
+	// OnFollow hears whose advertisements a router follows, whenever that, or its
+	// own address, has changed. It is called from the loop and must not block; nil
+	// is nobody.
+	OnFollow func(Followed)
 	// Heartbeat is called from the loop after each advertisement sent as
 	// Active, with CLOCK_BOOTTIME, and must not block. It keeps the record
 	// that a restart resumes from.
@@ -120,8 +124,10 @@ type member struct {
 	reply bool
 	// started says that Startup was given.
 	started bool
-	resume  *Resume
-	holdOff time.Duration
+	// followed is what was told last.
+	followed Followed
+	resume   *Resume
+	holdOff  time.Duration
 	// group is nil outside a sync group.
 	group *Group
 	// deadline is the router's, kept because it is looked at far more often than

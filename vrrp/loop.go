@@ -298,6 +298,7 @@ func (e *Engine) stepOne(m *member, now time.Time, ev Event) {
 			e.notice(a)
 		}
 	}
+	e.tellFollowed(m)
 }
 
 // stage prepares work for the workers of the addresses' interfaces.

@@ -19,12 +19,16 @@ func (e *Engine) Track(key Key, t Tracked) {
 	})
 }
 
-// PeerDown tells that the path to an address is known to be dead, for those
-// virtual routers whose Active it is.
-func (e *Engine) PeerDown(addr netip.Addr, at time.Time) {
+// PeerDown tells that the path to an address over an interface is known to be dead,
+// for those virtual routers on it whose Active it is. A link-local address says
+// nothing about other interfaces.
+func (e *Engine) PeerDown(iface string, addr netip.Addr, at time.Time) {
 	e.post(func() {
 		now := time.Now()
 		for _, m := range e.members {
+			if m.router.key.Interface != iface {
+				continue
+			}
 			e.step(m, now, PeerDown{Source: addr, At: at})
 		}
 	})

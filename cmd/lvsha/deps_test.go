@@ -12,17 +12,21 @@ import (
 func TestRooms(t *testing.T) {
 	allowed := map[string][]string{
 		"vrrp": nil, "healthcheck": nil, "ipvs": nil, "sync": nil, "examples": nil,
-		"vrrp/vrrptest":     {"vrrp"},
-		"internal/track":    {"vrrp", "healthcheck"},
-		"internal/config":   {"vrrp", "healthcheck", "ipvs", "sync", "internal/track"},
-		"internal/netif":    {"vrrp"},
-		"internal/control":  nil,
-		"internal/director": {"vrrp", "healthcheck", "ipvs", "sync", "internal/config", "internal/control", "internal/track"},
-		"internal/lab":      {"internal/control"},
-		"internal/demo":     {"internal/lab", "internal/control", "examples"},
+		"vrrp/vrrptest":        {"vrrp"},
+		"internal/track":       {"vrrp", "healthcheck"},
+		"internal/bfd":         nil,
+		"internal/bfd/bfdtest": {"internal/bfd"},
+		"internal/notify":      nil,
+		"internal/config":      {"vrrp", "healthcheck", "ipvs", "sync", "internal/track", "internal/bfd", "internal/notify"},
+		"internal/netif":       {"vrrp"},
+		"internal/control":     nil,
+		"internal/director":    {"vrrp", "healthcheck", "ipvs", "sync", "internal/config", "internal/control", "internal/track", "internal/bfd", "internal/notify"},
+		"internal/lab":         {"internal/control"},
+		"internal/demo":        {"internal/lab", "internal/control", "examples"},
 		"cmd/lvsha": {
 			"vrrp", "healthcheck", "ipvs", "sync", "examples",
 			"internal/config", "internal/netif", "internal/control", "internal/director", "internal/demo", "internal/lab", "internal/track",
+			"internal/bfd", "internal/notify",
 		},
 	}
 	out, err := exec.Command("go", "list", "-f", `{{.ImportPath}} {{join .Deps " "}}`, "lvsha/...").Output()

@@ -12,6 +12,7 @@ import (
 	"github.com/coreos/go-systemd/v22/daemon"
 	"golang.org/x/sync/errgroup"
 
+	"lvsha/internal/bfd"
 	"lvsha/internal/config"
 	"lvsha/internal/control"
 	"lvsha/internal/director"
@@ -60,6 +61,10 @@ func run(ctx context.Context, c *call) error {
 	if err != nil {
 		return err
 	}
+	sessions, err := bfd.NewPort()
+	if err != nil {
+		return err
+	}
 	links := netif.New(log)
 	defer links.Close()
 	if *realtime > 0 {
@@ -69,7 +74,7 @@ func run(ctx context.Context, c *call) error {
 		Version: version(),
 		Load:    func() (*config.Config, error) { return config.Load(*file, *as) },
 		Dir:     dir, State: stateDir(*state, *socket), Logger: log,
-		Port: port, Links: links, IPVS: ipvs.Open, Sync: connsync.Open,
+		Port: port, BFD: sessions, Links: links, IPVS: ipvs.Open, Sync: connsync.Open,
 		VRRPThread: func() { scheduleVRRP(*realtime, log) },
 		Notify: func(state string) {
 			if _, err := daemon.SdNotify(false, state); err != nil {

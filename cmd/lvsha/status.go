@@ -81,6 +81,13 @@ func printStatus(w io.Writer, s control.Status, now time.Time) error {
 	for _, c := range s.Conditions {
 		fmt.Fprintf(t, "  %s\t%s\t%s\t%s\n", c.Name, c.State, sinceAge(c.Since, now), c.Reason)
 	}
+	for _, b := range s.BFD {
+		fmt.Fprintf(t, "\nBFD with %s on %s: %s for %s: %s\n", b.Peer, b.Interface, strings.ToUpper(b.State), age(b.Since, now), b.Reason)
+		fmt.Fprintf(t, "  sends every %s, detects in %s\n", b.Interval, b.Detection)
+		if b.Problem != "" {
+			fmt.Fprintf(t, "  ! %s\n", b.Problem)
+		}
+	}
 	for _, v := range s.Services {
 		fmt.Fprintf(t, "\nservice %s: %s: %s\n", v.Name, strings.ToUpper(v.State), v.Reason)
 		fmt.Fprintf(t, "  %s, scheduler %s, forward %s\n", strings.Join(v.Listen, ", "), v.Scheduler, v.Forward)

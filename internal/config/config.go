@@ -5,6 +5,8 @@ import (
 	"time"
 
 	"lvsha/healthcheck"
+	"lvsha/internal/bfd"
+	"lvsha/internal/notify"
 	"lvsha/internal/track"
 	"lvsha/ipvs"
 	connsync "lvsha/sync"
@@ -36,6 +38,11 @@ type Config struct {
 	Tracks     map[vrrp.Key][]track.Ref
 	// Services are the virtual services.
 	Services []Service
+	// BFD is what sessions with the other directors negotiate with; nil when the
+	// file has no such section.
+	BFD *bfd.Params
+	// Notify is who is told of the states of routers and groups.
+	Notify notify.Config
 	// Sync is nil when the file has no such section.
 	Sync *connsync.Config
 }

@@ -57,7 +57,7 @@ func (r *report) directors(top section) []director {
 			owner[a] = d.Name
 			d.Addresses = append(d.Addresses, a)
 		}
-		for _, key := range []string{"vrrp", "service", "sync", "group", "track"} {
+		for _, key := range []string{"vrrp", "service", "sync", "group", "track", "bfd", "notify"} {
 			if over := s.keys[key]; over != nil {
 				r.overrides(top, key, over, d.overrides)
 			}
@@ -68,6 +68,9 @@ func (r *report) directors(top section) []director {
 	return out
 }
 
+// singular are the sections that have keys of their own, and no named ones below.
+func singular() []string { return []string{"bfd", "notify", "sync"} }
+
 // overrides adds what can be laid over the file to valid: what it overrides
 // must be there, or a misspelt name would make a new router.
 func (r *report) overrides(top section, key string, over *node, valid table) {
@@ -75,7 +78,7 @@ func (r *report) overrides(top section, key string, over *node, valid table) {
 		r.at(over, "want a table, got %s", typeName(over.value))
 		return
 	}
-	if key == "sync" {
+	if slices.Contains(singular(), key) {
 		valid[key] = over
 		return
 	}

@@ -29,8 +29,12 @@ func KnownKeys() []string {
 	add("service.NAME.server.", serverKeys())
 	add("service.NAME.sorry.", sorryKeys())
 	add("service.NAME.check.", slices.Sorted(maps.Keys(checkKeys())))
+	add("vrrp.NAME.notify.", hookKeys())
+	add("group.NAME.notify.", hookKeys())
+	add("bfd.", bfdKeys())
+	add("notify.", notifyKeys())
 	add("sync.", syncKeys())
-	return slices.DeleteFunc(out, func(k string) bool { return slices.Contains(rootKeys(), k) && k != "sync" })
+	return slices.DeleteFunc(out, func(k string) bool { return slices.Contains(rootKeys(), k) && !slices.Contains(singular(), k) })
 }
 
 // IndexKeys are the keys that the line index finds in a text.

@@ -3,23 +3,25 @@ package config
 // The keys of each section. reference.toml shows every one of them, which a
 // test holds.
 
-func rootKeys() []string { return []string{"director", "group", "service", "sync", "track", "vrrp"} }
+func rootKeys() []string {
+	return []string{"bfd", "director", "group", "notify", "service", "sync", "track", "vrrp"}
+}
 
 // directorKeys are a director's own and the sections it may override.
 func directorKeys() []string {
-	return []string{"address", "group", "priority", "service", "sync", "track", "vrrp"}
+	return []string{"address", "bfd", "group", "notify", "priority", "service", "sync", "track", "vrrp"}
 }
 
 func routerKeys() []string {
 	return []string{
-		"addresses", "advertise", "announce", "auth", "boot_delay", "checksum", "interface", "min_ttl", "priority",
+		"addresses", "advertise", "announce", "auth", "boot_delay", "checksum", "interface", "min_ttl", "notify", "priority",
 		"start_delay", "takeover", "track", "unicast", "version", "vrid",
 	}
 }
 
 func announceKeys() []string { return []string{"again", "count", "refresh"} }
 
-func groupKeys() []string { return []string{"routers", "track"} }
+func groupKeys() []string { return []string{"notify", "routers", "track"} }
 
 // unicastKeys are those of a peer that is a table.
 func unicastKeys() []string { return []string{"address", "checksum"} }

@@ -9,6 +9,8 @@ import (
 	"slices"
 	"strings"
 
+	"lvsha/internal/bfd"
+	"lvsha/internal/notify"
 	"lvsha/internal/track"
 	connsync "lvsha/sync"
 	"lvsha/vrrp"
@@ -124,6 +126,8 @@ type draft struct {
 	routers  []router
 	services []Service
 	sync     *connsync.Config
+	bfd      *bfd.Params
+	notify   notify.Config
 	// conditions, and the groups that may use them.
 	conditions []condition
 	groups     []group
@@ -143,6 +147,8 @@ func (r *report) draft(root *node, d director) *draft {
 		}
 	}
 	out.groups = r.groups(top["group"], out.routers, out.conditions)
+	out.bfd = r.bfd(top["bfd"])
+	out.notify = r.notify(top["notify"], out.routers, out.groups)
 	for _, rt := range out.routers {
 		r.ownersTrack(rt, rt.tracks)
 	}
@@ -157,7 +163,7 @@ func (r *report) draft(root *node, d director) *draft {
 // assemble makes the configuration of one director of a valid file.
 func assemble(directors []director, drafts []*draft, own int) *Config {
 	mine := drafts[own]
-	cfg := &Config{Services: mine.services, Sync: mine.sync, Tracks: make(map[vrrp.Key][]track.Ref)}
+	cfg := &Config{Services: mine.services, Sync: mine.sync, BFD: mine.bfd, Notify: mine.notify, Tracks: make(map[vrrp.Key][]track.Ref)}
 	for _, c := range mine.conditions {
 		cfg.Conditions = append(cfg.Conditions, c.Condition)
 	}

@@ -47,8 +47,12 @@ type Status struct {
 	Services   []Service   `json:"services"`
 	// Foreign are services in the kernel that lvsha leaves alone.
 	Foreign []string `json:"foreign"`
-	IPVS    IPVS     `json:"ipvs"`
-	Sync    *Sync    `json:"sync"`
+	// BFD are the sessions with other directors; absent without [bfd].
+	BFD []BFDSession `json:"bfd,omitempty"`
+	// BFDDropped counts BFD packets that belong to no session, by reason.
+	BFDDropped map[string]uint64 `json:"bfd_dropped,omitempty"`
+	IPVS       IPVS              `json:"ipvs"`
+	Sync       *Sync             `json:"sync"`
 }
 
 // Router is one virtual router.
@@ -184,6 +188,34 @@ type Sync struct {
 	ID        uint8    `json:"id"`
 	Daemons   []string `json:"daemons"`
 	State     string   `json:"state"`
+}
+
+// BFDSession is a BFD session with another director.
+type BFDSession struct {
+	Interface string `json:"interface"`
+	Local     string `json:"local"`
+	Peer      string `json:"peer"`
+	// State is AdminDown, Down, Init or Up.
+	State  string    `json:"state"`
+	Since  time.Time `json:"since"`
+	Reason string    `json:"reason"`
+	// Diagnostic is why the state changed last, in the words of RFC 5880.
+	Diagnostic  string `json:"diagnostic"`
+	RemoteState string `json:"remote_state"`
+	// The discriminators are the two ends' numbers of the session; 0 is not known.
+	Discriminator       uint32 `json:"discriminator"`
+	RemoteDiscriminator uint32 `json:"remote_discriminator"`
+	// Watched says that this director follows the peer's advertisements; otherwise
+	// the session is the peer's wish.
+	Watched bool `json:"watched"`
+	// Interval is how often packets are sent, and Detection after what silence the
+	// peer is dead; 0s is never.
+	Interval  string `json:"interval"`
+	Detection string `json:"detection"`
+	// Problem is why packets cannot be sent or heard.
+	Problem string `json:"problem,omitempty"`
+	// Counters are those that are not zero.
+	Counters map[string]uint64 `json:"counters,omitempty"`
 }
 
 // Reloaded is the answer to a reload that was applied.

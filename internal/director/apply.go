@@ -71,6 +71,8 @@ func (d *Director) apply(ctx context.Context, cfg *config.Config, used inUse) (g
 	d.generation++
 	d.cfg, generation = cfg, d.generation
 	d.mu.Unlock()
+	d.setHooks(cfg)
+	d.follow(ctx)
 	d.tracker.Set(cfg.Conditions)
 	d.retrack()
 	d.monitor.Set(targets(cfg, used))

@@ -7,14 +7,16 @@ import (
 	"time"
 
 	"lvsha/healthcheck"
+	"lvsha/internal/bfd"
+	"lvsha/internal/notify"
 	"lvsha/internal/track"
 	"lvsha/ipvs"
 	"lvsha/vrrp"
 )
 
 // attend deals with what happened in the rooms.
-func (d *Director) attend(items []any) {
-	changed := false
+func (d *Director) attend(ctx context.Context, items []any) {
+	changed, follow := false, false
 	for _, item := range items {
 		switch item := item.(type) {
 		case vrrp.Transition:
@@ -25,6 +27,20 @@ func (d *Director) attend(items []any) {
 			if item.Kind == vrrp.NoticeYield {
 				d.keepYields()
 			}
+		case vrrp.Followed:
+			follow = true
+			d.followed[item.Key] = item
+			if !item.Source.IsValid() {
+				delete(d.followed, item.Key)
+			}
+		case bfd.Transition:
+			d.sessionChanged(item)
+		case bfd.Voided:
+			d.sessionVoided(item)
+		case notify.Result:
+			d.notified(item)
+		case notifyProblem:
+			d.notifyFailed(item)
 		case track.Report:
 			d.conditionChanged(item)
 		case healthcheck.Change:
@@ -37,9 +53,13 @@ func (d *Director) attend(items []any) {
 	if changed {
 		d.want()
 	}
+	if follow {
+		d.follow(ctx)
+	}
 }
 
 func (d *Director) transition(t vrrp.Transition) {
+	d.notifyTransition(t)
 	d.log.Info(fmt.Sprintf("%s is %s", t.Name, t.To), "router", t.Name, "from", t.From.String(), "reason", t.Reason)
 	d.events.add(t.At, "vrrp", t.Name, fmt.Sprintf("%s -> %s: %s", t.From, t.To, t.Reason))
 	err := d.store.update(func(r *Record) {

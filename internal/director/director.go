@@ -12,6 +12,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"lvsha/healthcheck"
+	"lvsha/internal/bfd"
 	"lvsha/internal/config"
 	"lvsha/internal/control"
 	"lvsha/internal/track"
@@ -41,8 +42,10 @@ type Options struct {
 
 	Port  vrrp.Port
 	Links vrrp.Links
-	// VRRPThread is called on the OS thread of the VRRP loop, which it may
-	// schedule; nil leaves it as it is.
+	// BFD is the network of the sessions with other directors; nil is none.
+	BFD bfd.Port
+	// VRRPThread is called on the OS threads of the VRRP and the BFD loop, which
+	// it may schedule; nil leaves them as they are.
 	VRRPThread func()
 	IPVS       func() (ipvs.Kernel, error)
 	Sync       func() (connsync.Kernel, error)
@@ -71,6 +74,11 @@ type Director struct {
 	table   *ipvs.Reconciler
 	daemons *connsync.Reconciler
 	tracker *track.Tracker
+	// bfd is nil without a network for it. followed is what the virtual routers
+	// follow, and of the director's goroutine, as hooks are.
+	bfd      *bfd.Engine
+	followed map[vrrp.Key]vrrp.Followed
+	hooks    hooks
 
 	stop    chan vrrp.StopMode
 	reloads chan reload
@@ -105,6 +113,7 @@ func New(opts Options) (*Director, error) {
 	d := &Director{
 		opts: opts, log: opts.Logger, events: newEventLog(), inbox: newInbox(), started: time.Now(), cfg: cfg,
 		stop: make(chan vrrp.StopMode, 2), reloads: make(chan reload), ended: make(chan struct{}),
+		followed: make(map[vrrp.Key]vrrp.Followed),
 	}
 	if d.beats, err = openHeartbeats(opts.Dir); err != nil {
 		// Serving goes before being able to resume.
@@ -121,9 +130,14 @@ func New(opts Options) (*Director, error) {
 		Port: opts.Port, Links: opts.Links, OnThread: opts.VRRPThread,
 		OnTransition: func(t vrrp.Transition) { d.inbox.add(t) },
 		OnEvent:      func(n vrrp.Notice) { d.inbox.add(n) },
+		OnFollow:     func(f vrrp.Followed) { d.inbox.add(f) },
 		Heartbeat:    d.beats.beat,
 		Resume:       resumer(opts.Dir, last, bootTime()),
 	})
+	if opts.BFD != nil {
+		d.bfd = d.newBFD(opts.BFD)
+	}
+	d.hooks = d.newHooks()
 	d.tracker = track.New(track.Options{Watch: opts.Links.Watch, OnChange: func(changed []track.Report) {
 		d.retrack()
 		for _, r := range changed {
@@ -168,6 +182,10 @@ func (d *Director) Run(ctx context.Context) error {
 	defer cancel()
 	rooms, ctx := errgroup.WithContext(ctx)
 	rooms.Go(func() error { return d.engine.Run(ctx) })
+	if d.bfd != nil {
+		rooms.Go(func() error { return d.runBFD(ctx) })
+	}
+	rooms.Go(func() error { return d.hooks.notifier.Run(ctx) })
 	rooms.Go(func() error { return d.monitor.Run(ctx) })
 	rooms.Go(func() error { return d.tracker.Run(ctx) })
 	rooms.Go(func() error { return d.table.Run(ctx) })
@@ -208,12 +226,14 @@ func (d *Director) loop(ctx context.Context) error {
 	}
 	var leaving chan error // of the goroutine that gives everything up
 	hurry := make(chan struct{})
+	var result error         // of leaving
+	var told <-chan struct{} // programs know of the end
 	for {
 		select {
 		case <-ctx.Done():
 			return nil
 		case <-d.inbox.wake:
-			d.attend(d.inbox.take())
+			d.attend(ctx, d.inbox.take())
 		case request := <-d.reloads:
 			if leaving != nil {
 				request.answer <- reloaded{err: errStopping}
@@ -235,9 +255,12 @@ func (d *Director) loop(ctx context.Context) error {
 			d.opts.Notify("STOPPING=1")
 			leaving = make(chan error, 1)
 			go func() { leaving <- d.leave(ctx, mode, hurry) }()
-		case err := <-leaving:
-			d.attend(d.inbox.take())
-			return err
+		case result = <-leaving:
+			d.attend(ctx, d.inbox.take())
+			told = d.toldAll(ctx, hurry)
+		case <-told:
+			d.attend(ctx, d.inbox.take())
+			return result
 		}
 	}
 }
@@ -246,6 +269,14 @@ func (d *Director) loop(ctx context.Context) error {
 func (d *Director) leave(ctx context.Context, mode vrrp.StopMode, hurry <-chan struct{}) error {
 	if mode == vrrp.Hold {
 		d.tell("stopping; addresses, services and sync daemons stay for the next process")
+		// The next process tells its states itself. What runs must not lose its
+		// output, and VRRP goes on meanwhile.
+		d.hooks.notifier.Close()
+		<-d.toldAll(ctx, hurry)
+		if d.bfd != nil {
+			// Our restart is not our death.
+			d.bfd.Stop()
+		}
 		return errors.Join(d.engine.Stop(ctx, vrrp.Hold), d.store.update(func(r *Record) { r.Phase = Held }))
 	}
 	d.tell("stopping; giving everything up")

@@ -41,6 +41,7 @@ func (d *Director) Status() control.Status {
 	for _, service := range cfg.Services {
 		s.Services = append(s.Services, serviceStatus(service, d.verdict, table.Services, d.started))
 	}
+	s.BFD, s.BFDDropped = d.sessionStatus(cfg)
 	for _, f := range table.Foreign {
 		s.Foreign = append(s.Foreign, f.Key.String())
 	}

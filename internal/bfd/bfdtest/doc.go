@@ -1,0 +1,2 @@
+// Package bfdtest has a network in memory for tests of package bfd.
+package bfdtest
