@@ -1,6 +1,7 @@
 package vrrp
 
 import (
+	"context"
 	"fmt"
 	"net/netip"
 	"slices"
@@ -71,6 +72,23 @@ func (e *Engine) apply(configs []Config, groups []GroupConfig) {
 			e.step(m, now, Shutdown{})
 		}
 	}
+}
+
+// Configs are the configurations of all virtual routers, those that are leaving
+// because they are no longer configured among them.
+func (e *Engine) Configs() []Config {
+	var out []Config
+	read := func() {
+		for _, m := range e.members {
+			out = append(out, m.router.Config())
+		}
+	}
+	if err := e.do(context.Background(), read); err != nil {
+		e.mu.Lock()
+		defer e.mu.Unlock()
+		read()
+	}
+	return out
 }
 
 // losing are the addresses that are served by a router that will not have them.

@@ -52,3 +52,14 @@ func (c *Config) sender() [6]byte {
 	}
 	return VirtualMAC(c.Family(), c.VRID)
 }
+
+// Placed is every address, advertised or not, with the interface that it is
+// installed on.
+func (c Config) Placed() []Address {
+	c = c.resolved()
+	placed := c.held()
+	for i, a := range placed {
+		placed[i].Interface = c.carrier(a)
+	}
+	return placed
+}
