@@ -82,7 +82,7 @@ func (e *Engine) problem(m *member, now time.Time, r report) {
 		notice(r.err.Error())
 	}
 	patience := max(time.Second, 3*m.router.cfg.Interval)
-	if m.router.State() == Active && m.bare() && now.Sub(m.router.since) >= patience {
+	if r.item.prefix.IsValid() && m.router.State() == Active && m.bare() && now.Sub(m.router.since) >= patience {
 		e.step(m, now, InstallFailed{Err: r.err})
 	}
 }

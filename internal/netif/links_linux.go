@@ -35,8 +35,9 @@ type Links struct {
 	known map[string]vrrp.Link
 	// promoting are the interfaces, by index, on which promote was done.
 	promoting map[int]bool
-	// virtuals are the interfaces that MakeVirtual made, by name.
-	virtuals map[string]bool
+	// virtuals are the interfaces that MakeVirtual made, by name, with what is
+	// below them.
+	virtuals map[string]below
 	// refused are the addresses that Refuse was done for.
 	refused map[refusal]bool
 	// announcers are open for interfaces that addresses were announced on.
@@ -51,7 +52,7 @@ func New(log *slog.Logger) *Links {
 		log = slog.New(slog.DiscardHandler)
 	}
 	return &Links{
-		log: log, known: make(map[string]vrrp.Link), promoting: make(map[int]bool), virtuals: make(map[string]bool),
+		log: log, known: make(map[string]vrrp.Link), promoting: make(map[int]bool), virtuals: make(map[string]below),
 		refused: make(map[refusal]bool), announcers: make(map[string]*announcer),
 	}
 }
@@ -122,7 +123,7 @@ func (l *Links) Add(iface string, a vrrp.Address) error {
 	defer l.mu.Unlock()
 	a.Interface = iface
 	var metric uint32
-	if l.virtuals[iface] {
+	if _, ok := l.virtuals[iface]; ok {
 		// The way to the network goes on through the interface below, if that has
 		// an address of it.
 		metric = virtualMetric

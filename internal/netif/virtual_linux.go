@@ -73,7 +73,6 @@ func (l *Links) MakeVirtual(v vrrp.Virtual) error {
 	if err := l.ask(func(c *kernel) error { return l.makeVirtual(c, v) }); err != nil {
 		return fmt.Errorf("making interface %s on %s: %w", v.Name, v.Base, err)
 	}
-	l.virtuals[v.Name] = true
 	return nil
 }
 
@@ -101,16 +100,29 @@ func (l *Links) makeVirtual(c *kernel, v vrrp.Virtual) error {
 		}
 		return l.makeVirtual(c, v)
 	}
-	if l.virtuals[v.Name] && have.flags&unix.IFF_UP != 0 && base.arp == base.arp.raised() {
+	known, ok := l.virtuals[v.Name]
+	if ok && known.index == base.index && have.alias != "" && have.flags&unix.IFF_UP != 0 && base.arp == base.arp.raised() {
 		return nil
 	}
 	found, ok := parseAlias(have.alias)
-	if !ok {
+	switch {
+	case ok:
+	case known.index == base.index:
+		// Somebody has removed the interface, and the alias with it.
+		found = known.found
+	default:
 		if found, err = findSettings(c.raw, base); err != nil {
 			return err
 		}
 	}
+	l.virtuals[v.Name] = below{base.index, found}
 	return l.setUpVirtual(c, v, have, base, found)
+}
+
+// below is the interface below a virtual one, and what it had before.
+type below struct {
+	index int
+	found arpSettings
 }
 
 // setUpVirtual configures both interfaces and switches the virtual one on.
@@ -177,6 +189,10 @@ func (l *Links) RemoveVirtual(v vrrp.Virtual) error {
 	err := l.ask(func(c *kernel) error {
 		have, err := getDevice(c.raw, v.Name)
 		if errors.Is(err, ErrNoInterface) {
+			// Gone with the interface below, or taken away from it.
+			if known, ok := l.virtuals[v.Name]; ok {
+				return restore(c.raw, known.index, known.found, 0)
+			}
 			return nil
 		}
 		if err != nil || !have.virtual() || !bytes.Equal(have.mac, v.MAC[:]) {
@@ -195,23 +211,28 @@ func (l *Links) RemoveVirtual(v vrrp.Virtual) error {
 // removeVirtual puts the interface below back as it was before the alias that
 // says so is gone, but not before the addresses are, which it would answer for.
 func removeVirtual(c *netlink.Conn, have device) error {
-	found, ok := parseAlias(have.alias)
-	if ok {
-		siblings, err := virtualsOn(c, have.base)
-		if err != nil {
-			return err
-		}
-		ok = len(siblings) == 1
-	}
-	if ok {
+	if found, ok := parseAlias(have.alias); ok {
 		if err := setLink(c, have.index, 0, unix.IFF_UP, nil, nil); err != nil && !errors.Is(err, unix.ENODEV) {
 			return fmt.Errorf("switching it off: %w", err)
 		}
-		if err := setARP(c, have.base, found); err != nil && !errors.Is(err, unix.ENODEV) {
+		if err := restore(c, have.base, found, 1); err != nil {
 			return err
 		}
 	}
 	return deleteLink(c, have.index)
+}
+
+// restore puts back what an interface had before, unless more than some of our
+// virtual ones are on it.
+func restore(c *netlink.Conn, base int, found arpSettings, some int) error {
+	siblings, err := virtualsOn(c, base)
+	if err != nil || len(siblings) > some {
+		return err
+	}
+	if err := setARP(c, base, found); err != nil && !errors.Is(err, unix.ENODEV) {
+		return err
+	}
+	return nil
 }
 
 // virtual says whether lvsha made the interface: it says so itself, or has not
