@@ -147,9 +147,10 @@ func (e *Engine) replace(m *member, before *Config) {
 	}
 	// Hosts are to learn the hardware address of the new interface. The old one
 	// goes even if nothing is served: it may be what a former process left.
-	e.stageFor(m, before, jobSilence, before.held(), 0)
+	moved := slices.DeleteFunc(before.held(), func(a Address) bool { return before.carrier(a) == a.Interface && cfg.carrier(a) == a.Interface })
+	e.stageFor(m, before, jobSilence, moved, 0)
 	e.removePaths(m, before)
-	e.stageFor(m, before, jobRemove, before.held(), 0)
+	e.stageFor(m, before, jobRemove, moved, 0)
 	if m.router.State() == Active {
 		e.stage(m, jobAnnounce, cfg.held(), m.router.rounds())
 	}

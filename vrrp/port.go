@@ -72,8 +72,9 @@ type Links interface {
 	MakeVirtual(v Virtual) error
 	RemoveVirtual(v Virtual) error
 	// Refuse has packets to an address dropped, but not ARP and neighbour
-	// discovery. Permit ends that. A link-local address is one of the interface,
-	// others are refused wherever they are asked for.
+	// discovery, wherever they come in, unless the address is link-local. Permit
+	// ends that, when it was done for every interface that Refuse was: an address
+	// may be about to move.
 	Refuse(iface string, addr netip.Addr) error
 	Permit(iface string, addr netip.Addr) error
 	// Announce sends one round of announcements: for each IPv4 address a

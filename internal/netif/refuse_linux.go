@@ -62,6 +62,12 @@ func (l *Links) Refuse(iface string, addr netip.Addr) error {
 func (l *Links) Permit(iface string, addr netip.Addr) error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	for r := range l.refused {
+		if r.addr == addr && r.iface != iface && !addr.IsLinkLocalUnicast() {
+			delete(l.refused, refusal{iface, addr})
+			return nil
+		}
+	}
 	err := onNftables(func(c *nftables.Conn) error {
 		f := newFilter()
 		if there, err := f.there(c); err != nil || !there {

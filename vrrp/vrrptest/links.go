@@ -22,7 +22,7 @@ type Links struct {
 	virtual map[string]vrrp.Virtual
 	// added are addresses as they were asked for.
 	added   map[place]vrrp.Address
-	refused map[netip.Addr]bool
+	refused map[refusal]bool
 	routes  []vrrp.Route
 	rules   []vrrp.Rule
 	index   int
@@ -38,8 +38,14 @@ var _ vrrp.Links = (*Links)(nil)
 func NewLinks(port *Port) *Links {
 	return &Links{
 		port: port, links: make(map[string]*vrrp.Link), virtual: make(map[string]vrrp.Virtual), changed: make(chan struct{}),
-		added: make(map[place]vrrp.Address), refused: make(map[netip.Addr]bool),
+		added: make(map[place]vrrp.Address), refused: make(map[refusal]bool),
 	}
+}
+
+// refusal is an address that is refused for an interface.
+type refusal struct {
+	iface string
+	addr  netip.Addr
 }
 
 // place is an address on an interface.

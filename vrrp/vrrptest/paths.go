@@ -24,7 +24,7 @@ func (l *Links) State() string {
 	var addresses []string
 	for at, a := range l.added {
 		line := "address " + a.String()
-		if l.refused[at.prefix.Addr()] {
+		if l.refuses(at.prefix.Addr()) {
 			line += ", refused"
 		}
 		addresses = append(addresses, line)
@@ -97,21 +97,32 @@ func (l *Links) RemoveVirtual(v vrrp.Virtual) error {
 }
 
 // Refuse implements vrrp.Links.
-func (l *Links) Refuse(_ string, a netip.Addr) error {
+func (l *Links) Refuse(iface string, a netip.Addr) error {
 	return l.try("refusing "+a.String(), func() error {
-		if !l.refused[a] {
-			l.refused[a] = true
+		if !l.refuses(a) {
 			l.note("refuse %s", a)
 		}
+		l.refused[refusal{iface, a}] = true
 		return nil
 	})
 }
 
+// refuses says whether packets to an address are dropped; mu is held.
+func (l *Links) refuses(a netip.Addr) bool {
+	for r := range l.refused {
+		if r.addr == a {
+			return true
+		}
+	}
+	return false
+}
+
 // Permit implements vrrp.Links.
-func (l *Links) Permit(_ string, a netip.Addr) error {
+func (l *Links) Permit(iface string, a netip.Addr) error {
 	return l.try("permitting "+a.String(), func() error {
-		if l.refused[a] {
-			delete(l.refused, a)
+		had := l.refuses(a)
+		delete(l.refused, refusal{iface, a})
+		if had && !l.refuses(a) {
 			l.note("permit %s", a)
 		}
 		return nil
