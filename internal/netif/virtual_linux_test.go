@@ -38,7 +38,7 @@ func (l *lan) pings(addr string) bool {
 	return exec.Command("ip", "netns", "exec", l.c, "ping", "-c", "1", "-W", "1", addr).Run() == nil
 }
 
-// TestNetnsVirtualMAC is V3-ACT-01, V3-ACT-02, V3-BCK-01 and V3-BCK-03 against the
+// TestNetnsVirtualMAC is V3-ACT-01, V3-ACT-02, NA-07, V3-BCK-01 and V3-BCK-03 against the
 // neighbour cache of a host: the virtual MAC answers for the virtual addresses and
 // never the physical one, and nobody does when the interface is gone.
 func TestNetnsVirtualMAC(t *testing.T) {
@@ -79,6 +79,15 @@ func TestNetnsVirtualMAC(t *testing.T) {
 		if got := l.neighbour("10.9.0.1"); strings.Contains(got, virtualMAC) || !strings.Contains(got, "lladdr") {
 			t.Errorf("the host has %q", got)
 		}
+		// V3-ACT-03: what comes to the virtual MAC for others goes on to them.
+		l.ip("netns", "exec", l.a, "sysctl", "-qw", "net/ipv4/ip_forward=1", "net/ipv4/conf/all/send_redirects=0")
+		l.ip("-n", l.b, "addr", "add", "10.66.0.1/32", "dev", "lo")
+		l.ip("-n", l.a, "route", "add", "10.66.0.1", "via", "10.9.0.2")
+		l.ip("-n", l.c, "route", "add", "10.66.0.1", "via", "10.9.0.100")
+		if !l.pings("10.66.0.1") {
+			t.Error("nothing is forwarded")
+		}
+		// V3-V6-07, V3-TX-05: no address is made from the virtual MAC.
 		if out := l.ip("-n", l.a, "-o", "addr", "show", "dev", "vrrp.51"); strings.Contains(out, "fe80") {
 			t.Errorf("the kernel gave the interface an address:\n%s", out)
 		}
