@@ -38,7 +38,8 @@ func (l *lan) pings(addr string) bool {
 	return exec.Command("ip", "netns", "exec", l.c, "ping", "-c", "1", "-W", "1", addr).Run() == nil
 }
 
-// TestNetnsVirtualMAC is V3-ACT-01, V3-ACT-02, NA-07, V3-BCK-01 and V3-BCK-03 against the
+// TestNetnsVirtualMAC is V3-ACT-01, V3-ACT-02, V3-ACT-03, NA-07, V3-BCK-01, V3-BCK-03,
+// V3-TX-05 and V3-V6-07 against the
 // neighbour cache of a host: the virtual MAC answers for the virtual addresses and
 // never the physical one, and nobody does when the interface is gone.
 func TestNetnsVirtualMAC(t *testing.T) {
