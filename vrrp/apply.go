@@ -1,6 +1,7 @@
 package vrrp
 
 import (
+	"context"
 	"fmt"
 	"net/netip"
 	"slices"
@@ -21,7 +22,7 @@ func (e *Engine) apply(configs []Config, groups []GroupConfig) {
 		wanted[c.Key()] = true
 		m := e.find(c.Key())
 		if m == nil {
-			m = &member{router: NewRouter(c), problems: make(map[Address]problem)}
+			m = &member{router: NewRouter(c), problems: make(map[place]problem)}
 			if first {
 				m.holdOff = max(c.StartDelay, c.BootDelay-e.opt.Boottime())
 				if e.opt.Resume != nil {
@@ -39,7 +40,9 @@ func (e *Engine) apply(configs []Config, groups []GroupConfig) {
 		}
 		m.removed = false
 		m.packet = nil
+		before := m.router.cfg
 		e.step(m, now, Reconfigure{Config: c})
+		e.replace(m, &before)
 		if m.started {
 			// Only of use to one that was leaving because it had been removed.
 			e.step(m, now, Startup{})
@@ -69,6 +72,23 @@ func (e *Engine) apply(configs []Config, groups []GroupConfig) {
 			e.step(m, now, Shutdown{})
 		}
 	}
+}
+
+// Configs are the configurations of all virtual routers, those that are leaving
+// because they are no longer configured among them.
+func (e *Engine) Configs() []Config {
+	var out []Config
+	read := func() {
+		for _, m := range e.members {
+			out = append(out, m.router.Config())
+		}
+	}
+	if err := e.do(context.Background(), read); err != nil {
+		e.mu.Lock()
+		defer e.mu.Unlock()
+		read()
+	}
+	return out
 }
 
 // losing are the addresses that are served by a router that will not have them.
@@ -104,9 +124,42 @@ func (e *Engine) stop(mode StopMode) {
 			e.step(m, now, Shutdown{})
 		} else {
 			// The last process may have left them, and nobody comes after us.
+			e.stagePaths(m, jobRemove, m.router.cfg.Routes, m.router.cfg.Rules)
 			e.stage(m, jobRemove, m.router.all, 0)
 		}
 	}
+}
+
+// replace moves what a router has installed when its virtual interface has
+// changed, and installs it anew when it begins or ends to refuse packets. Those
+// are no differences between addresses, which is what the router looks at.
+func (e *Engine) replace(m *member, before *Config) {
+	cfg := &m.router.cfg
+	if before.Virtual == cfg.Virtual && before.Refuses() == cfg.Refuses() {
+		return
+	}
+	if m.router.Serving() {
+		e.stage(m, jobInstall, cfg.held(), 0)
+		e.stagePaths(m, jobInstall, cfg.Routes, cfg.Rules)
+	}
+	if before.Virtual == cfg.Virtual {
+		return
+	}
+	// Hosts are to learn the hardware address of the new interface. The old one
+	// goes even if nothing is served: it may be what a former process left.
+	moved := slices.DeleteFunc(before.held(), func(a Address) bool { return before.carrier(a) == a.Interface && cfg.carrier(a) == a.Interface })
+	e.stageFor(m, before, jobSilence, moved, 0)
+	e.removePaths(m, before)
+	e.stageFor(m, before, jobRemove, moved, 0)
+	if m.router.State() == Active {
+		e.stage(m, jobAnnounce, cfg.held(), m.router.rounds())
+	}
+}
+
+// removePaths has the worker that had routes and rules let them go.
+func (e *Engine) removePaths(m *member, before *Config) {
+	w := e.worker(before.pathCarrier())
+	w.staged = append(w.staged, job{kind: jobRemove, key: m.router.Key(), routes: before.Routes, rules: before.Rules})
 }
 
 // sawLinks takes in the interfaces as they are now.
@@ -128,10 +181,20 @@ func (e *Engine) sawLinks(links []Link) {
 		if !m.router.Serving() {
 			continue
 		}
+		cfg := &m.router.cfg
+		var doubtful []Address
 		for _, a := range m.router.all {
-			if l, ok := e.links[a.Interface]; ok && !slices.Contains(l.Addresses, a.Prefix) {
-				e.stage(m, jobVerify, []Address{a}, 0)
+			iface := cfg.carrier(a)
+			l, ok := e.links[iface]
+			// The virtual interface is ours: somebody has removed it, or switched it off.
+			broken := iface == cfg.Virtual && !l.Up
+			if broken || ok && !slices.Contains(l.Addresses, a.Prefix) {
+				doubtful = append(doubtful, a)
 			}
+		}
+		e.stage(m, jobVerify, doubtful, 0)
+		if len(cfg.Routes)+len(cfg.Rules) > 0 {
+			e.stagePaths(m, jobVerifyPaths, nil, nil)
 		}
 	}
 }
@@ -145,8 +208,9 @@ func (e *Engine) renamed(before map[string]Link) {
 	}
 	for _, m := range e.members {
 		for _, a := range m.router.all {
-			name, ok := names[before[a.Interface].Index]
-			if ok && name != a.Interface && slices.Contains(e.links[name].Addresses, a.Prefix) {
+			iface := m.router.cfg.carrier(a)
+			name, ok := names[before[iface].Index]
+			if ok && name != iface && slices.Contains(e.links[name].Addresses, a.Prefix) {
 				e.stage(m, jobRemove, []Address{{Prefix: a.Prefix, Interface: name}}, 0)
 			}
 		}
@@ -260,66 +324,4 @@ func (e *Engine) source(m *member, l Link) netip.Addr {
 		return own
 	}
 	return first
-}
-
-// reported takes in what a worker found out.
-func (e *Engine) reported(r report) {
-	now := time.Now()
-	if !r.prefix.IsValid() {
-		// A worker has nothing left to do; the loop looks whether it can end.
-		return
-	}
-	address := Address{Prefix: r.prefix, Interface: r.iface}
-	for _, key := range r.owners {
-		m := e.find(key)
-		if m == nil {
-			continue
-		}
-		if r.lost {
-			e.step(m, now, AddressLost{Address: address})
-			continue
-		}
-		e.problem(m, now, address, r)
-	}
-	if len(r.owners) == 0 && r.err != nil {
-		e.notice(Notice{
-			Key: Key{Interface: r.iface}, Kind: NoticeOperation, At: now, Text: fmt.Sprintf("removing address %s: %v", address, r.err),
-		})
-	}
-}
-
-// problem is an operation on an address that fails.
-type problem struct {
-	text string
-	// missing says that the address is not there.
-	missing bool
-}
-
-// problem notes that an operation on an address fails, or works again.
-func (e *Engine) problem(m *member, now time.Time, a Address, r report) {
-	old, had := m.problems[a]
-	notice := func(text string) {
-		e.notice(Notice{Router: m.router.cfg.Name, Key: m.router.key, Kind: NoticeOperation, Text: text, At: now})
-	}
-	if r.err == nil {
-		if had {
-			delete(m.problems, a)
-			notice(fmt.Sprintf("%s works again", a))
-		}
-		return
-	}
-	m.problems[a] = problem{r.err.Error(), !r.installed}
-	if old.text != r.err.Error() {
-		notice(r.err.Error())
-	}
-	missing := 0
-	for _, p := range m.problems {
-		if p.missing {
-			missing++
-		}
-	}
-	patience := max(time.Second, 3*m.router.cfg.Interval)
-	if m.router.State() == Active && missing == len(m.router.all) && now.Sub(m.router.since) >= patience {
-		e.step(m, now, InstallFailed{Err: r.err})
-	}
 }

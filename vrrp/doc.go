@@ -10,9 +10,14 @@
 //
 //   - Accept_Mode is true (V3-OWN-08), and in version 2 too (V2-FSM-03): IPVS sees
 //     only packets that the machine accepts.
-//   - There is no virtual MAC yet. Addresses sit on the interface with its own
-//     MAC, as with keepalived by default, and gratuitous ARP or unsolicited
-//     neighbour advertisements move the hosts (V3-TX-02, V3-ACT-01, ARP-02, V3-V6-03).
+//   - The virtual MAC is used where Config.Virtual is set (V3-TX-02, V3-ACT-01,
+//     V3-BCK-03). Otherwise addresses sit on the interface with its own MAC, as with
+//     keepalived by default, and gratuitous ARP or unsolicited neighbour
+//     advertisements move the hosts (ARP-02, V3-V6-03).
+//   - With it, answers to ARP come from the virtual MAC in the frame too
+//     (V3-ACT-01 has the physical one there), so that switches learn its port; and
+//     what the director asks of hosts comes from its own address and MAC
+//     (V3-V6-04). To unicast peers advertisements always go from that.
 //   - No router advertisements are sent (V3-V6-10). A director that is a router for
 //     hosts that configure themselves runs a daemon of its own for them.
 //   - IPv6 addresses are added without duplicate address detection (V3-V6-06), so

@@ -139,8 +139,8 @@ type member struct {
 	// has to be encoded again.
 	packet         []outgoing
 	packetPriority uint8
-	// problems are operations that fail, by address.
-	problems map[Address]problem
+	// problems are operations that fail.
+	problems map[place]problem
 	sendErr  string
 	// auth signs and verifies; used only when keys are configured.
 	auth authenticator
@@ -333,11 +333,7 @@ func (e *Engine) statuses() []Status {
 	for _, m := range e.members {
 		s := m.router.Status()
 		s.Jitter = m.late.jitter()
-		for _, a := range s.Addresses {
-			if p, ok := m.problems[a]; ok {
-				s.Problems = append(s.Problems, p.text)
-			}
-		}
+		s.Problems = append(s.Problems, m.troubles()...)
 		if m.sendErr != "" {
 			s.Problems = append(s.Problems, m.sendErr)
 		}

@@ -113,7 +113,7 @@ func TestEngineSilent(t *testing.T) {
 // mute is a port on which nothing can be sent.
 type mute struct{ *vrrptest.Port }
 
-func (mute) Send(string, netip.Addr, netip.Addr, []byte) error {
+func (mute) Send(string, [6]byte, netip.Addr, netip.Addr, []byte) error {
 	return errors.New("no buffer space available")
 }
 

@@ -245,7 +245,7 @@ func TestEngineRetries(t *testing.T) {
 		}
 		one.links.Fail(nil)
 		time.Sleep(500 * time.Millisecond)
-		same(t, "works again", "notice operation: 192.0.2.10/24 dev eth0 works again", one.said())
+		same(t, "works again", "notice operation: address 192.0.2.10/24 dev eth0 works again", one.said())
 		if !one.links.Has("eth0", vip) || !strings.Contains(one.links.Log(), "announce") {
 			t.Error("the address was not installed and announced")
 		}
@@ -394,7 +394,7 @@ func TestEngineV3_PKT_14(t *testing.T) {
 		}
 		same(t, "one", "backup -> active: fe80::2 released the addresses", one.said())
 		same(t, "two", "active -> leaving: waiting for another director to announce\nbackup -> initialize: stopped\nleaving -> initialize: stopped", sortedLines(two.said()))
-		same(t, "two's kernel", "remove 2001:db8::10/64 dev eth0\nremove fe80::5e:33/128 dev eth0", two.links.Log())
+		same(t, "two's kernel", "remove fe80::5e:33/128 dev eth0\nremove 2001:db8::10/64 dev eth0", two.links.Log())
 		one.stop(vrrp.Hold)
 	})
 }

@@ -251,7 +251,8 @@ func (e *Engine) packet(p *Packet) {
 // from elsewhere to the routers that have the address on that interface.
 func (e *Engine) announcement(p *Packet) {
 	for _, l := range e.links {
-		if l.MAC == p.MAC {
+		// A virtual router's address is not only ours: whoever takes over has it too.
+		if l.MAC == p.MAC && !e.virtual(l.Name) {
 			return
 		}
 	}
@@ -262,6 +263,11 @@ func (e *Engine) announcement(p *Packet) {
 			e.step(m, time.Now(), Announced{Address: p.Source, MAC: p.MAC})
 		}
 	}
+}
+
+// virtual says whether an interface is a virtual router's own.
+func (e *Engine) virtual(iface string) bool {
+	return slices.ContainsFunc(e.members, func(m *member) bool { return m.router.cfg.Virtual == iface })
 }
 
 // find is the member of a key, nil if there is none.
@@ -288,6 +294,10 @@ func (e *Engine) stepOne(m *member, now time.Time, ev Event) {
 			}
 		case Install:
 			e.stage(m, jobInstall, a.Addresses, 0)
+		case InstallPaths:
+			e.stagePaths(m, jobInstall, a.Routes, a.Rules)
+		case RemovePaths:
+			e.stagePaths(m, jobRemove, a.Routes, a.Rules)
 		case Remove:
 			e.stage(m, jobRemove, a.Addresses, 0)
 		case Announce:
@@ -303,17 +313,39 @@ func (e *Engine) stepOne(m *member, now time.Time, ev Event) {
 
 // stage prepares work for the workers of the addresses' interfaces.
 func (e *Engine) stage(m *member, kind jobKind, addresses []Address, rounds int) {
-	byInterface := make(map[string][]netip.Prefix, 1)
+	e.stageFor(m, &m.router.cfg, kind, addresses, rounds)
+}
+
+// stageFor is stage by a configuration that may not be the present one.
+func (e *Engine) stageFor(m *member, cfg *Config, kind jobKind, addresses []Address, rounds int) {
+	byInterface := make(map[string][]Address, 1)
 	for _, a := range addresses {
-		byInterface[a.Interface] = append(byInterface[a.Interface], a.Prefix)
+		iface := cfg.carrier(a)
+		byInterface[iface] = append(byInterface[iface], a)
 		if kind == jobRemove {
-			delete(m.problems, a)
+			delete(m.problems, place{iface, itemOf(a)})
 		}
 	}
-	for iface, prefixes := range byInterface {
+	for iface, list := range byInterface {
+		j := job{kind: kind, key: m.router.Key(), addresses: list, refuse: cfg.Refuses(), rounds: rounds}
+		if v, ok := cfg.VirtualInterface(); ok && v.Name == iface {
+			j.virtual = v
+		}
 		w := e.worker(iface)
-		w.staged = append(w.staged, job{kind: kind, key: m.router.Key(), prefixes: prefixes, rounds: rounds})
+		w.staged = append(w.staged, j)
 	}
+}
+
+// stagePaths prepares work on routes and rules.
+func (e *Engine) stagePaths(m *member, kind jobKind, routes []Route, rules []Rule) {
+	iface := m.router.cfg.pathCarrier()
+	if kind == jobRemove {
+		for _, it := range pathItems(routes, rules) {
+			delete(m.problems, place{iface, it})
+		}
+	}
+	w := e.worker(iface)
+	w.staged = append(w.staged, job{kind: kind, key: m.router.Key(), routes: routes, rules: rules})
 }
 
 // worker is the worker of an interface, started if it is new.

@@ -19,10 +19,6 @@ import (
 
 // Options of the sockets.
 const (
-	// ttl is what every VRRP packet carries (RFC 9568 section 5.1.1.3).
-	ttl = 255
-	// tos is DSCP CS6, network control, as keepalived and FRR send (V3-PKT-15).
-	tos = 0xc0
 	// maxPacket is more than 255 addresses of either family need, with the
 	// longest IPv4 header or an authentication trailer.
 	maxPacket = headerLen + 16*maxAddresses + 128
@@ -39,6 +35,8 @@ type linuxPort struct {
 	// slots are where packets of one Receive are kept.
 	slots [][]byte
 	oob   []byte
+	// frame is the last one that Send made itself.
+	frame []byte
 	// drained is when nothing was left to read: what is read next arrived later.
 	drained time.Time
 }
@@ -256,6 +254,9 @@ func openFiltered(index int, protocol uint16, instructions []bpf.Instruction) (f
 	if err := unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_TIMESTAMPNS, 1); err != nil {
 		return -1, os.NewSyscallError("SO_TIMESTAMPNS", err)
 	}
+	if err := unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_PRIORITY, 6); err != nil {
+		return -1, os.NewSyscallError("SO_PRIORITY", err)
+	}
 	proto := binary.BigEndian.Uint16(binary.NativeEndian.AppendUint16(nil, protocol))
 	if err := unix.Bind(fd, &unix.SockaddrLinklayer{Protocol: proto, Ifindex: index}); err != nil {
 		return -1, os.NewSyscallError("bind", err)
@@ -304,13 +305,16 @@ func (p *linuxPort) Wake() {
 }
 
 // Send implements Port.
-func (p *linuxPort) Send(iface string, src, dst netip.Addr, payload []byte) error {
+func (p *linuxPort) Send(iface string, mac [6]byte, src, dst netip.Addr, payload []byte) error {
 	family := familyOf(src)
 	n := slices.IndexFunc(p.ifaces, func(i *portInterface) bool { return i.name == iface && i.family == family })
 	if n < 0 {
 		return unix.ENODEV
 	}
 	i := p.ifaces[n]
+	if mac != ([6]byte{}) {
+		return p.sendFrame(i, mac, src, dst, payload)
+	}
 	var to unix.Sockaddr
 	if family == IPv6 {
 		// Only a link-local destination needs the interface.
@@ -323,6 +327,18 @@ func (p *linuxPort) Send(iface string, src, dst netip.Addr, payload []byte) erro
 	}
 	if _, err := unix.SendmsgN(i.vrrp, payload, i.from, to, unix.MSG_DONTWAIT); err != nil {
 		return os.NewSyscallError("sendmsg", err)
+	}
+	return nil
+}
+
+// sendFrame transmits a frame of our own making: only a packet socket sends from
+// a hardware address that the interface does not have. Any will do.
+func (p *linuxPort) sendFrame(i *portInterface, mac [6]byte, src, dst netip.Addr, payload []byte) error {
+	p.frame = appendFrame(p.frame[:0], mac, src, dst, payload)
+	to := &unix.SockaddrLinklayer{Ifindex: i.index, Protocol: binary.NativeEndian.Uint16(p.frame[12:]), Halen: 6}
+	copy(to.Addr[:], p.frame[:6])
+	if err := unix.Sendto(i.announcements, p.frame, unix.MSG_DONTWAIT, to); err != nil {
+		return os.NewSyscallError("sendto", err)
 	}
 	return nil
 }

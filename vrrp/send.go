@@ -26,7 +26,7 @@ func (e *Engine) send(m *member, priority uint8) {
 	}
 	var failed error
 	for _, p := range packets {
-		if err := e.opt.Port.Send(r.cfg.Interface, r.Source(), p.dst, p.payload); err != nil {
+		if err := e.opt.Port.Send(r.cfg.Interface, r.cfg.sender(), r.Source(), p.dst, p.payload); err != nil {
 			r.counters.SendErrors++
 			failed = err
 			continue

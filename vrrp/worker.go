@@ -16,6 +16,9 @@ import (
 const (
 	retryFirst = 100 * time.Millisecond
 	retryMax   = 5 * time.Second
+	// retryPath is the first retry of a route: it may need an address that the
+	// worker of another interface is just about to install.
+	retryPath = 5 * time.Millisecond
 	// removeTries is how often an end waits for a removal to work.
 	removeTries = 5
 )
@@ -30,38 +33,50 @@ const (
 	jobAnnounce
 	// jobSilence cancels announcements that were asked for before it.
 	jobSilence
-	// jobVerify looks whether an address is still there.
+	// jobVerify looks whether addresses are still there, and jobVerifyPaths
+	// whether the router's routes and rules are.
 	jobVerify
+	jobVerifyPaths
 	// jobRetry tries again at once what failed: the interface has changed.
 	jobRetry
 )
 
 // job is one thing asked of a worker, for one virtual router.
 type job struct {
-	kind     jobKind
-	key      Key
-	prefixes []netip.Prefix
-	rounds   int
+	kind      jobKind
+	key       Key
+	addresses []Address
+	routes    []Route
+	rules     []Rule
+	// virtual is the interface to be made for the addresses, if it has a name.
+	virtual Virtual
+	// refuse says that packets to the addresses are refused.
+	refuse bool
+	rounds int
 }
 
 // report is what a worker found out, for the loop.
 type report struct {
-	iface  string
-	prefix netip.Prefix
-	// owners are the virtual routers that want the address.
+	iface string
+	item  item
+	// owners are the virtual routers that want the item.
 	owners []Key
 	// err is why it cannot be installed, removed or announced; nil says that
 	// it is well again.
 	err error
-	// installed says that the address is there nevertheless.
+	// installed says that the item is there nevertheless.
 	installed bool
-	// lost says that somebody removed it.
+	// lost says that somebody removed the address.
 	lost bool
+	// restored says that somebody removed the route or rule, and that it is put
+	// back.
+	restored bool
 }
 
-// worker does the slow work on one interface: addresses and announcements. It
-// works towards a set, so that jobs that cancel each other leave no trace, and
-// an address that moves from one virtual router to another is not touched.
+// worker does the slow work on one interface: addresses, announcements, and the
+// routes and rules of its virtual routers. It works towards a set, so that jobs
+// that cancel each other leave no trace, and an address that moves from one
+// virtual router to another is not touched.
 type worker struct {
 	iface  string
 	links  Links
@@ -75,32 +90,19 @@ type worker struct {
 	// idle says that nothing is queued and nothing is left to remove, except for
 	// what stuck says.
 	idle bool
-	// stuck is why addresses cannot be removed, which is still tried.
+	// stuck is why something cannot be removed, which is still tried.
 	stuck error
 	wake  chan struct{}
 
 	// entries belong to the worker's goroutine.
-	entries map[netip.Prefix]*entry
-}
-
-// entry is what a worker knows about one address.
-type entry struct {
-	owners    map[Key]bool
-	installed bool
-	// removed says that the kernel was told to remove it.
-	removed bool
-	// announce says that an announcement is owed since an error.
-	announce bool
-	failures int
-	retryAt  time.Time
-	err      error
+	entries map[item]*entry
 }
 
 func newWorker(iface string, links Links, rep func(report)) *worker {
 	return &worker{
 		iface: iface, links: links, report: rep, idle: true,
 		wake:    make(chan struct{}, 1),
-		entries: make(map[netip.Prefix]*entry),
+		entries: make(map[item]*entry),
 	}
 }
 
@@ -121,7 +123,7 @@ func (w *worker) flush() {
 }
 
 // settled says that nothing is left to do that an end has to wait for, and why
-// addresses are left all the same.
+// something is left all the same.
 func (w *worker) settled() (bool, error) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -159,27 +161,21 @@ func (w *worker) pass(now time.Time) (next time.Time) {
 	for _, j := range jobs {
 		w.want(j)
 	}
-	// In the order of addresses, add before remove.
-	prefixes := slices.SortedFunc(maps.Keys(w.entries), func(a, b netip.Prefix) int {
-		if c := a.Addr().Compare(b.Addr()); c != 0 {
-			return c
-		}
-		return a.Bits() - b.Bits()
-	})
-	for _, p := range prefixes {
-		if e := w.entries[p]; len(e.owners) > 0 && !e.installed && !now.Before(e.retryAt) {
-			err := w.links.Add(w.iface, p)
-			e.installed = err == nil
-			w.outcome(now, p, e, err)
+	// What others need goes first: the interface before its addresses, those
+	// before the routes. Add before remove, and what needs others goes first then.
+	items := slices.SortedFunc(maps.Keys(w.entries), compareItems)
+	for _, it := range items {
+		if e := w.entries[it]; len(e.owners) > 0 && !e.installed && !now.Before(e.retryAt) {
+			w.install(now, it, e)
 		}
 	}
-	for _, p := range prefixes {
-		if e := w.entries[p]; len(e.owners) == 0 && !e.removed && !now.Before(e.retryAt) {
-			err := w.links.Remove(w.iface, p)
+	for _, it := range slices.Backward(items) {
+		if e := w.entries[it]; len(e.owners) == 0 && !e.removed && !now.Before(e.retryAt) {
+			err := w.take(it, e)
 			e.removed = err == nil
-			w.outcome(now, p, e, err)
+			w.outcome(now, it, e, err)
 			if e.removed {
-				delete(w.entries, p)
+				delete(w.entries, it)
 			}
 		}
 	}
@@ -191,6 +187,8 @@ func (w *worker) pass(now time.Time) (next time.Time) {
 			}
 		case jobVerify:
 			w.verify(now, j)
+		case jobVerifyPaths:
+			w.verifyPaths(now, j)
 		}
 	}
 	w.announceOwed(now)
@@ -220,54 +218,175 @@ func (w *worker) pass(now time.Time) (next time.Time) {
 
 // want applies a job to the set of what is wanted.
 func (w *worker) want(j job) {
-	if j.kind == jobRetry {
+	switch j.kind {
+	case jobRetry:
 		for _, e := range w.entries {
 			e.retryAt, e.failures = time.Time{}, 0
 		}
-		return
-	}
-	if j.kind == jobSilence {
+	case jobSilence:
 		for _, e := range w.entries {
-			if e.owners[j.key] {
+			if _, ours := e.owners[j.key]; ours {
 				e.announce = false
 			}
 		}
-		return
-	}
-	if j.kind != jobInstall && j.kind != jobRemove {
-		return
-	}
-	for _, p := range j.prefixes {
-		e := w.entries[p]
-		if e == nil {
-			e = &entry{owners: make(map[Key]bool)}
-			w.entries[p] = e
+	case jobInstall:
+		if j.virtual.Name != "" {
+			w.add(item{virtual: j.virtual}, j.key, claim{})
 		}
-		had := len(e.owners) > 0
-		if j.kind == jobInstall {
-			// Asked for is asked for: the kernel is told even if we believe
-			// that the address is there.
-			e.owners[j.key], e.installed = true, false
-		} else {
-			delete(e.owners, j.key)
+		for _, a := range j.addresses {
+			w.add(itemOf(a), j.key, claimOf(a, j.refuse))
 		}
-		if has := len(e.owners) > 0; has != had || j.kind == jobInstall {
-			e.removed, e.announce = false, false
-			e.failures, e.retryAt = 0, time.Time{}
+		for _, it := range pathItems(j.routes, j.rules) {
+			w.add(it, j.key, claim{})
+		}
+	case jobRemove:
+		for _, a := range j.addresses {
+			w.drop(itemOf(a), j.key, j.refuse)
+		}
+		for _, it := range pathItems(j.routes, j.rules) {
+			w.drop(it, j.key, false)
+		}
+		if j.virtual.Name != "" && !w.carries(j.key) {
+			w.drop(item{virtual: j.virtual}, j.key, false)
 		}
 	}
 }
 
-// outcome notes how an operation on an address went.
-func (w *worker) outcome(now time.Time, p netip.Prefix, e *entry, err error) {
+// carries says whether the virtual router has an address here.
+func (w *worker) carries(key Key) bool {
+	for it, e := range w.entries {
+		if _, ours := e.owners[key]; ours && it.prefix.IsValid() {
+			return true
+		}
+	}
+	return false
+}
+
+// entry is the entry of an item, made if it is new.
+func (w *worker) entry(it item) *entry {
+	e := w.entries[it]
+	if e == nil {
+		e = &entry{owners: make(map[Key]claim)}
+		w.entries[it] = e
+	}
+	return e
+}
+
+// add notes that a virtual router wants an item. Asked for is asked for: the
+// kernel is told even if we believe that it is there.
+func (w *worker) add(it item, key Key, c claim) {
+	e := w.entry(it)
+	e.owners[key], e.installed = c, false
+	e.again()
+}
+
+// drop notes that a virtual router does not want an item any more.
+func (w *worker) drop(it item, key Key, refuse bool) {
+	e := w.entry(it)
+	// Whatever the last process did, the refusal must not stay.
+	e.refused = e.refused || refuse
+	had := len(e.owners) > 0
+	delete(e.owners, key)
+	if had && len(e.owners) == 0 {
+		e.again()
+	}
+}
+
+// install puts one item in place.
+func (w *worker) install(now time.Time, it item, e *entry) {
+	err := w.missing(it)
+	if err == nil {
+		err = w.put(it, e)
+	}
+	e.installed = err == nil
+	if e.lost && e.installed {
+		e.lost, e.restored = false, now
+		w.report(report{iface: w.iface, item: it, owners: slices.Collect(maps.Keys(e.owners)), restored: true})
+	}
+	w.outcome(now, it, e, err)
+}
+
+// missing says why an address cannot be had before it is tried: the interface
+// it goes on is missing.
+func (w *worker) missing(it item) error {
+	if !it.prefix.IsValid() {
+		return nil
+	}
+	for other, e := range w.entries {
+		if other.virtual.Name != "" && len(e.owners) > 0 && !e.installed {
+			return e.err
+		}
+	}
+	return nil
+}
+
+// put tells the kernel to have an item. The refusal comes before the address, so
+// that not one packet gets through.
+func (w *worker) put(it item, e *entry) error {
+	switch {
+	case it.virtual.Name != "":
+		return w.links.MakeVirtual(it.virtual)
+	case it.route.Destination.IsValid():
+		return w.links.AddRoute(it.route)
+	case it.rule.Priority != 0:
+		return w.links.AddRule(it.rule)
+	}
+	c := e.claim()
+	if c.refuse {
+		e.refused = true
+		if err := w.links.Refuse(w.iface, it.prefix.Addr()); err != nil {
+			return err
+		}
+	}
+	if err := w.links.Add(w.iface, c.address); err != nil {
+		return err
+	}
+	if !c.refuse {
+		return w.permit(it, e)
+	}
+	return nil
+}
+
+// take tells the kernel not to have an item.
+func (w *worker) take(it item, e *entry) error {
+	switch {
+	case it.virtual.Name != "":
+		return w.links.RemoveVirtual(it.virtual)
+	case it.route.Destination.IsValid():
+		return w.links.RemoveRoute(it.route)
+	case it.rule.Priority != 0:
+		return w.links.RemoveRule(it.rule)
+	}
+	if err := w.links.Remove(w.iface, it.prefix); err != nil {
+		return err
+	}
+	return w.permit(it, e)
+}
+
+// permit ends a refusal.
+func (w *worker) permit(it item, e *entry) error {
+	if !e.refused {
+		return nil
+	}
+	err := w.links.Permit(w.iface, it.prefix.Addr())
+	e.refused = err != nil
+	return err
+}
+
+// outcome notes how an operation on an item went.
+func (w *worker) outcome(now time.Time, it item, e *entry, err error) {
 	if err == nil {
 		e.failures, e.retryAt = 0, time.Time{}
 	} else {
+		first := retryFirst
+		if it.path() {
+			first = retryPath
+		}
 		e.failures++
-		e.retryAt = now.Add(min(retryFirst<<min(e.failures-1, 10), retryMax))
+		e.retryAt = now.Add(min(first<<min(e.failures-1, 10), retryMax))
 	}
 	if err != nil || e.err != nil {
-		w.report(report{iface: w.iface, prefix: p, owners: slices.Collect(maps.Keys(e.owners)), err: err, installed: e.installed})
+		w.report(report{iface: w.iface, item: it, owners: slices.Collect(maps.Keys(e.owners)), err: err, installed: e.installed})
 	}
 	e.err = err
 }
@@ -275,13 +394,18 @@ func (w *worker) outcome(now time.Time, p netip.Prefix, e *entry, err error) {
 // announce sends the rounds of one job for what is installed.
 func (w *worker) announce(now time.Time, j job) {
 	var list []netip.Addr
-	for _, p := range j.prefixes {
-		switch e := w.entries[p]; {
-		case e == nil || !e.owners[j.key]:
-		case !e.installed:
+	for _, a := range j.addresses {
+		e := w.entries[itemOf(a)]
+		if e == nil {
+			continue
+		}
+		if _, ours := e.owners[j.key]; !ours {
+			continue
+		}
+		if e.installed {
+			list = append(list, a.Prefix.Addr())
+		} else {
 			e.announce = true
-		default:
-			list = append(list, p.Addr())
 		}
 	}
 	if len(list) == 0 {
@@ -292,10 +416,10 @@ func (w *worker) announce(now time.Time, j job) {
 			return
 		}
 		if err := w.links.Announce(w.iface, list); err != nil {
-			for _, p := range j.prefixes {
-				if e := w.entries[p]; e != nil && e.installed {
+			for _, a := range j.addresses {
+				if e := w.entries[itemOf(a)]; e != nil && e.installed {
 					e.announce = true
-					w.outcome(now, p, e, err)
+					w.outcome(now, itemOf(a), e, err)
 				}
 			}
 			return
@@ -305,13 +429,13 @@ func (w *worker) announce(now time.Time, j job) {
 
 // announceOwed makes up for announcements that an error prevented.
 func (w *worker) announceOwed(now time.Time) {
-	for p, e := range w.entries {
+	for it, e := range w.entries {
 		if !e.announce || !e.installed || now.Before(e.retryAt) {
 			continue
 		}
-		err := w.links.Announce(w.iface, []netip.Addr{p.Addr()})
+		err := w.links.Announce(w.iface, []netip.Addr{it.prefix.Addr()})
 		e.announce = err != nil
-		w.outcome(now, p, e, err)
+		w.outcome(now, it, e, err)
 	}
 }
 
@@ -330,20 +454,28 @@ func silenced(later []job, key Key) bool {
 
 // verify looks whether addresses are where they should be.
 func (w *worker) verify(now time.Time, j job) {
+	if e := w.entries[item{virtual: j.virtual}]; e != nil && e.installed {
+		// It may have been switched off, or be gone with all addresses.
+		w.install(now, item{virtual: j.virtual}, e)
+	}
 	have, err := w.links.Addresses(w.iface)
 	if err != nil {
 		have = nil
 	}
-	for _, p := range j.prefixes {
-		e := w.entries[p]
-		if e == nil || !e.owners[j.key] || !e.installed || slices.Contains(have, p) {
+	for _, a := range j.addresses {
+		it := itemOf(a)
+		e := w.entries[it]
+		if e == nil || !e.installed || slices.Contains(have, a.Prefix) {
+			continue
+		}
+		if _, ours := e.owners[j.key]; !ours {
 			continue
 		}
 		if err != nil {
 			e.installed = false
-			w.outcome(now, p, e, fmt.Errorf("looking for %s on %s: %w", p, w.iface, err))
+			w.outcome(now, it, e, fmt.Errorf("looking for %s on %s: %w", a.Prefix, w.iface, err))
 			continue
 		}
-		w.report(report{iface: w.iface, prefix: p, owners: []Key{j.key}, lost: true})
+		w.report(report{iface: w.iface, item: it, owners: []Key{j.key}, lost: true})
 	}
 }

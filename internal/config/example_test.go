@@ -22,5 +22,5 @@ addresses = ["192.0.2.10/24", "2001:db8::10/64 eth1"]
 	// Output:
 	// lvsha.toml:2: director.lvs1.priority: want an integer from 1 to 255, got 500
 	// lvsha.toml:7: vrrp.web.advertize: unknown key "advertize"; did you mean "advertise"?
-	// lvsha.toml:8: vrrp.web.addresses[2]: want ADDRESS[/LENGTH] [dev INTERFACE] such as "192.0.2.10/24" or "10.1.0.254/24 dev eth1", got "2001:db8::10/64 eth1"
+	// lvsha.toml:8: vrrp.web.addresses[2]: unknown word "eth1"; want "dev", "scope" or "label"
 }

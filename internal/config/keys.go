@@ -14,8 +14,8 @@ func directorKeys() []string {
 
 func routerKeys() []string {
 	return []string{
-		"addresses", "advertise", "announce", "auth", "boot_delay", "checksum", "interface", "min_ttl", "notify", "priority",
-		"start_delay", "takeover", "track", "unicast", "version", "vrid",
+		"accept", "addresses", "advertise", "announce", "auth", "boot_delay", "checksum", "excluded", "interface", "min_ttl",
+		"notify", "priority", "routes", "rules", "start_delay", "takeover", "track", "unicast", "version", "virtual_mac", "vrid",
 	}
 }
 

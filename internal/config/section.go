@@ -112,14 +112,18 @@ func (s section) number(key string, def, low, high int) int {
 }
 
 // flag is a boolean, false when absent.
-func (s section) flag(key string) bool {
+func (s section) flag(key string) bool { return s.flagOr(key, false) }
+
+// flagOr is a boolean with a default.
+func (s section) flagOr(key string, def bool) bool {
 	n, ok := s.keys[key]
 	if !ok {
-		return false
+		return def
 	}
 	v, ok := n.value.(bool)
 	if !ok {
 		s.at(n, "want true or false, got %s", typeName(n.value))
+		return def
 	}
 	return v
 }

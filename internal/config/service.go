@@ -16,10 +16,10 @@ const defaultScheduler = "wlc"
 
 // services reads all [service.NAME], sorted by name. Routers own the addresses.
 func (r *report) services(n *node, routers []router) []Service {
-	owned := make(map[netip.Addr]bool)
+	owned := make(map[netip.Addr]router)
 	for _, rt := range routers {
-		for _, a := range rt.Addresses {
-			owned[a.Prefix.Addr()] = true
+		for _, a := range slices.Concat(rt.Addresses, rt.Excluded) {
+			owned[a.Prefix.Addr()] = rt
 		}
 	}
 	var out []Service
@@ -60,7 +60,7 @@ func (r *report) pace(s section, svc *Service) {
 }
 
 // listens reads listen and owner.
-func (r *report) listens(s section, svc *Service, owned map[netip.Addr]bool, taken map[ipvs.ServiceKey]claim) {
+func (r *report) listens(s section, svc *Service, owned map[netip.Addr]router, taken map[ipvs.ServiceKey]claim) {
 	free := false
 	if v, ok := s.text("owner"); ok {
 		if free = v == "none"; !free {
@@ -87,8 +87,12 @@ func (r *report) listens(s section, svc *Service, owned map[netip.Addr]bool, tak
 		if key.Addr.Port() == 0 && s.keys["persistence"] == nil {
 			r.at(n, "port 0 stands for every port and needs persistence")
 		}
-		if !free && !owned[key.Addr.Addr()] {
+		rt, has := owned[key.Addr.Addr()]
+		if !free && !has {
 			r.at(n, "no virtual router has the address %s; add it to a [vrrp.NAME] or say owner = \"none\" in [%s]", key.Addr.Addr(), s.node.path)
+		}
+		if has && rt.NoAccept {
+			r.at(n, "virtual router %s has accept = false, and IPVS gets only packets that are accepted", rt.Name)
 		}
 		svc.Listen = append(svc.Listen, key)
 	}

@@ -2,10 +2,8 @@ package config
 
 import (
 	"cmp"
-	"fmt"
 	"net/netip"
 	"slices"
-	"strconv"
 	"strings"
 	"time"
 
@@ -20,8 +18,6 @@ const (
 	maxIntervalV3 = 4095 * 10 * time.Millisecond
 	minIntervalV2 = 1 * time.Second
 	maxIntervalV2 = 255 * time.Second
-	// maxAddresses is what the 8 bits of IPvX Addr Count can say.
-	maxAddresses = 255
 )
 
 // router is a [vrrp.NAME] as one director sees it.
@@ -52,6 +48,8 @@ func (r *report) routers(n *node, d director) []router {
 	var out []router
 	keys := make(map[vrrp.Key]claim)
 	addrs := make(map[scoped]claim)
+	ways := make(map[way]claim)
+	virtual := make(map[string]claim)
 	for _, c := range r.named(n, "virtual router") {
 		s, ok := r.section(c.node, routerKeys())
 		if !ok {
@@ -65,7 +63,7 @@ func (r *report) routers(n *node, d director) []router {
 				keys[rt.Key()] = claim{c.name, s.keys["vrid"].line}
 			}
 		}
-		for _, a := range s.list("addresses") {
+		for _, a := range slices.Concat(s.list("addresses"), s.list("excluded")) {
 			v, err := parseVirtual(a)
 			if err != nil {
 				continue // said by router
@@ -86,6 +84,12 @@ func (r *report) routers(n *node, d director) []router {
 				s.bad("addresses", "%s, the link-local address derived from VRID %d, is already an address of virtual router %s on line %d", key.addr, rt.VRID, first.name, first.line)
 			}
 			addrs[key] = claim{c.name, s.keys["addresses"].line}
+		}
+		s.paths(&rt, ways)
+		if first, taken := virtual[rt.Virtual]; taken && rt.Virtual != "" {
+			s.bad("virtual_mac", "%s is already the interface of virtual router %s on line %d; say virtual_mac = \"NAME\"", rt.Virtual, first.name, first.line)
+		} else if rt.Virtual != "" {
+			virtual[rt.Virtual] = claim{c.name, s.keys["virtual_mac"].line}
 		}
 		out = append(out, rt)
 	}
@@ -124,135 +128,11 @@ func (r *report) router(s section, name string, d director) router {
 	}
 	r.unicastPeers(s, d, &rt)
 	rt.Auth = r.auth(s, rt.Version)
+	rt.Excluded = r.excluded(s, d, rt)
+	rt.NoAccept = !s.flagOr("accept", true)
 	rt.own, _ = d.address(rt.Family())
+	s.virtualMAC(&rt)
 	return rt
-}
-
-// virtuals reads a virtual router's addresses.
-func (r *report) virtuals(s section, d director, rt router) []vrrp.Address {
-	if s.missing("addresses", "the virtual addresses, such as [\"192.0.2.10/24\"]") {
-		return nil
-	}
-	var v4, v6 []vrrp.Address
-	items := s.list("addresses")
-	for _, n := range items {
-		a, err := parseVirtual(n)
-		switch {
-		case err != nil:
-			r.at(n, "%v", err)
-		case a.Prefix.Addr().Is4():
-			v4 = append(v4, a)
-		default:
-			v6 = append(v6, a)
-		}
-		if err == nil && slices.Contains(d.Addresses, a.Prefix.Addr()) && rt.Priority != ownerPriority {
-			r.at(n, "%s is the own address of director %s: then it owns the virtual router and needs priority 255", a.Prefix.Addr(), d.Name)
-		}
-	}
-	switch {
-	case len(items) == 0:
-		s.bad("addresses", "want at least one address")
-	case len(items) > maxAddresses:
-		s.bad("addresses", "a virtual router has at most %d addresses, got %d", maxAddresses, len(items))
-	case len(v4) > 0 && len(v6) > 0:
-		s.bad("addresses", "a virtual router has addresses of one family; split it in two, which may share the VRID: [vrrp.%s] addresses = %s and [vrrp.%s-ipv6] addresses = %s",
-			rt.Name, addressList(v4), rt.Name, addressList(v6))
-	case len(v6) > 0:
-		return r.linkLocalFirst(s, rt, v6)
-	}
-	return v4
-}
-
-// linkLocalFirst holds that the list begins with the virtual router's link-local
-// address (RFC 9568 section 5.2.9), and derives one where the list has none: it
-// must be the same on all directors and no other router's on the segment, and
-// the VRID is just that.
-func (r *report) linkLocalFirst(s section, rt router, list []vrrp.Address) []vrrp.Address {
-	isLinkLocal := func(a vrrp.Address) bool {
-		return a.Prefix.Addr().IsLinkLocalUnicast() && (a.Interface == "" || a.Interface == rt.Interface)
-	}
-	switch first := slices.IndexFunc(list, isLinkLocal); {
-	case first > 0:
-		sorted := slices.Insert(slices.Delete(slices.Clone(list), first, first+1), 0, list[first])
-		s.bad("addresses", "the link-local address of the virtual router comes first (RFC 9568 section 5.2.9): addresses = %s", addressList(sorted))
-	case first < 0 && len(list) == maxAddresses:
-		s.bad("addresses", "a virtual router has at most %d addresses with its link-local one, got %d without", maxAddresses, len(list))
-	case first < 0:
-		list = slices.Insert(list, 0, vrrp.Address{Prefix: linkLocal(rt.VRID)})
-	}
-	return list
-}
-
-// linkLocal is the link-local address of a virtual router that the file gives
-// none: fe80::5e:VRID, the VRID in hexadecimal. It is not made from the virtual MAC
-// (RFC 9568 section 7.4).
-func linkLocal(vrid uint8) netip.Prefix {
-	return netip.PrefixFrom(netip.AddrFrom16([16]byte{0: 0xfe, 1: 0x80, 13: 0x5e, 15: vrid}), 128)
-}
-
-// parseVirtual reads "192.0.2.10/24" or "10.1.0.254/24 dev eth1".
-func parseVirtual(n *node) (vrrp.Address, error) {
-	text, ok := n.value.(string)
-	if !ok {
-		return vrrp.Address{}, fmt.Errorf("want a string such as \"192.0.2.10/24\", got %s", typeName(n.value))
-	}
-	bad := fmt.Errorf("want ADDRESS[/LENGTH] [dev INTERFACE] such as \"192.0.2.10/24\" or \"10.1.0.254/24 dev eth1\", got %q", text)
-	fields := strings.Fields(text)
-	var out vrrp.Address
-	switch {
-	case len(fields) == 1:
-	case len(fields) == 3 && fields[1] == "dev" && validInterface(fields[2]):
-		out.Interface = fields[2]
-	default:
-		return vrrp.Address{}, bad
-	}
-	if p, err := netip.ParsePrefix(fields[0]); err == nil {
-		out.Prefix = p
-	} else if a, err := netip.ParseAddr(fields[0]); err == nil && a.Zone() == "" {
-		out.Prefix = netip.PrefixFrom(a, a.BitLen())
-	} else {
-		return vrrp.Address{}, bad
-	}
-	a := out.Prefix.Addr()
-	if why := notOneMachine(a); why != "" {
-		return vrrp.Address{}, fmt.Errorf("%s %s", a, why)
-	}
-	if out.Prefix.Bits() == 0 {
-		return vrrp.Address{}, fmt.Errorf("a prefix length of 0 would make every address a neighbour; want 1 to %d", a.BitLen())
-	}
-	if a.Is6() && out.Prefix.Bits() < 127 && a == out.Prefix.Masked().Addr() {
-		return vrrp.Address{}, fmt.Errorf("%s is the anycast address of all routers of %s (RFC 4291 section 2.6.1)", a, out.Prefix)
-	}
-	if a.Is4() && out.Prefix.Bits() < 31 {
-		switch a {
-		case out.Prefix.Masked().Addr():
-			return vrrp.Address{}, fmt.Errorf("%s is the address of the network %s itself", a, out.Prefix)
-		case broadcast(out.Prefix):
-			return vrrp.Address{}, fmt.Errorf("%s is the broadcast address of %s", a, out.Prefix.Masked())
-		}
-	}
-	return out, nil
-}
-
-// broadcast is the last address of an IPv4 prefix.
-func broadcast(p netip.Prefix) netip.Addr {
-	b := p.Addr().As4()
-	for i := p.Bits(); i < 32; i++ {
-		b[i/8] |= 0x80 >> (i % 8)
-	}
-	return netip.AddrFrom4(b)
-}
-
-func addressList(addrs []vrrp.Address) string {
-	quoted := make([]string, len(addrs))
-	for i, a := range addrs {
-		text := a.Prefix.String()
-		if a.Interface != "" {
-			text += " dev " + a.Interface
-		}
-		quoted[i] = strconv.Quote(text)
-	}
-	return "[" + strings.Join(quoted, ", ") + "]"
 }
 
 // pair looks at all directors together.

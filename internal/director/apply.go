@@ -4,14 +4,12 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"slices"
 
 	"lvsha/healthcheck"
 	"lvsha/internal/config"
 	"lvsha/internal/control"
 	"lvsha/ipvs"
 	connsync "lvsha/sync"
-	"lvsha/vrrp"
 )
 
 // errStopping refuses a reload that comes too late.
@@ -119,32 +117,14 @@ func (d *Director) kernelTable() []ipvs.Service {
 	return table
 }
 
-// removeStale removes addresses that the last process may have left and that
-// the file no longer has.
+// removeStale removes what the last process may have left and the file no longer
+// has.
 func (d *Director) removeStale() {
-	kept := addresses(d.cfg.Routers)
-	for _, a := range d.store.read().Addresses {
-		if slices.Contains(kept, a) {
-			continue
-		}
-		if err := d.opts.Links.Remove(a.Interface, a.Prefix); err != nil {
-			d.log.Error("removing an address that the last process left", "address", a.String(), "error", err)
-			continue
-		}
-		d.event("vrrp", a.String(), "removed: it is no longer in the file")
+	done, err := d.store.read().Holdings.without(holdings(d.cfg.Routers)).release(d.opts.Links)
+	if err != nil {
+		d.log.Error("removing what the last process left", "error", err)
 	}
-}
-
-// addresses are those of all routers, each with its interface.
-func addresses(routers []vrrp.Config) []vrrp.Address {
-	var all []vrrp.Address
-	for _, r := range routers {
-		for _, a := range slices.Concat(r.Addresses, r.Excluded) {
-			if a.Interface == "" {
-				a.Interface = r.Interface
-			}
-			all = append(all, a)
-		}
+	for _, what := range done {
+		d.event("vrrp", "", what+": no longer in the file")
 	}
-	return all
 }

@@ -3,21 +3,20 @@ package director
 import (
 	"errors"
 	"fmt"
-	"net/netip"
 	"os"
 
 	"lvsha/ipvs"
 	connsync "lvsha/sync"
+	"lvsha/vrrp"
 )
 
 // Cleanup gives up what a dead daemon left behind.
 type Cleanup struct {
 	// Dir is where the record is.
-	Dir string
-	// RemoveAddress takes an address off an interface; one that is not there is fine.
-	RemoveAddress func(iface string, prefix netip.Prefix) error
-	IPVS          func() (ipvs.Kernel, error)
-	Sync          func() (connsync.Kernel, error)
+	Dir   string
+	Links vrrp.Links
+	IPVS  func() (ipvs.Kernel, error)
+	Sync  func() (connsync.Kernel, error)
 }
 
 // Unfinished removes what is left of a stop that did not come to its end. A
@@ -55,13 +54,8 @@ func (c Cleanup) All() ([]string, error) {
 func (c Cleanup) remove(record Record) ([]string, error) {
 	var done []string
 	var errs []error
-	for _, a := range record.Addresses {
-		if err := c.RemoveAddress(a.Interface, a.Prefix); err != nil {
-			errs = append(errs, fmt.Errorf("removing address %s: %w", a, err))
-			continue
-		}
-		done = append(done, fmt.Sprintf("removed address %s", a))
-	}
+	held, err := record.Holdings.release(c.Links)
+	done, errs = append(done, held...), append(errs, err)
 	services, err := c.removeServices(record.Services)
 	done, errs = append(done, services...), append(errs, err)
 	daemons, err := c.stopDaemons(record.Daemons)

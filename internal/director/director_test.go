@@ -1,6 +1,7 @@
 package director
 
 import (
+	"errors"
 	"fmt"
 	"net/netip"
 	"os"
@@ -18,6 +19,7 @@ import (
 	"lvsha/ipvs"
 	connsync "lvsha/sync"
 	"lvsha/vrrp"
+	"lvsha/vrrp/vrrptest"
 )
 
 const file = `
@@ -244,6 +246,14 @@ func TestRecordOfAnotherBoot(t *testing.T) {
 func TestCleanup(t *testing.T) {
 	mine := ipvs.ServiceKey{Protocol: ipvs.TCP, Addr: netip.MustParseAddrPort("192.0.2.10:80")}
 	foreign := ipvs.ServiceKey{Protocol: ipvs.TCP, Addr: netip.MustParseAddrPort("192.0.2.10:443")}
+	address := vrrp.Address{Prefix: netip.MustParsePrefix("192.0.2.10/24"), Interface: "vrrp.51"}
+	virtual := vrrp.Virtual{Name: "vrrp.51", Base: "eth0", MAC: vrrp.VirtualMAC(vrrp.IPv4, 51)}
+	route := vrrp.Route{Destination: netip.MustParsePrefix("10.2.0.0/16"), Via: netip.MustParseAddr("192.0.2.1")}
+	rule := vrrp.Rule{Family: vrrp.IPv4, From: netip.MustParsePrefix("192.0.2.10/32"), Table: 100, Priority: 1000}
+	held := Holdings{
+		Addresses: []vrrp.Address{address}, Refused: []vrrp.Address{address}, Virtuals: []vrrp.Virtual{virtual},
+		Routes: []vrrp.Route{route}, Rules: []vrrp.Rule{rule},
+	}
 	for _, c := range []struct {
 		phase Phase
 		all   bool
@@ -271,19 +281,24 @@ func TestCleanup(t *testing.T) {
 			err = s.update(func(r *Record) {
 				*r = Record{
 					Boot: boot, Phase: c.phase, Services: []ipvs.ServiceKey{mine}, Daemons: []connsync.Role{connsync.Master},
-					Addresses: []vrrp.Address{{Prefix: netip.MustParsePrefix("192.0.2.10/24"), Interface: "eth0"}},
+					Holdings: held,
 				}
 			})
 			if err != nil {
 				t.Fatal(err)
 			}
-			var removed []string
+			links := vrrptest.NewLinks((&vrrptest.Segment{}).NewPort([6]byte{2}))
+			links.Plug("eth0")
+			if err := errors.Join(
+				links.MakeVirtual(virtual), links.Refuse("vrrp.51", address.Prefix.Addr()), links.Add("vrrp.51", address),
+				links.AddRoute(route), links.AddRule(rule),
+			); err != nil {
+				t.Fatal(err)
+			}
+			before := links.State()
 			clean := Cleanup{
 				Dir: dir, IPVS: func() (ipvs.Kernel, error) { return table, nil }, Sync: func() (connsync.Kernel, error) { return daemons, nil },
-				RemoveAddress: func(iface string, prefix netip.Prefix) error {
-					removed = append(removed, prefix.String()+" "+iface)
-					return nil
-				},
+				Links: links,
 			}
 			act := clean.Unfinished
 			if c.all {
@@ -301,12 +316,15 @@ func TestCleanup(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			want := []int{2, 1, 0}
+			want, state := []int{2, 1}, before
 			if c.gone {
-				want = []int{1, 0, 1}
+				want, state = []int{1, 0}, ""
 			}
-			if diff := cmp.Diff(want, []int{len(left), len(running), len(removed)}); diff != "" {
-				t.Errorf("services, daemons, removed addresses (-want +got):\n%s\n%q", diff, done)
+			if diff := cmp.Diff(want, []int{len(left), len(running)}); diff != "" {
+				t.Errorf("services, daemons (-want +got):\n%s\n%q", diff, done)
+			}
+			if diff := cmp.Diff(state, links.State()); diff != "" {
+				t.Errorf("what virtual routers hold (-want +got):\n%s\n%q", diff, done)
 			}
 			if _, err := os.Stat(filepath.Join(dir, "state.json")); c.gone != os.IsNotExist(err) {
 				t.Errorf("record: %v", err)

@@ -33,12 +33,12 @@ const (
 // go on. It is written before the thing it names is made.
 type Record struct {
 	// Boot is the kernel's boot id: a record of another boot means nothing.
-	Boot      string            `json:"boot"`
-	Phase     Phase             `json:"phase"`
-	Services  []ipvs.ServiceKey `json:"services"`
-	Addresses []vrrp.Address    `json:"addresses"`
-	Routers   []RecordedRouter  `json:"routers"`
-	Daemons   []connsync.Role   `json:"daemons"`
+	Boot     string            `json:"boot"`
+	Phase    Phase             `json:"phase"`
+	Services []ipvs.ServiceKey `json:"services"`
+	Holdings
+	Routers []RecordedRouter `json:"routers"`
+	Daemons []connsync.Role  `json:"daemons"`
 }
 
 // RecordedRouter is the role of one virtual router.

@@ -24,17 +24,7 @@ func (d *Director) record(cfg *config.Config) {
 			}
 			r.Routers = append(r.Routers, router)
 		}
-		r.Addresses = addresses(cfg.Routers)
-		for _, s := range d.engine.Snapshot() {
-			for _, a := range s.Addresses {
-				if a.Interface == "" {
-					a.Interface = s.Key.Interface
-				}
-				if !slices.Contains(r.Addresses, a) {
-					r.Addresses = append(r.Addresses, a)
-				}
-			}
-		}
+		r.Holdings = holdings(slices.Concat(cfg.Routers, d.engine.Configs()))
 		giveSlots(r.Routers)
 		for _, router := range r.Routers {
 			slots[router.Key] = router.Slot

@@ -16,8 +16,10 @@ import (
 
 // Advertisement is a VRRP packet seen on the wire.
 type Advertisement struct {
-	At       time.Time
-	Source   netip.Addr
+	At     time.Time
+	Source netip.Addr
+	// MAC is the sender's in the Ethernet frame.
+	MAC      [6]byte
 	VRID     uint8
 	Priority uint8
 }
@@ -105,7 +107,7 @@ func packetSocket(ifname string, f sniffed) (int, error) {
 func (s *Sniffer) listen(fd int, f sniffed) {
 	b, oob := make([]byte, 2048), make([]byte, 256)
 	for !s.stop.Load() {
-		n, oobn, _, _, err := unix.Recvmsg(fd, b, oob, 0)
+		n, oobn, _, from, err := unix.Recvmsg(fd, b, oob, 0)
 		if err != nil || n < 28 || b[f.protocol] != 112 {
 			continue
 		}
@@ -113,10 +115,12 @@ func (s *Sniffer) listen(fd int, f sniffed) {
 		if n < header+8 {
 			continue
 		}
+		adv := Advertisement{At: stamp(oob[:oobn]), Source: f.source(b), VRID: b[header+1], Priority: b[header+2]}
+		if from, ok := from.(*unix.SockaddrLinklayer); ok {
+			copy(adv.MAC[:], from.Addr[:])
+		}
 		s.mu.Lock()
-		s.seen = append(s.seen, Advertisement{
-			At: stamp(oob[:oobn]), Source: f.source(b), VRID: b[header+1], Priority: b[header+2],
-		})
+		s.seen = append(s.seen, adv)
 		s.mu.Unlock()
 	}
 }

@@ -10,6 +10,8 @@ import (
 	"github.com/jsimonetti/rtnetlink/v2"
 	"github.com/mdlayher/netlink"
 	"golang.org/x/sys/unix"
+
+	"lvsha/vrrp"
 )
 
 // kernel is a connection to rtnetlink, and another one to change addresses:
@@ -36,9 +38,15 @@ func dialKernel() (*kernel, error) {
 // Close closes both.
 func (k *kernel) Close() error { return errors.Join(k.Conn.Close(), k.raw.Close()) }
 
+// addAddress adds an address to an interface, whose route to its network has a
+// metric, 0 for the kernel's default.
+func (k *kernel) addAddress(index int, a vrrp.Address, metric uint32) error {
+	return k.changeAddress(unix.RTM_NEWADDR, netlink.Create|netlink.Excl, index, a, metric)
+}
+
 // changeAddress adds an address to an interface or takes one away.
-func (k *kernel) changeAddress(message netlink.HeaderType, flags netlink.HeaderFlags, index int, p netip.Prefix) error {
-	data, err := addressMessage(index, p)
+func (k *kernel) changeAddress(message netlink.HeaderType, flags netlink.HeaderFlags, index int, a vrrp.Address, metric uint32) error {
+	data, err := addressMessage(index, a, metric)
 	if err != nil {
 		return err
 	}
@@ -54,12 +62,13 @@ func (k *kernel) changeAddress(message netlink.HeaderType, flags netlink.HeaderF
 // second and could find the director that is just giving it up; and it is not
 // preferred, or the kernel would take it as the source of the director's own
 // connections and of tunnels (RFC 6724 section 5, rule 3).
-func addressMessage(index int, p netip.Prefix) ([]byte, error) {
+func addressMessage(index int, a vrrp.Address, metric uint32) ([]byte, error) {
+	p := a.Prefix
 	if !p.IsValid() {
 		return nil, errors.New("not an address with a prefix length")
 	}
 	ip := p.Addr().AsSlice()
-	family, flags, scope := byte(unix.AF_INET), byte(0), byte(unix.RT_SCOPE_UNIVERSE)
+	family, flags, scope := byte(unix.AF_INET), byte(0), a.Scope
 	if p.Addr().Is6() {
 		family, flags = unix.AF_INET6, unix.IFA_F_NODAD
 		if p.Addr().IsLinkLocalUnicast() {
@@ -69,6 +78,12 @@ func addressMessage(index int, p netip.Prefix) ([]byte, error) {
 	attributes := netlink.NewAttributeEncoder()
 	attributes.Bytes(unix.IFA_LOCAL, ip)
 	attributes.Bytes(unix.IFA_ADDRESS, ip)
+	if a.Label != "" {
+		attributes.String(unix.IFA_LABEL, a.Label)
+	}
+	if metric != 0 {
+		attributes.Uint32(unix.IFA_RT_PRIORITY, metric)
+	}
 	if p.Addr().Is6() {
 		// struct ifa_cacheinfo: preferred for 0 seconds, valid for ever.
 		cache := binary.NativeEndian.AppendUint32(nil, 0)

@@ -4,6 +4,8 @@ import (
 	"net"
 	"net/netip"
 	"testing"
+
+	"lvsha/vrrp"
 )
 
 // TestAwaitLocal: an address that the kernel has is local, another one is not.
@@ -16,7 +18,7 @@ func TestAwaitLocal(t *testing.T) {
 	defer links.Close()
 	for _, text := range []string{"2001:db8::9:a/128", "fe80::9:a/128"} {
 		prefix := netip.MustParsePrefix(text)
-		if err := links.Add("lo", prefix); err != nil {
+		if err := links.Add("lo", vrrp.Address{Prefix: prefix}); err != nil {
 			t.Fatal(err)
 		}
 		if !links.conn.awaitLocal(lo.Index, prefix.Addr()) {

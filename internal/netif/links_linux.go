@@ -1,6 +1,7 @@
 package netif
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -11,7 +12,6 @@ import (
 	"sync"
 
 	"github.com/jsimonetti/rtnetlink/v2"
-	"github.com/mdlayher/netlink"
 	"golang.org/x/sys/unix"
 
 	"lvsha/vrrp"
@@ -35,6 +35,11 @@ type Links struct {
 	known map[string]vrrp.Link
 	// promoting are the interfaces, by index, on which promote was done.
 	promoting map[int]bool
+	// virtuals are the interfaces that MakeVirtual made, by name, with what is
+	// below them.
+	virtuals map[string]below
+	// refused are the addresses that Refuse was done for.
+	refused map[refusal]bool
 	// announcers are open for interfaces that addresses were announced on.
 	announcers map[string]*announcer
 }
@@ -46,7 +51,10 @@ func New(log *slog.Logger) *Links {
 	if log == nil {
 		log = slog.New(slog.DiscardHandler)
 	}
-	return &Links{log: log, known: make(map[string]vrrp.Link), promoting: make(map[int]bool), announcers: make(map[string]*announcer)}
+	return &Links{
+		log: log, known: make(map[string]vrrp.Link), promoting: make(map[int]bool), virtuals: make(map[string]below),
+		refused: make(map[refusal]bool), announcers: make(map[string]*announcer),
+	}
 }
 
 // Close frees sockets. The Links can be used again afterwards.
@@ -110,23 +118,67 @@ func (l *Links) Addresses(iface string) ([]netip.Prefix, error) {
 }
 
 // Add implements vrrp.Links.
-func (l *Links) Add(iface string, p netip.Prefix) error {
+func (l *Links) Add(iface string, a vrrp.Address) error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	a.Interface = iface
+	var metric uint32
+	if _, ok := l.virtuals[iface]; ok {
+		// The way to the network goes on through the interface below, if that has
+		// an address of it.
+		metric = virtualMetric
+	}
 	err := l.onInterface(iface, func(c *kernel, index int) error {
-		err := c.changeAddress(unix.RTM_NEWADDR, netlink.Create|netlink.Excl, index, p)
+		err := c.addAddress(index, a, metric)
 		if errors.Is(err, unix.EEXIST) {
-			return nil
+			other, ok := differing(c, index, a)
+			if !ok {
+				return nil
+			}
+			if a.Prefix.Addr().Is4() {
+				l.promote(c, index)
+			}
+			if err := c.changeAddress(unix.RTM_DELADDR, 0, index, vrrp.Address{Prefix: other}, 0); err != nil {
+				return fmt.Errorf("removing it as it was: %w", err)
+			}
+			err = c.addAddress(index, a, metric)
 		}
-		if err == nil && p.Addr().Is6() {
-			c.awaitLocal(index, p.Addr())
+		if err == nil && a.Prefix.Addr().Is6() {
+			c.awaitLocal(index, a.Prefix.Addr())
 		}
 		return err
 	})
+	if errors.Is(err, unix.EINVAL) && a.Prefix.Addr().Is4() {
+		err = fmt.Errorf("%w (addresses of one network on an interface need the same scope)", err)
+	}
 	if err != nil {
-		return fmt.Errorf("adding %s to %s: %w", p, iface, err)
+		return fmt.Errorf("adding %s to %s: %w", a.Prefix, iface, err)
 	}
 	return nil
+}
+
+// differing finds the address on an interface if it is there in another form:
+// of IPv4 with another label or scope, of IPv6 with another prefix length. It
+// returns it as it is.
+func differing(c *kernel, index int, a vrrp.Address) (netip.Prefix, bool) {
+	messages, err := c.Address.List()
+	if err != nil {
+		return netip.Prefix{}, false
+	}
+	for i := range messages {
+		m := &messages[i]
+		p, ok := prefix(m)
+		if !ok || int(m.Index) != index || p.Addr() != a.Prefix.Addr() {
+			continue
+		}
+		if p.Addr().Is6() {
+			return p, p != a.Prefix
+		}
+		if p == a.Prefix {
+			return p, m.Scope != a.Scope || m.Attributes.Label != cmp.Or(a.Label, a.Interface)
+		}
+	}
+	return netip.Prefix{}, false
 }
 
 // Remove implements vrrp.Links.
@@ -135,9 +187,9 @@ func (l *Links) Remove(iface string, p netip.Prefix) error {
 	defer l.mu.Unlock()
 	err := l.onInterface(iface, func(c *kernel, index int) error {
 		if p.Addr().Is4() {
-			l.promote(index)
+			l.promote(c, index)
 		}
-		err := c.changeAddress(unix.RTM_DELADDR, 0, index, p)
+		err := c.changeAddress(unix.RTM_DELADDR, 0, index, vrrp.Address{Prefix: p}, 0)
 		switch {
 		// ENXIO: IPv6 is switched off on the interface, and so has no addresses.
 		case errors.Is(err, unix.EADDRNOTAVAIL), errors.Is(err, unix.ENXIO):

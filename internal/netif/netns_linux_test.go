@@ -555,7 +555,7 @@ func TestNetnsRelease(t *testing.T) {
 	for _, text := range []string{"127.9.9.9/32", "2001:db8::9:9/128", "fe80::9:9/128"} {
 		prefix := netip.MustParsePrefix(text)
 		for range 2 {
-			if err := links.Add("lo", prefix); err != nil {
+			if err := links.Add("lo", vrrp.Address{Prefix: prefix}); err != nil {
 				t.Fatal(err)
 			}
 		}
@@ -574,11 +574,11 @@ func TestNetnsRelease(t *testing.T) {
 		if err := links.Remove("nosuch0", prefix); err != nil {
 			t.Error(err)
 		}
-		if err := links.Add("nosuch0", prefix); err == nil {
+		if err := links.Add("nosuch0", vrrp.Address{Prefix: prefix}); err == nil {
 			t.Error("added to an interface that does not exist")
 		}
 	}
-	if err := links.Add("lo", netip.Prefix{}); err == nil {
+	if err := links.Add("lo", vrrp.Address{}); err == nil {
 		t.Error("added no address")
 	}
 }

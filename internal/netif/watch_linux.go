@@ -2,6 +2,7 @@ package netif
 
 import (
 	"context"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"os"
@@ -9,6 +10,7 @@ import (
 
 	"github.com/jsimonetti/rtnetlink/v2"
 	"github.com/mdlayher/netlink"
+	"golang.org/x/net/bpf"
 	"golang.org/x/sys/unix"
 
 	"lvsha/vrrp"
@@ -29,8 +31,31 @@ const (
 	redialMost  = 10 * time.Second
 )
 
-// groups are the multicast groups of links and addresses.
-const groups = unix.RTMGRP_LINK | unix.RTMGRP_IPV4_IFADDR | unix.RTMGRP_IPV6_IFADDR
+// groups are the multicast groups of links, addresses, routes and rules.
+const groups = unix.RTMGRP_LINK | unix.RTMGRP_IPV4_IFADDR | unix.RTMGRP_IPV6_IFADDR |
+	unix.RTMGRP_IPV4_ROUTE | unix.RTMGRP_IPV6_ROUTE | unix.RTMGRP_IPV4_RULE | 1<<(unix.RTNLGRP_IPV6_RULE-1)
+
+// ours has the kernel keep to itself what it tells of routes and rules, unless
+// one was removed that could be ours: a router that speaks BGP has thousands of
+// changes in a second.
+func ours() ([]bpf.RawInstruction, error) {
+	// Of struct nlmsghdr and struct rtmsg. BPF reads the type as if it were in
+	// the octet order of networks.
+	const typeAt, protocolAt = 4, unix.SizeofNlMsghdr + 5
+	kind := func(t uint16) uint32 {
+		return uint32(binary.BigEndian.Uint16(binary.NativeEndian.AppendUint16(nil, t)))
+	}
+	return bpf.Assemble([]bpf.Instruction{
+		bpf.LoadAbsolute{Off: typeAt, Size: 2},
+		bpf.JumpIf{Cond: bpf.JumpEqual, Val: kind(unix.RTM_NEWROUTE), SkipTrue: 5},
+		bpf.JumpIf{Cond: bpf.JumpEqual, Val: kind(unix.RTM_NEWRULE), SkipTrue: 4},
+		bpf.JumpIf{Cond: bpf.JumpNotEqual, Val: kind(unix.RTM_DELROUTE), SkipTrue: 2},
+		bpf.LoadAbsolute{Off: protocolAt, Size: 1},
+		bpf.JumpIf{Cond: bpf.JumpNotEqual, Val: protocol, SkipTrue: 1},
+		bpf.RetConstant{Val: 1 << 18},
+		bpf.RetConstant{Val: 0},
+	})
+}
 
 // Watch implements vrrp.Links. It returns nil when ctx ends. What it passes on
 // is always what the kernel has now: messages only say that it is time to look.
@@ -62,6 +87,13 @@ func (l *Links) watch(ctx context.Context, update func([]vrrp.Link)) error {
 		return fmt.Errorf("subscribing to rtnetlink: %w", err)
 	}
 	defer conn.Close()
+	filter, err := ours()
+	if err == nil {
+		err = conn.SetBPF(filter)
+	}
+	if err != nil {
+		return fmt.Errorf("setting the filter of rtnetlink: %w", err)
+	}
 	// A connection of its own: a long list must not hold up a takeover.
 	lister, err := rtnetlink.Dial(nil)
 	if err != nil {

@@ -12,12 +12,19 @@ import (
 )
 
 // Links is a vrrp.Links in memory. Like the kernel it refuses addresses on an
-// interface that does not exist, and drops addresses with their interface.
+// interface that does not exist, drops addresses with their interface and virtual
+// interfaces with the one below, and has no route from an address that is missing.
 type Links struct {
 	port *Port
 
 	mu      sync.Mutex // guards what follows
 	links   map[string]*vrrp.Link
+	virtual map[string]vrrp.Virtual
+	// added are addresses as they were asked for.
+	added   map[place]vrrp.Address
+	refused map[refusal]bool
+	routes  []vrrp.Route
+	rules   []vrrp.Rule
 	index   int
 	changed chan struct{}
 	err     error
@@ -29,23 +36,56 @@ var _ vrrp.Links = (*Links)(nil)
 // NewLinks returns the interfaces of the machine that the port belongs to. What
 // is announced is heard on the port's segment.
 func NewLinks(port *Port) *Links {
-	return &Links{port: port, links: make(map[string]*vrrp.Link), changed: make(chan struct{})}
+	return &Links{
+		port: port, links: make(map[string]*vrrp.Link), virtual: make(map[string]vrrp.Virtual), changed: make(chan struct{}),
+		added: make(map[place]vrrp.Address), refused: make(map[refusal]bool),
+	}
+}
+
+// refusal is an address that is refused for an interface.
+type refusal struct {
+	iface string
+	addr  netip.Addr
+}
+
+// place is an address on an interface.
+type place struct {
+	iface  string
+	prefix netip.Prefix
 }
 
 // Plug makes an interface, or another one of the same name.
 func (l *Links) Plug(iface string, addresses ...string) {
 	l.change(func() {
+		l.unplug(iface)
 		l.index++
 		link := &vrrp.Link{Name: iface, Index: l.index, Up: true, MAC: l.port.mac}
 		for _, a := range addresses {
-			link.Addresses = append(link.Addresses, netip.MustParsePrefix(a))
+			p := netip.MustParsePrefix(a)
+			link.Addresses = append(link.Addresses, p)
+			l.added[place{iface, p}] = vrrp.Address{Prefix: p, Interface: iface}
 		}
 		l.links[iface] = link
 	})
 }
 
 // Unplug takes an interface away with its addresses.
-func (l *Links) Unplug(iface string) { l.change(func() { delete(l.links, iface) }) }
+func (l *Links) Unplug(iface string) { l.change(func() { l.unplug(iface) }) }
+
+func (l *Links) unplug(iface string) {
+	delete(l.links, iface)
+	delete(l.virtual, iface)
+	for at := range l.added {
+		if at.iface == iface {
+			delete(l.added, at)
+		}
+	}
+	for name, v := range l.virtual {
+		if v.Base == iface {
+			l.unplug(name)
+		}
+	}
+}
 
 // Rename gives an interface another name; it keeps its addresses.
 func (l *Links) Rename(from, to string) {
@@ -104,6 +144,7 @@ func (l *Links) remove(iface string, p netip.Prefix) bool {
 		return false
 	}
 	link.Addresses = slices.DeleteFunc(slices.Clone(link.Addresses), func(x netip.Prefix) bool { return x == p })
+	delete(l.added, place{iface, p})
 	return true
 }
 
@@ -138,7 +179,9 @@ func (l *Links) Addresses(iface string) ([]netip.Prefix, error) {
 }
 
 // Add implements vrrp.Links.
-func (l *Links) Add(iface string, p netip.Prefix) error {
+func (l *Links) Add(iface string, a vrrp.Address) error {
+	p := a.Prefix
+	a.Interface = iface
 	l.mu.Lock()
 	link := l.links[iface]
 	if l.err != nil || link == nil {
@@ -146,11 +189,18 @@ func (l *Links) Add(iface string, p netip.Prefix) error {
 		return fmt.Errorf("adding %s to %s: %w", p, iface, l.refusal())
 	}
 	had := slices.Contains(link.Addresses, p)
+	other := had && l.added[place{iface, p}] != a
 	l.mu.Unlock()
-	if !had {
+	if other {
+		if err := l.Remove(iface, p); err != nil {
+			return err
+		}
+	}
+	if !had || other {
 		l.change(func() {
 			link.Addresses = append(slices.Clone(link.Addresses), p)
-			l.log = append(l.log, fmt.Sprintf("add %s dev %s", p, iface))
+			l.added[place{iface, p}] = a
+			l.log = append(l.log, "add "+a.String())
 		})
 	}
 	return nil

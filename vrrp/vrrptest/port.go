@@ -111,14 +111,17 @@ func (p *Port) Close(iface string, family vrrp.Family) {
 }
 
 // Send implements vrrp.Port.
-func (p *Port) Send(iface string, src, dst netip.Addr, payload []byte) error {
+func (p *Port) Send(iface string, mac [6]byte, src, dst netip.Addr, payload []byte) error {
 	p.mu.Lock()
 	open := p.open[through(iface, src)]
 	p.mu.Unlock()
 	if !open {
 		return errors.New("network is unreachable")
 	}
-	p.segment.Inject(vrrp.Packet{Interface: iface, Source: src, Destination: dst, TTL: 255, Payload: payload}, p)
+	if mac == ([6]byte{}) {
+		mac = p.mac
+	}
+	p.segment.Inject(vrrp.Packet{Interface: iface, Source: src, Destination: dst, TTL: 255, Payload: payload, MAC: mac}, p)
 	return nil
 }
 

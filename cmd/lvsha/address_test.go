@@ -1,0 +1,270 @@
+package main_test
+
+import (
+	"fmt"
+	"net/netip"
+	"regexp"
+	"slices"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/google/nftables"
+
+	"lvsha/internal/lab"
+	"lvsha/vrrp"
+)
+
+// virtualMAC is that of VRID 51 (RFC 9568 section 7.3).
+const virtualMAC = "00:00:5e:00:01:33"
+
+// everything is a file in which a virtual router has one of each.
+func everything(more string) string {
+	return strings.Replace(vrrpFile(3, fast), `addresses = ["10.0.0.100/24"]`, `addresses = ["10.0.0.100/24 label eth0:1"]
+excluded  = ["10.0.0.101/24", "2001:db8::101/64"]
+routes    = ["10.77.0.0/16 via 10.0.0.9 src 10.0.0.100", "blackhole 10.78.0.0/16 table 77"]
+rules     = ["from 10.0.0.100 table 77 priority 1000"]
+`+more, 1)
+}
+
+// kernel is what a host's kernel has of what virtual routers put there, as text.
+func (r *rig) kernel(h *lab.Host) string {
+	r.Helper()
+	var b strings.Builder
+	for _, args := range []string{
+		"ip -br link", "ip -o -4 addr", "ip -o -6 addr show scope global", "ip route show table all proto 112", "ip rule",
+		"sysctl net/ipv4/conf/eth0/arp_ignore net/ipv4/conf/eth0/arp_announce net/ipv4/conf/eth0/rp_filter",
+	} {
+		fields := strings.Fields(args)
+		out, err := h.Run(fields[0], fields[1:]...)
+		r.check(err)
+		b.WriteString(out)
+	}
+	r.check(h.Do(func() error {
+		c, err := nftables.New()
+		if err != nil {
+			return err
+		}
+		tables, err := c.ListTables()
+		for _, t := range tables {
+			fmt.Fprintln(&b, "table", t.Name)
+		}
+		return err
+	}))
+	return b.String()
+}
+
+// unchanged waits until a host's kernel is what it was.
+func (r *rig) unchanged(what string, h *lab.Host, before string) {
+	r.Helper()
+	var now string
+	if _, err := lab.Eventually(what, 5*time.Second, func() bool { now = r.kernel(h); return now == before }); err != nil {
+		r.Errorf("%v (-before +after):\n%s", err, cmp.Diff(before, now))
+	}
+}
+
+// TestVirtualMAC: a pair with virtual_mac, routes, rules, an excluded address and
+// a label. Hosts keep one MAC address through every change (SIM-CACHE-02, V3-ACT-01,
+// V3-INI-03, V3-INI-04, ARP-02), advertisements come from it (V3-TX-02), a backup
+// has nothing of it (V3-BCK-01, V3-BCK-03), and nothing is left at the end.
+func TestVirtualMAC(t *testing.T) {
+	r := newRig(t)
+	text := everything("virtual_mac = true")
+	before := [2]string{r.kernel(r.lvs[0]), r.kernel(r.lvs[1])}
+	monitor, err := r.client.Start(nil, "ip", "-o", "monitor", "neigh")
+	r.check(err)
+	active := r.lvsha(r.lvs[0], text)
+	r.becomes(active, "active")
+	r.eventually("everything is there", 3*time.Second, func() bool {
+		has := r.kernel(r.lvs[0])
+		for _, want := range []string{
+			"vrrp.51@eth0", virtualMAC, "10.0.0.100/24", "scope global eth0:1", "10.0.0.101/24", "2001:db8::101/64",
+			"10.77.0.0/16 via 10.0.0.9", "blackhole 10.78.0.0/16 table 77", "from 10.0.0.100 lookup 77 proto 112", "arp_ignore = 1",
+		} {
+			if !strings.Contains(has, want) {
+				t.Logf("no %q yet in\n%s", want, has)
+				return false
+			}
+		}
+		return true
+	})
+	backup := r.lvsha(r.lvs[1], text)
+	r.becomes(backup, "backup")
+	r.unchanged("the backup has nothing", r.lvs[1], before[1])
+
+	excluded, err := lab.StartPing(r.client, netip.MustParseAddr("10.0.0.101"), 10*time.Millisecond)
+	r.check(err)
+	lost := r.lostWhile(func() {
+		// The next process goes on.
+		r.check(active.Kill())
+		active = r.again(r.lvs[0])
+		r.becomes(active, "active")
+	})
+	if lost > 0 {
+		t.Errorf("%d probes lost by a kill and a restart", lost)
+	}
+	lost = r.lostWhile(func() {
+		// Make before break, there and back.
+		if _, err := active.End(syscall.SIGTERM); err != nil {
+			t.Fatal(err)
+		}
+		r.becomes(backup, "active")
+		r.unchanged("nothing is left by a stop", r.lvs[0], before[0])
+		active = r.again(r.lvs[0])
+		r.becomes(active, "active")
+		r.becomes(backup, "backup")
+	})
+	if lost > 2 {
+		t.Errorf("%d probes lost by a stop and a preemption", lost)
+	}
+	r.unchanged("nothing is left by the loser", r.lvs[1], before[1])
+
+	// Somebody takes things away: they are put back.
+	for _, args := range []string{"ip route del 10.77.0.0/16", "ip rule del priority 1000", "ip link del vrrp.51"} {
+		was := r.kernel(r.lvs[0])
+		fields := strings.Fields(args)
+		_, err := r.lvs[0].Run(fields[0], fields[1:]...)
+		r.check(err)
+		r.eventually("back after "+args, 5*time.Second, func() bool { return sorted(r.kernel(r.lvs[0])) == sorted(was) })
+	}
+
+	// The interface below goes down: nothing is left on it.
+	_, err = r.lvs[0].Run("ip", "link", "set", "eth0", "down")
+	r.check(err)
+	r.becomes(backup, "active")
+	r.eventually("the virtual interface is gone", 3*time.Second, func() bool {
+		has := r.kernel(r.lvs[0])
+		return !strings.Contains(has, "vrrp.51") && !strings.Contains(has, "proto 112") && strings.Contains(has, "arp_ignore = 0")
+	})
+	_, err = r.lvs[0].Run("ip", "link", "set", "eth0", "up")
+	r.check(err)
+	r.becomes(active, "active")
+	r.becomes(backup, "backup")
+
+	// A crash, and nobody comes after it.
+	r.check(active.Kill())
+	r.becomes(backup, "active")
+	if out, err := r.lvs[0].Run(r.binary, "cleanup", "--all"); err != nil {
+		t.Errorf("cleanup: %q, %v", out, err)
+	}
+	r.unchanged("nothing is left by cleanup", r.lvs[0], before[0])
+	r.settle(300 * time.Millisecond)
+
+	if _, err := excluded.Stop(); err != nil {
+		t.Error(err)
+	}
+	r.check(monitor.Kill())
+	macs := regexp.MustCompile(`10\.0\.0\.10[01] .*lladdr (\S+)`).FindAllStringSubmatch(monitor.Output(), -1)
+	for _, m := range macs {
+		if m[1] != virtualMAC {
+			t.Errorf("the client learned %q", m[0])
+		}
+	}
+	if len(macs) < 2 {
+		t.Errorf("the client learned nothing:\n%s", monitor.Output())
+	}
+	var sent [2]int
+	for _, a := range r.sniffer.Seen() {
+		if a.MAC != vrrp.VirtualMAC(vrrp.IPv4, 51) {
+			t.Fatalf("%+v has another MAC address", a)
+		}
+		for i, source := range r.source {
+			if a.Source == source {
+				sent[i]++
+			}
+		}
+	}
+	if sent[0] < 5 || sent[1] < 5 {
+		t.Errorf("the directors sent %v advertisements", sent)
+	}
+	r.oneActive()
+}
+
+// sorted is text whose lines may come in another order.
+func sorted(s string) string {
+	lines := strings.Split(regexp.MustCompile(`(?m)^\d+: `).ReplaceAllString(s, ""), "\n")
+	slices.Sort(lines)
+	return strings.Join(lines, "\n")
+}
+
+// TestAcceptOff is V3-ACT-04, V3-ACT-05 and V3-OWN-07 with the program: hosts
+// resolve the address and get no answer from it. A reload permits and refuses
+// again; a crash leaves the refusal to the next process, and cleanup ends it.
+func TestAcceptOff(t *testing.T) {
+	r := newRig(t)
+	before := r.kernel(r.lvs[0])
+	pings := func(want bool) {
+		t.Helper()
+		if _, err := r.client.Run("ping", "-c", "1", "-W", "1", "10.0.0.100"); (err == nil) != want {
+			t.Errorf("an answer: %t, want %t", err == nil, want)
+		}
+		if out, err := r.client.Run("ip", "neigh", "show", "10.0.0.100"); err != nil || !strings.Contains(out, virtualMAC) {
+			t.Errorf("the client has %q, %v", out, err)
+		}
+	}
+	text := everything("virtual_mac = \"gw\"\naccept = false")
+	d := r.lvsha(r.lvs[0], text)
+	r.becomes(d, "active")
+	r.eventually("the address is there", 3*time.Second, func() bool { return strings.Contains(r.kernel(r.lvs[0]), "10.0.0.100/24") })
+	pings(false)
+	r.reload(r.lvs[0], everything("virtual_mac = \"gw\""))
+	r.eventually("the refusal is gone", 3*time.Second, func() bool { return !strings.Contains(r.kernel(r.lvs[0]), "table lvsha") })
+	pings(true)
+	r.reload(r.lvs[0], text)
+	r.eventually("the refusal is back", 3*time.Second, func() bool { return strings.Contains(r.kernel(r.lvs[0]), "table lvsha") })
+	pings(false)
+	r.check(d.Kill())
+	pings(false)
+	// The next process has another file, and another interface.
+	d = r.lvsha(r.lvs[0], everything("virtual_mac = \"other\""))
+	r.becomes(d, "active")
+	r.eventually("only the new interface", 3*time.Second, func() bool {
+		has := r.kernel(r.lvs[0])
+		return strings.Contains(has, "other@eth0") && !strings.Contains(has, "gw@eth0") && strings.Contains(has, "10.0.0.100/24")
+	})
+	pings(true)
+	// Without a virtual interface the addresses move to the one below.
+	r.reload(r.lvs[0], everything("accept = false"))
+	r.eventually("the address on eth0", 3*time.Second, func() bool {
+		has := r.kernel(r.lvs[0])
+		return r.has(r.lvs[0], vip) && !strings.Contains(has, "@eth0") && strings.Contains(has, "arp_ignore = 0")
+	})
+	r.check(d.Kill())
+	if out, err := r.lvs[0].Run(r.binary, "cleanup", "--all"); err != nil {
+		t.Errorf("cleanup: %q, %v", out, err)
+	}
+	r.unchanged("nothing is left by cleanup", r.lvs[0], before)
+}
+
+// TestLabel: an address whose label changes is never gone for good, and routes
+// that change are replaced.
+func TestLabel(t *testing.T) {
+	r := newRig(t)
+	before := r.kernel(r.lvs[0])
+	// One of a network of its own, so that its scope can differ from others'.
+	base := strings.Replace(everything(""), "10.0.0.100/24", "10.0.0.100/32", 1)
+	d := r.lvsha(r.lvs[0], base)
+	r.becomes(d, "active")
+	for i, change := range []string{"label eth0:2", "scope link label eth0:2", ""} {
+		text := strings.NewReplacer("label eth0:1", change, "via 10.0.0.9", fmt.Sprintf("via 10.0.0.%d", 20+i), `"10.0.0.101/24"`, `"10.0.0.101/32"`).Replace(base)
+		r.reload(r.lvs[0], text)
+		label, scope := "eth0:2", "global"
+		if i == 1 {
+			scope = "link"
+		}
+		if i == 2 {
+			label = "eth0"
+		}
+		r.eventually("the address with "+change, 3*time.Second, func() bool {
+			has := r.kernel(r.lvs[0])
+			return regexp.MustCompile(`10\.0\.0\.100/32 scope `+scope+`( secondary)? `+label+`\\`).MatchString(has) &&
+				strings.Contains(has, fmt.Sprintf("10.77.0.0/16 via 10.0.0.%d ", 20+i)) && strings.Count(has, "10.77.0.0/16") == 1
+		})
+	}
+	if _, err := d.End(syscall.SIGTERM); err != nil {
+		t.Fatal(err)
+	}
+	r.unchanged("nothing is left by a stop", r.lvs[0], before)
+}

@@ -1,0 +1,67 @@
+package netif_test
+
+import (
+	"os"
+	"runtime"
+	"strings"
+	"testing"
+
+	"github.com/google/nftables"
+	"golang.org/x/sys/unix"
+
+	"lvsha/internal/netif"
+)
+
+// inside runs f with the interfaces of a namespace, on an OS thread of its own
+// that nothing else uses any more.
+func (l *lan) inside(ns string, f func(*netif.Links)) {
+	l.t.Helper()
+	done := make(chan error, 1)
+	go func() {
+		runtime.LockOSThread()
+		done <- func() error {
+			file, err := os.Open("/run/netns/" + ns)
+			if err != nil {
+				return err
+			}
+			defer file.Close()
+			if err := unix.Setns(int(file.Fd()), unix.CLONE_NEWNET); err != nil {
+				return os.NewSyscallError("setns", err)
+			}
+			links := netif.New(nil)
+			defer links.Close()
+			f(links)
+			return nil
+		}()
+	}()
+	if err := <-done; err != nil {
+		l.t.Fatal(err)
+	}
+}
+
+// try fails the test if an operation failed.
+func try(t *testing.T, err error) {
+	t.Helper()
+	if err != nil {
+		t.Error(err)
+	}
+}
+
+// tables are the names of a namespace's tables of nftables.
+func (l *lan) tables(ns string) string {
+	l.t.Helper()
+	var names []string
+	l.inside(ns, func(*netif.Links) {
+		c, err := nftables.New()
+		if err != nil {
+			l.t.Error(err)
+			return
+		}
+		tables, err := c.ListTables()
+		try(l.t, err)
+		for _, table := range tables {
+			names = append(names, table.Name)
+		}
+	})
+	return strings.Join(names, " ")
+}
