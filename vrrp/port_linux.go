@@ -34,7 +34,7 @@ type linuxPort struct {
 	fds    []unix.PollFd
 	// slots are where packets of one Receive are kept.
 	slots [][]byte
-	oob   []byte
+	batch batch
 	// frame is the last one that Send made itself.
 	frame []byte
 	// drained is when nothing was left to read: what is read next arrived later.
@@ -63,7 +63,7 @@ func NewPort() (Port, error) {
 	if err != nil {
 		return nil, fmt.Errorf("creating eventfd: %w", err)
 	}
-	p := &linuxPort{event: event, oob: make([]byte, 256), drained: time.Now()}
+	p := &linuxPort{event: event, drained: time.Now()}
 	for range MaxBatch {
 		p.slots = append(p.slots, make([]byte, maxPacket))
 	}
@@ -391,28 +391,28 @@ func (p *linuxPort) Receive(buf []Packet, until time.Time) ([]Packet, error) {
 	return buf, nil
 }
 
-// read reads one socket until it is empty or the batch is full. Errors of a
-// socket, such as ENETDOWN, are what the link watcher tells about.
+// read reads one socket until it is empty or the list is full.
 func (p *linuxPort) read(buf []Packet, i *portInterface, fd int, now time.Time, parse func(*Packet, []byte) bool) []Packet {
 	for len(buf) < MaxBatch {
-		slot := p.slots[len(buf)]
-		n, oobn, flags, from, err := unix.Recvmsg(fd, slot, p.oob, unix.MSG_DONTWAIT)
-		if errors.Is(err, unix.EINTR) {
-			continue
+		first := len(buf)
+		n := p.batch.read(fd, p.slots[first:])
+		for k := range n {
+			beside := ancillary(p.batch.control(k))
+			if p.batch.truncated(k) || (beside.index != 0 && beside.index != i.index) {
+				continue
+			}
+			packet := Packet{Interface: i.name, At: p.arrival(beside.stamp, now), Destination: beside.destination, TTL: beside.hopLimit}
+			if from, ok := p.batch.sender(k); ok {
+				packet.Source = from
+			}
+			if parse(&packet, p.slots[first+k][:p.batch.messages[k].length]) {
+				// The next read must not find it behind one that was left out.
+				p.slots[first+k], p.slots[len(buf)] = p.slots[len(buf)], p.slots[first+k]
+				buf = append(buf, packet)
+			}
 		}
-		if err != nil {
-			return buf
-		}
-		beside := ancillary(p.oob[:oobn])
-		if flags&unix.MSG_TRUNC != 0 || (beside.index != 0 && beside.index != i.index) {
-			continue
-		}
-		packet := Packet{Interface: i.name, At: p.arrival(beside.stamp, now), Destination: beside.destination, TTL: beside.hopLimit}
-		if from, ok := from.(*unix.SockaddrInet6); ok {
-			packet.Source = netip.AddrFrom16(from.Addr)
-		}
-		if parse(&packet, slot[:n]) {
-			buf = append(buf, packet)
+		if n < batchSize {
+			break
 		}
 	}
 	return buf
