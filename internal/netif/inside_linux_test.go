@@ -12,10 +12,17 @@ import (
 	"lvsha/internal/netif"
 )
 
-// inside runs f with the interfaces of a namespace, on an OS thread of its own
-// that nothing else uses any more.
+// inside runs f with the interfaces of a namespace.
 func (l *lan) inside(ns string, f func(*netif.Links)) {
 	l.t.Helper()
+	if err := inNamespace(ns, f); err != nil {
+		l.t.Fatal(err)
+	}
+}
+
+// inNamespace runs f on an OS thread of its own, which nothing else uses any more
+// after it has entered the namespace.
+func inNamespace(ns string, f func(*netif.Links)) error {
 	done := make(chan error, 1)
 	go func() {
 		runtime.LockOSThread()
@@ -34,9 +41,7 @@ func (l *lan) inside(ns string, f func(*netif.Links)) {
 			return nil
 		}()
 	}()
-	if err := <-done; err != nil {
-		l.t.Fatal(err)
-	}
+	return <-done
 }
 
 // try fails the test if an operation failed.

@@ -180,12 +180,12 @@ func routeOf(r vrrp.Route) (route, error) {
 
 // is says whether a route of the kernel's is the one wanted. What was left to
 // the kernel it may have filled in.
-func (have route) is(want route) bool {
+func (r route) is(want route) bool {
 	if want.index == 0 || want.kind != unix.RTN_UNICAST {
-		have.index = want.index
+		r.index = want.index
 	}
-	have.scope = want.scope
-	return have == want
+	r.scope = want.scope
+	return r == want
 }
 
 // request sends a struct rtmsg with attributes.

@@ -237,6 +237,9 @@ func TestNetnsPaths(t *testing.T) {
 	l.ip("-n", l.a, "addr", "add", virtual, "dev", "eth0")
 	l.ip("-n", l.a, "addr", "add", "2001:db8::1/64", "dev", "eth0", "nodad")
 	l.ip("-n", l.a, "route", "add", "10.7.0.0/16", "via", "10.9.0.3")
+	l.eventually("the kernel has its routes", func() bool {
+		return strings.Contains(l.ip("-n", l.a, "-6", "route", "show", "table", "local"), "local 2001:db8::1 ")
+	})
 	routesBefore := l.ip("-n", l.a, "route", "show", "table", "all")
 	rulesBefore := l.ip("-n", l.a, "rule", "show") + l.ip("-n", l.a, "-6", "rule", "show")
 	prefix, addr := netip.MustParsePrefix, netip.MustParseAddr
@@ -336,11 +339,14 @@ func TestNetnsWatchPaths(t *testing.T) {
 	seen := make(chan struct{}, 1000)
 	ctx, cancel := context.WithCancel(t.Context())
 	ended := make(chan struct{})
-	go l.inside(l.a, func(links *netif.Links) {
+	watching := make(chan error, 1)
+	go func() {
 		defer close(ended)
-		try(t, links.Watch(ctx, func([]vrrp.Link) { seen <- struct{}{} }))
-	})
-	defer func() { cancel(); <-ended }()
+		watching <- inNamespace(l.a, func(links *netif.Links) {
+			try(t, links.Watch(ctx, func([]vrrp.Link) { seen <- struct{}{} }))
+		})
+	}()
+	defer func() { cancel(); <-ended; try(t, <-watching) }()
 	<-seen
 	l.eventually("the interfaces are quiet", func() bool {
 		select {
