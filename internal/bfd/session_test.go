@@ -104,6 +104,8 @@ func (b *bench) is(want bfd.State) {
 	}
 }
 
+// TestSessionBFD_FSM_06_PKT_04: the first values, and that packets go unasked, as
+// both ends are active (BFD-PKT-04).
 func TestSessionBFD_FSM_06_PKT_04(t *testing.T) {
 	b := newBench(t, fast)
 	b.is(bfd.Down)
@@ -138,7 +140,7 @@ func to(t *testing.T, state bfd.State) *bench {
 }
 
 // TestSessionBFD_FSM_01_02_03_04 is the whole state machine: what each state
-// makes of each state of the peer.
+// makes of each state of the peer, and tells it at once (BFD-TMR-07).
 func TestSessionBFD_FSM_01_02_03_04(t *testing.T) {
 	for _, c := range []struct {
 		from, hears, want bfd.State
