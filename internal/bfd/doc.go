@@ -19,6 +19,10 @@
 // and a stranger on it gains nothing: only the end of a session that was up, by
 // its own detection time, has any effect.
 //
+// A peer that was taken for dead and is back as the same process, by its
+// discriminator, was a false alarm: for a while then the session is not believed, and
+// VRRP's own timers decide. This is a stated restriction of BFD-VR-01.
+//
 // Only that effect is wanted. An end that is administrative, or that the peer
 // announces, says nothing about forwarding; a director that stops or restarts
 // says so before it goes, so that its restart is not its death. It repeats that

@@ -256,7 +256,7 @@ func TestEngineInterface(t *testing.T) {
 }
 
 // TestEngineReceiveBFD_RX_02_PKT_02: what a stranger, or a packet out of place,
-// is worth.
+// is worth (BFD-RX-02, BFD-PKT-02).
 func TestEngineReceiveBFD_RX_02_PKT_02(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		_, a, b := pair(t)

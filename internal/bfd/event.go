@@ -84,12 +84,16 @@ type Transition struct {
 	// Reason is for operators, and does not repeat the state.
 	Reason string
 	At     time.Time
+	// Doubted says that the session raised a false alarm lately: the very process
+	// that was taken for dead was back.
+	Doubted bool
 }
 
 // Failed says that the peer, or the path to it, died: what is administrative or
-// was announced by the peer says nothing about forwarding (BFD-VR-01, BFD-VR-02).
+// was announced by the peer says nothing about forwarding (BFD-VR-01, BFD-VR-02),
+// and whoever cries wolf is left to VRRP's own timers.
 func (a Transition) Failed() bool {
-	return a.From == Up && a.To == Down && (a.Diag == DiagExpired || a.Diag == DiagPathDown)
+	return a.From == Up && a.To == Down && (a.Diag == DiagExpired || a.Diag == DiagPathDown) && !a.Doubted
 }
 
 // Voided is an end of the detection time that was not believed, as this process

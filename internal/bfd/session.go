@@ -5,6 +5,13 @@ import (
 	"time"
 )
 
+// After a false alarm a session has to be up for trustAfter before it is believed
+// again, twice as long after each further one, up to trustMax.
+const (
+	trustAfter = 10 * time.Second
+	trustMax   = 5 * time.Minute
+)
+
 // Session is one BFD session as a value: it has no clock, socket, goroutine or
 // logger. Step feeds it, Deadline says when it wants a Tick. The fields are the
 // state variables of RFC 5880 section 6.8.1.
@@ -41,6 +48,12 @@ type Session struct {
 	heard, expires time.Time
 	// voided says that the detection time had its one extension.
 	voided bool
+
+	// dead is the peer's discriminator when it was last taken for dead, 0 since it
+	// is clear whether it was. alarms counts the false ones, until the session has
+	// been up for as long as that takes.
+	dead   uint32
+	alarms int
 
 	counters Counters
 	out      []Action
@@ -157,6 +170,7 @@ func (s *Session) follow(now time.Time, p *Packet) {
 // become is the only writer of the state.
 func (s *Session) become(now time.Time, to State, diag Diag, reason string) {
 	from := s.state
+	doubted := s.judge(now, from, to)
 	s.state, s.diag, s.reason, s.since = to, diag, reason, now
 	switch {
 	case to == Up:
@@ -169,9 +183,29 @@ func (s *Session) become(now time.Time, to State, diag Diag, reason string) {
 		s.poll, s.again = false, false
 		s.next, s.expires = time.Time{}, time.Time{}
 	}
-	s.out = append(s.out, Transition{Key: s.key, From: from, To: to, Diag: diag, Reason: reason, At: now})
+	s.out = append(s.out, Transition{Key: s.key, From: from, To: to, Diag: diag, Reason: reason, At: now, Doubted: doubted})
 	// BFD-TMR-07: between the periodic ones.
 	s.send(false)
+}
+
+// judge counts false alarms, and says whether the end of a session is another. A
+// machine that is short of time, or a segment that loses, must not have VRRP
+// start a takeover every few seconds.
+func (s *Session) judge(now time.Time, from, to State) (doubted bool) {
+	switch {
+	case to == Up:
+		if s.dead != 0 && s.dead == s.remote.discriminator {
+			s.alarms++
+			s.counters.FalseAlarms++
+		}
+		s.dead = 0
+	case from == Up && s.alarms > 0:
+		trust := min(trustAfter<<min(s.alarms-1, 10), trustMax)
+		if doubted = now.Sub(s.since) < trust; !doubted {
+			s.alarms = 0
+		}
+	}
+	return doubted
 }
 
 // tick runs what is due.
@@ -202,6 +236,9 @@ func (s *Session) expired(now time.Time) {
 	}
 	silent := now.Sub(s.heard)
 	s.expires = time.Time{}
+	if s.state == Up {
+		s.dead = s.remote.discriminator
+	}
 	s.forget()
 	if s.state == Init || s.state == Up {
 		s.become(now, Down, DiagExpired, fmt.Sprintf("nothing heard for %s", silent.Round(100*time.Microsecond)))

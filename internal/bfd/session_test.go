@@ -104,6 +104,8 @@ func (b *bench) is(want bfd.State) {
 	}
 }
 
+// TestSessionBFD_FSM_06_PKT_04: the first values, and that packets go unasked, as
+// both ends are active (BFD-PKT-04).
 func TestSessionBFD_FSM_06_PKT_04(t *testing.T) {
 	b := newBench(t, fast)
 	b.is(bfd.Down)
@@ -138,7 +140,7 @@ func to(t *testing.T, state bfd.State) *bench {
 }
 
 // TestSessionBFD_FSM_01_02_03_04 is the whole state machine: what each state
-// makes of each state of the peer.
+// makes of each state of the peer, and tells it at once (BFD-TMR-07).
 func TestSessionBFD_FSM_01_02_03_04(t *testing.T) {
 	for _, c := range []struct {
 		from, hears, want bfd.State
@@ -507,4 +509,56 @@ func TestSessionDetectsFromArrival(t *testing.T) {
 	b.is(bfd.Up)
 	b.run(1)
 	b.is(bfd.Down)
+}
+
+// TestSessionFalseAlarm: a peer that is back as the same process was not dead, and
+// the next time is not believed before the session was up for a while. Another
+// process is another matter.
+func TestSessionFalseAlarm(t *testing.T) {
+	// again brings the session up with a process of the peer, keeps it up, and
+	// returns its end by silence.
+	again := func(b *bench, discriminator uint32, up time.Duration) bfd.Transition {
+		b.Helper()
+		for _, state := range []bfd.State{bfd.Init, bfd.Up} {
+			p := peer(state)
+			p.MyDiscriminator = discriminator
+			b.hear(p)
+		}
+		b.is(bfd.Up)
+		for end := b.now.Add(up); b.now.Before(end); {
+			b.run(20 * ms)
+			p := peer(bfd.Up)
+			p.MyDiscriminator = discriminator
+			b.hear(p)
+		}
+		tr := transitions(b.run(100 * ms))
+		if len(tr) != 1 || tr[0].Diag != bfd.DiagExpired {
+			b.Fatalf("%v", tr)
+		}
+		return tr[0]
+	}
+	b := newBench(t, fast)
+	b.run(0)
+	for i, c := range []struct {
+		process uint32
+		up      time.Duration
+		failed  bool
+	}{
+		{0x22, time.Second, true},
+		{0x33, time.Second, true},
+		{0x33, 9 * time.Second, false},
+		{0x33, 19 * time.Second, false},
+		{0x33, 41 * time.Second, true},
+		{0x33, time.Second, false},
+		{0x44, 9 * time.Second, false},
+		{0x44, 21 * time.Second, true},
+		{0x55, time.Second, true},
+	} {
+		if got := again(b, c.process, c.up); got.Failed() != c.failed {
+			t.Errorf("%d, %+v: failed %v", i, c, got.Failed())
+		}
+	}
+	if got := b.Status().Counters.FalseAlarms; got != 5 {
+		t.Errorf("%d false alarms", got)
+	}
 }

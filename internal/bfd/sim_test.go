@@ -55,7 +55,8 @@ func (w *world) step(i int, ev bfd.Event) {
 	for _, a := range e.Step(w.now, ev) {
 		switch a := a.(type) {
 		case bfd.Transition:
-			if a.Failed() {
+			// A storm is full of false alarms, so that what is left is doubted.
+			if a.From == bfd.Up && a.Diag == bfd.DiagExpired {
 				e.failed++
 			}
 		case bfd.Send:

@@ -38,6 +38,8 @@ type Counters struct {
 	Ups, Downs uint64
 	// Voided are ends of the detection time that were our own fault.
 	Voided uint64
+	// FalseAlarms are deaths of a peer whose very process was back.
+	FalseAlarms uint64
 	// Dropped are packets of the session that were not used, by reason.
 	Dropped map[Reason]uint64
 }

@@ -122,7 +122,7 @@ func (d *Director) sessionStatus(cfg *config.Config) (out []control.BFDSession, 
 			Interval: s.Transmission.String(), Detection: s.Detection.String(),
 			Counters: map[string]uint64{
 				"sent": s.Counters.Sent, "received": s.Counters.Received, "ups": s.Counters.Ups, "downs": s.Counters.Downs,
-				"voided": s.Counters.Voided,
+				"voided": s.Counters.Voided, "false_alarms": s.Counters.FalseAlarms,
 			},
 		}
 		for reason, n := range s.Counters.Dropped {
