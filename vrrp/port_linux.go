@@ -71,15 +71,6 @@ func NewPort() (Port, error) {
 	return p, nil
 }
 
-// boottime reads CLOCK_BOOTTIME.
-func boottime() time.Duration {
-	var ts unix.Timespec
-	if err := unix.ClockGettime(unix.CLOCK_BOOTTIME, &ts); err != nil {
-		panic("vrrp: reading CLOCK_BOOTTIME: " + err.Error())
-	}
-	return time.Duration(ts.Nano())
-}
-
 // Open implements Port.
 func (p *linuxPort) Open(iface string, index int, family Family) error {
 	vrrp, err := openVRRP(iface, index, family)
@@ -353,17 +344,12 @@ func fromAddress(src netip.Addr, index int) []byte {
 
 // Receive implements Port.
 func (p *linuxPort) Receive(buf []Packet, until time.Time) ([]Packet, error) {
-	var timeout *unix.Timespec
-	if !until.IsZero() {
-		ts := unix.NsecToTimespec(int64(max(time.Until(until), 0)))
-		timeout = &ts
-	}
-	n, err := unix.Ppoll(p.fds, timeout, nil)
-	if err != nil && !errors.Is(err, unix.EINTR) {
-		return buf, os.NewSyscallError("ppoll", err)
+	n, errno := wait(p.fds, until)
+	if errno != 0 && errno != unix.EINTR {
+		return buf, os.NewSyscallError("ppoll", errno)
 	}
 	now := time.Now()
-	if n <= 0 {
+	if errno != 0 || n == 0 {
 		p.drained = now
 		return buf, nil
 	}

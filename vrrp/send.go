@@ -41,7 +41,8 @@ func (e *Engine) send(m *member, priority uint8) {
 		e.notice(Notice{Router: r.cfg.Name, Key: r.key, Kind: NoticeOperation, Text: m.sendErr, At: time.Now()})
 	}
 	if priority > 0 && e.opt.Heartbeat != nil {
-		e.opt.Heartbeat(r.key, e.opt.Boottime())
+		// The clocks were compared when the loop woke.
+		e.opt.Heartbeat(r.key, e.lastBoottime+time.Since(e.lastMonotonic))
 	}
 }
 
