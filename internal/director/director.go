@@ -86,6 +86,7 @@ type Director struct {
 
 	ipvsProblem string // the last one told, of the director's goroutine
 
+	tracking   sync.Mutex // held by retrack
 	mu         sync.Mutex // guards what follows, for Status
 	cfg        *config.Config
 	generation uint64

@@ -16,6 +16,9 @@ import (
 // retrack tells the virtual routers what the conditions they depend on add up to.
 // It waits for nothing, and may be called from any goroutine.
 func (d *Director) retrack() {
+	// One at a time, so that the last one to tell has seen the newest file.
+	d.tracking.Lock()
+	defer d.tracking.Unlock()
 	d.mu.Lock()
 	cfg := d.cfg
 	d.mu.Unlock()
