@@ -269,7 +269,7 @@ func TestEngineOwner(t *testing.T) {
 	})
 }
 
-// TestEngineAnnounces: V3-INI-03 and ARP-11, nothing is announced before the address
+// TestEngineAnnounces: V3-INI-03, ARP-11 and SIM-CACHE-03, nothing is announced before the address
 // is there, nor after Active was left.
 func TestEngineAnnounces(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"net/netip"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -82,6 +83,44 @@ func TestEngineStopsInVain(t *testing.T) {
 		if err := <-one.ran; err != nil {
 			t.Error(err)
 		}
+	})
+}
+
+// TestEngineSuspended: SIM-PAUSE-09 and ARP-10, a machine that slept says so when it
+// wakes, and tells hosts of its addresses again.
+func TestEngineSuspended(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var lan vrrptest.Segment
+		one := newBox(t, &lan, 1, nil)
+		start := time.Now()
+		var slept atomic.Int64
+		one.engine = vrrp.New(vrrp.Options{
+			Port: one.port, Links: one.links,
+			Boottime: func() time.Duration { return time.Since(start) + time.Duration(slept.Load()) },
+		})
+		one.run(priority(100))
+		time.Sleep(8 * time.Second)
+		synctest.Wait()
+		if s := one.engine.Snapshot()[0]; s.State != vrrp.Active || len(s.Alarms) != 0 {
+			t.Errorf("before: %s, %v", s.State, s.Alarms)
+		}
+		one.links.Log()
+		slept.Store(int64(time.Hour))
+		time.Sleep(300 * time.Millisecond)
+		synctest.Wait()
+		s := one.engine.Snapshot()[0]
+		if len(s.Alarms) != 1 || s.Alarms[0].Kind != vrrp.NoticeStall || s.Alarms[0].Text != "did not run for 1h0m0s" {
+			t.Errorf("after: %v", s.Alarms)
+		}
+		if log := one.links.Log(); !strings.Contains(log, "announce") {
+			t.Errorf("nothing was announced:\n%s", log)
+		}
+		time.Sleep(2 * time.Minute)
+		synctest.Wait()
+		if s := one.engine.Snapshot()[0]; len(s.Alarms) != 0 {
+			t.Errorf("two minutes later: %v", s.Alarms)
+		}
+		one.stop(vrrp.Release)
 	})
 }
 

@@ -85,7 +85,9 @@ func (r *Router) receivedActive(now time.Time, ev *Received) {
 	switch {
 	case adv.Priority == 0:
 		// V3-ACT-08.
-		r.reply(now)
+		if r.reply(now) {
+			r.timer, r.armed = now.Add(r.cfg.Interval), now
+		}
 	case adv.Priority > r.Priority() || (adv.Priority == r.Priority() && order > 0):
 		// V3-ACT-09, V3-ACT-10. Nothing is sent.
 		reason := fmt.Sprintf("%s advertises %d, serving until it announces", r.name(ev.Source), adv.Priority)
@@ -96,7 +98,8 @@ func (r *Router) receivedActive(now time.Time, ev *Received) {
 		r.raise(now, NoticeTwin, r.rivalSilent(ev), "%s advertises our own priority %d from our own address", ev.Source, adv.Priority)
 		r.rival = heard{ev.Source, adv.Priority, ev.At, 0}
 	default:
-		// V3-ACT-11, and in version 2 as keepalived does (V2-FSM-02).
+		// V3-ACT-11, and in version 2 as keepalived does (V2-FSM-02). Adver_Timer
+		// goes on: the rival may lose the answer, and must not wait longer for it.
 		r.rivalHeard(now, ev)
 		r.reply(now)
 		r.reannounce(now)
@@ -123,11 +126,11 @@ func (r *Router) rivalHeard(now time.Time, ev *Received) {
 }
 
 // reply sends an advertisement out of turn, if the bucket has one.
-func (r *Router) reply(now time.Time) {
+func (r *Router) reply(now time.Time) (sent bool) {
 	if !r.replies.take(now, r.cfg.Interval/4, replyBurst) {
 		r.counters.RepliesSuppressed++
-		return
+		return false
 	}
 	r.send(r.Priority())
-	r.timer, r.armed = now.Add(r.cfg.Interval), now
+	return true
 }

@@ -44,7 +44,7 @@ func (s *sim) noteSent(n *node, priority uint8) {
 // noteReceived follows what a Backup may go by (SIM-SAFE-05).
 func (s *sim) noteReceived(n *node, before vrrp.State, ev *vrrp.Received) {
 	adv := &ev.Advertisement
-	at := ev.At.Sub(epoch)
+	at := n.trueTime(ev.At.Sub(epoch))
 	switch {
 	case before == vrrp.Active && n.m.State() == vrrp.Active:
 	case adv.Priority == 0:

@@ -37,11 +37,17 @@ type sim struct {
 	// lastArrival keeps each link in order.
 	lastArrival [][]time.Duration
 	loss        float64
-	dmin, dmax  time.Duration
+	// drop, if not nil, says whether an advertisement is lost.
+	drop func(from, to int) bool
+	// sent are the advertisements of all, in order.
+	sent       []sent
+	dmin, dmax time.Duration
 	// sigma bounds how late a live process runs, tau how long the kernel takes
 	// for an address.
 	sigma, tau time.Duration
 	cache      []int
+	// record has sent kept.
+	record bool
 	// grouped says that the nodes are pairs in sync groups.
 	grouped bool
 	// settled says that no state may change.
@@ -66,6 +72,13 @@ type change struct {
 	at   time.Duration
 	node int
 	to   vrrp.State
+}
+
+// sent is an advertisement.
+type sent struct {
+	at       time.Duration
+	node     int
+	priority uint8
 }
 
 // node is a director: a process with a router in it, and a kernel.
@@ -101,6 +114,7 @@ type node struct {
 	learned    time.Duration
 	zeroAt     time.Duration
 	pathAt     time.Duration // when BFD told of the Active's end, -1 is never
+	rate       float64       // how much faster than true its clock runs
 	yielding   bool
 	faulty     bool // on purpose, so that it has no part in an election
 	resumed    bool
@@ -218,13 +232,18 @@ func newSim(seed uint64, wrap func(machine) machine) *sim {
 	if s.grouped {
 		s.pairUp()
 	}
+	s.mesh()
+	return s
+}
+
+// mesh connects every node with all others of its segment.
+func (s *sim) mesh() {
 	for i := range s.nodes {
 		s.up, s.lastArrival = append(s.up, make([]bool, len(s.nodes))), append(s.lastArrival, make([]time.Duration, len(s.nodes)))
 		for j := range s.up[i] {
 			s.up[i][j] = i != j && s.nodes[i].cfg.VRID == s.nodes[j].cfg.VRID
 		}
 	}
-	return s
 }
 
 // mac is the hardware address of a node.
@@ -301,7 +320,7 @@ func (s *sim) advance(d time.Duration) {
 // transmit puts a frame on the wire.
 func (s *sim) transmit(n *node, payload []byte) {
 	for to := range s.nodes {
-		if !s.up[n.id][to] || (s.loss > 0 && s.random.Float64() < s.loss) {
+		if !s.up[n.id][to] || (s.loss > 0 && s.random.Float64() < s.loss) || (s.drop != nil && payload != nil && s.drop(n.id, to)) {
 			continue
 		}
 		at := max(s.now+s.dmin+s.chance(s.dmax-s.dmin), s.lastArrival[n.id][to])
@@ -330,7 +349,7 @@ func (s *sim) schedule(n *node) {
 	if len(n.inbox) > 0 {
 		want = s.now
 	} else if d := n.m.Deadline(); !d.IsZero() {
-		want = max(d.Sub(epoch), s.now)
+		want = max(n.trueTime(d.Sub(epoch)), s.now)
 	} else {
 		return
 	}
@@ -367,7 +386,7 @@ func (s *sim) wake(n *node) {
 		// As the port does: the kernel's stamp is wall clock time, which may have
 		// been set since.
 		age := min(max(s.now+n.wall-d.wall, 0), s.now-n.drained)
-		ev := &vrrp.Received{At: epoch.Add(s.now - age), Source: from}
+		ev := &vrrp.Received{At: epoch.Add(n.clock(s.now - age)), Source: from}
 		packet := vrrp.Packet{Source: from, Destination: vrrp.GroupAddress(vrrp.IPv4), TTL: 255, Payload: d.payload}
 		if _, reason := ev.Advertisement.Decode(&packet, n.cfg.Version, vrrp.ChecksumAuto); reason != vrrp.Accepted {
 			s.fail("SIM-SAFE-08", "packet of %d refused: %s", d.from, reason)
@@ -391,9 +410,24 @@ func (s *sim) wake(n *node) {
 	s.schedule(n)
 }
 
+// clock is what a node's clock shows, and trueTime the time at which it shows it.
+func (n *node) clock(t time.Duration) time.Duration {
+	if n.rate == 0 {
+		return t
+	}
+	return time.Duration(float64(t) * (1 + n.rate))
+}
+
+func (n *node) trueTime(t time.Duration) time.Duration {
+	if n.rate == 0 {
+		return t
+	}
+	return time.Duration(float64(t)/(1+n.rate)) + 1
+}
+
 // tick runs timers that are due.
 func (s *sim) tick(n *node, mustBeSilent bool) {
-	if d := n.m.Deadline(); !d.IsZero() && d.Sub(epoch) <= s.now {
+	if d := n.m.Deadline(); !d.IsZero() && d.Sub(epoch) <= n.clock(s.now) {
 		for _, a := range s.step(n, vrrp.Tick{}) {
 			if a, ok := a.(vrrp.Send); ok && mustBeSilent {
 				s.fail("SIM-PAUSE-03", "%d sent priority %d after a stall although it is beaten", n.id, a.Priority)
@@ -426,7 +460,7 @@ func (s *sim) step(n *node, ev vrrp.Event) []vrrp.Action {
 // stepOne is step without the group.
 func (s *sim) stepOne(n *node, ev vrrp.Event) []vrrp.Action {
 	before := n.m.State()
-	actions := n.m.Step(epoch.Add(s.now), ev)
+	actions := n.m.Step(epoch.Add(n.clock(s.now)), ev)
 	_, answer := ev.(*vrrp.Received)
 	after := n.m.State()
 	if before == vrrp.Active && after != vrrp.Active {
@@ -487,6 +521,9 @@ func (s *sim) send(n *node, priority uint8, mustBeSilent bool) {
 		n.packets[priority] = b
 	}
 	s.noteSent(n, priority)
+	if s.record {
+		s.sent = append(s.sent, sent{s.now, n.id, priority})
+	}
 	if n.linkUp {
 		s.transmit(n, b)
 	}
