@@ -56,6 +56,9 @@ func TestMain(m *testing.M) {
 // rig is the topology with what runs on it.
 type rig struct {
 	testing.TB
+	// life is the test that the rig was made for: what programs printed is logged
+	// at its end.
+	life    testing.TB
 	net     *lab.Network
 	segment *lab.Segment
 	client  *lab.Host
@@ -70,7 +73,7 @@ type rig struct {
 
 func newRig(t testing.TB) *rig {
 	t.Helper()
-	r := &rig{TB: t, vip: vip, source: [2]netip.Addr{address["lvs1"], address["lvs2"]}}
+	r := &rig{TB: t, life: t, vip: vip, source: [2]netip.Addr{address["lvs1"], address["lvs2"]}}
 	var err error
 	r.binary, err = program()
 	r.check(err)
@@ -142,9 +145,9 @@ func (r *rig) again(h *lab.Host, args ...string) *lab.Daemon {
 	r.Helper()
 	d, err := lab.StartDaemon(h, nil, r.binary, append([]string{"-c", configPath}, args...)...)
 	r.check(err)
-	r.Cleanup(func() {
-		if r.Failed() {
-			r.Logf("lvsha on %s printed:\n%s", h.Name, d.Output())
+	r.life.Cleanup(func() {
+		if r.life.Failed() {
+			r.life.Logf("lvsha on %s printed:\n%s", h.Name, d.Output())
 		}
 	})
 	return d
@@ -172,9 +175,17 @@ func (r *rig) has(h *lab.Host, a netip.Addr) bool {
 	if a.Is6() {
 		family = "-6"
 	}
-	out, err := h.Run("ip", "-br", family, "addr", "show", "dev", "eth0")
+	out, err := h.Run("ip", "-br", family, "addr", "show")
 	r.check(err)
-	return strings.Contains(out, a.String()+"/")
+	for line := range strings.Lines(out) {
+		if f := strings.Fields(line); strings.HasPrefix(f[0], macvlan+"@") && f[1] != "UP" {
+			continue // FRR's, while it is backup
+		}
+		if strings.Contains(line, " "+a.String()+"/") {
+			return true
+		}
+	}
+	return false
 }
 
 // ping probes the virtual address every millisecond until stop is called.
@@ -194,17 +205,24 @@ func (r *rig) ping() (stop func() []lab.Probe) {
 // second after.
 func (r *rig) lostWhile(act func()) int {
 	r.Helper()
+	probes := r.probesWhile(act)
+	lost := lab.Lost(probes, time.Time{}, time.Now())
+	r.Logf("%d of %d probes lost", lost, len(probes))
+	return lost
+}
+
+// probesWhile are the 1 ms probes sent while act ran, and for a second after.
+func (r *rig) probesWhile(act func()) []lab.Probe {
+	r.Helper()
 	stop := r.ping()
 	r.settle(300 * time.Millisecond)
 	act()
 	r.settle(time.Second)
 	probes := stop()
-	lost := lab.Lost(probes, time.Time{}, time.Now())
-	r.Logf("%d of %d probes lost", lost, len(probes))
 	if len(probes) < 300 {
 		r.Fatalf("only %d probes were sent", len(probes))
 	}
-	return lost
+	return probes
 }
 
 // settle lets time pass in which something must not happen.
@@ -286,9 +304,9 @@ func (r *rig) keepalived(h *lab.Host, file string) *keepalived {
 	p, err := h.Start(nil, "keepalived", "--dont-fork", "--log-console", "--log-detail", "--vrrp", "-f", "/run/keepalived.conf",
 		"-p", "/run/keepalived.pid", "-r", "/run/vrrp.pid")
 	r.check(err)
-	r.Cleanup(func() {
-		if r.Failed() {
-			r.Logf("keepalived on %s printed:\n%s", h.Name, p.Output())
+	r.life.Cleanup(func() {
+		if r.life.Failed() {
+			r.life.Logf("keepalived on %s printed:\n%s", h.Name, p.Output())
 		}
 	})
 	return &keepalived{p, h}

@@ -23,17 +23,29 @@ func (r *rig) start(kind string, i, version int, advertise time.Duration) direct
 	r.Helper()
 	priority := []int{150, 100}[i]
 	if kind == "keepalived" {
-		k := r.keepalived(r.lvs[i], r.inFamily(keepalivedFile(version, advertise, priority)))
-		return director{kind: kind, kill: k.Kill, stop: func() error {
-			if err := k.Signal(syscall.SIGTERM); err != nil {
-				return err
-			}
-			_, err := k.Wait(10 * time.Second)
-			return err
-		}}
+		return r.keepalivedDirector(i, keepalivedFile(version, advertise, priority))
 	}
-	d := r.lvsha(r.lvs[i], r.inFamily(vrrpFile(version, advertise)))
-	return director{kind: kind, kill: d.Kill, stop: func() error {
+	return r.lvshaDirector(i, vrrpFile(version, advertise))
+}
+
+// keepalivedDirector starts keepalived with a file, in the rig's family.
+func (r *rig) keepalivedDirector(i int, file string) director {
+	r.Helper()
+	k := r.keepalived(r.lvs[i], r.inFamily(file))
+	return director{kind: "keepalived", kill: k.Kill, stop: func() error {
+		if err := k.Signal(syscall.SIGTERM); err != nil {
+			return err
+		}
+		_, err := k.Wait(10 * time.Second)
+		return err
+	}}
+}
+
+// lvshaDirector starts lvsha with a file, in the rig's family.
+func (r *rig) lvshaDirector(i int, file string) director {
+	r.Helper()
+	d := r.lvsha(r.lvs[i], r.inFamily(file))
+	return director{kind: "lvsha", kill: d.Kill, stop: func() error {
 		code, err := d.End(syscall.SIGTERM)
 		if err == nil && code != 0 {
 			err = fmt.Errorf("exit code %d", code)

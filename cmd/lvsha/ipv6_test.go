@@ -24,6 +24,13 @@ var linkLocal6 = netip.MustParseAddr("fe80::5e:33")
 func newRig6(t testing.TB) *rig {
 	t.Helper()
 	r := newRig(t)
+	r.toIPv6()
+	return r
+}
+
+// toIPv6 makes the rig one of IPv6.
+func (r *rig) toIPv6() {
+	r.Helper()
 	r.vip = netip.MustParseAddr("2001:db8::100")
 	for h, a := range map[*lab.Host]string{r.client: "2001:db8::9/64", r.lvs[0]: "2001:db8::1/64", r.lvs[1]: "2001:db8::2/64"} {
 		_, err := h.Run("ip", "addr", "add", a, "dev", "eth0", "nodad")
@@ -36,7 +43,6 @@ func newRig6(t testing.TB) *rig {
 			return r.source[i].IsValid()
 		})
 	}
-	return r
 }
 
 // ownLinkLocal is the address that the kernel gave the interface, once it is

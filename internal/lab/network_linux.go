@@ -121,6 +121,13 @@ func (p *Port) multicast(flood string) error {
 	return err
 }
 
+// Hub lets every host of the segment see the frames to this one: the switch does
+// not learn where it is.
+func (p *Port) Hub() error {
+	_, err := p.net.sw.Run("ip", "link", "set", p.name, "type", "bridge_slave", "learning", "off", "fdb_flush")
+	return err
+}
+
 // Unplug takes the carrier away.
 func (p *Port) Unplug() error {
 	_, err := p.net.sw.Run("ip", "link", "set", p.name, "down")

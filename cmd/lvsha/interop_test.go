@@ -1,0 +1,295 @@
+package main_test
+
+import (
+	"fmt"
+	"net/netip"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"lvsha/internal/lab"
+)
+
+// match is one row of the matrix: a rig with lvsha on one director and another
+// program on the other. lvs1 is the better one; faults come one after the other.
+type match struct {
+	*rig
+	programs  [2]string // of lvs1 and lvs2
+	version   int
+	advertise time.Duration
+	unicast   bool
+	running   [2]director
+}
+
+// matchesAtOnce is how many matches run at once, whatever the number of cores: they
+// mostly wait.
+const matchesAtOnce = 4
+
+// TestInterop holds lvsha beside keepalived 2.2.7 and FRR's vrrpd 8.4, which is
+// IOP-01 to IOP-04 and IOP-07, in either role: no time without an active director
+// beyond the bound, and none with two beyond one delivery.
+func TestInterop(t *testing.T) {
+	type row struct {
+		peer          string
+		version       int
+		ipv6, unicast bool
+	}
+	type entry struct {
+		row
+		role int // of lvsha: 0 is the better director
+	}
+	todo := make(chan entry)
+	go func() {
+		defer close(todo)
+		// Whole seconds of version 2 take long: they begin.
+		for _, c := range []row{
+			{"keepalived", 2, false, false}, {"keepalived", 2, false, true},
+			{"keepalived", 3, false, false}, {"keepalived", 3, false, true},
+			{"keepalived", 3, true, false}, {"keepalived", 3, true, true},
+			{"FRR", 3, false, false}, {"FRR", 3, true, false},
+		} {
+			todo <- entry{c, 0}
+			todo <- entry{c, 1}
+		}
+	}()
+	var players sync.WaitGroup
+	for range matchesAtOnce {
+		players.Go(func() {
+			for e := range todo {
+				name := fmt.Sprintf("%s v%d %s %s, %s is active", e.peer, e.version,
+					map[bool]string{false: "IPv4", true: "IPv6"}[e.ipv6],
+					map[bool]string{false: "multicast", true: "unicast"}[e.unicast],
+					[]string{"lvsha", e.peer}[e.role])
+				t.Run(name, func(t *testing.T) {
+					m := &match{version: e.version, advertise: fast, unicast: e.unicast}
+					if e.version == 2 {
+						m.advertise = time.Second
+					}
+					m.programs[e.role], m.programs[1-e.role] = "lvsha", e.peer
+					m.rig = newRig(t)
+					if e.ipv6 {
+						m.toIPv6()
+					}
+					m.play(t)
+				})
+			}
+		})
+	}
+	players.Wait()
+}
+
+// play is the sequence of faults. Each begins where the one before ended.
+func (m *match) play(t *testing.T) {
+	if m.unicast {
+		for i := range m.ports {
+			m.check(m.ports[i].Hub())
+			m.source[i] = m.own(i)
+		}
+	}
+	for i := range m.programs {
+		m.start(i, []int{150, 100}[i])
+		m.holds(0, 15*time.Second)
+	}
+	m.settle(bound(m.advertise) + 500*time.Millisecond)
+	m.holds(0, time.Second) // the backup has joined and stays backup
+	for _, c := range []struct {
+		name string
+		act  func(m *match)
+	}{
+		{"crash", (*match).crash},
+		{"preempt back", (*match).preempt},
+		{"heal after split", (*match).heal},
+		{"stop", (*match).stop},
+		{"equal priority", (*match).equal},
+	} {
+		if !t.Run(c.name, func(t *testing.T) {
+			inside, r := *m, *m.rig
+			r.TB, inside.rig = t, &r
+			c.act(&inside)
+			m.running = inside.running
+		}) {
+			return
+		}
+	}
+}
+
+// crash kills the active director with its link cut.
+func (m *match) crash() {
+	since := time.Now()
+	took, silence := m.failover(m.running[0])
+	m.Logf("last advertisement to first answer %v (bound %v), silence %v", took, bound(m.advertise), silence)
+	if limit := bound(m.advertise) + slack; took > limit {
+		m.Errorf("failover took %v, at most %v", took, limit)
+	}
+	m.yields(0, since)
+}
+
+// preempt boots the better director, which takes over from the living one.
+func (m *match) preempt() {
+	m.boot(0)
+	since := time.Now()
+	m.while(func() {
+		m.start(0, 150)
+		m.holds(0, 15*time.Second)
+	}, m.handover(1))
+	m.yields(1, since)
+}
+
+// heal cuts the better director off, so that both are active, and brings it back.
+func (m *match) heal() {
+	m.check(m.ports[0].Cut())
+	m.joins(0)
+}
+
+// joins mends the link of a split, and a director wins.
+func (m *match) joins(winner int) {
+	m.eventually("both are active", 15*time.Second, func() bool { return m.has(m.lvs[0], m.vip) && m.has(m.lvs[1], m.vip) })
+	var since time.Time
+	m.while(func() {
+		since = time.Now()
+		for _, p := range m.ports {
+			m.check(p.Mend())
+		}
+		m.holds(winner, 15*time.Second)
+	}, m.handover(1-winner))
+	m.yields(1-winner, since)
+}
+
+// stop ends the active director in the ordinary way.
+func (m *match) stop() {
+	since := time.Now()
+	most := m.handover(0)
+	if m.programs[0] != "lvsha" {
+		// The others send priority 0 and take their addresses away: the skew is lost.
+		most = bound(m.advertise) - 3*m.advertise + slack
+	}
+	m.while(func() {
+		m.check(m.running[0].stop())
+		m.holds(1, 15*time.Second)
+	}, most)
+	m.yields(0, since)
+}
+
+// equal starts the other director with the same priority: it does not disturb the
+// active one, and after a split the higher address wins. Here it is the loser that
+// is cut off.
+func (m *match) equal() {
+	m.boot(0)
+	m.while(func() {
+		m.start(0, 100)
+		m.settle(bound(m.advertise) + 500*time.Millisecond)
+		m.holds(1, time.Second)
+	}, 0)
+	winner := 0
+	if m.source[1].Compare(m.source[0]) > 0 {
+		winner = 1
+	}
+	m.check(m.ports[1-winner].Cut())
+	m.joins(winner)
+}
+
+// slack is for a machine on which several matches run.
+const slack = 150 * time.Millisecond
+
+// handover is how long nobody may answer when a living director gives the address
+// up to the other one.
+func (m *match) handover(from int) time.Duration {
+	switch loser, winner := m.programs[from], m.programs[1-from]; {
+	case loser != "lvsha":
+		// It takes its addresses away before ours are announced.
+		return 20 * time.Millisecond
+	case winner == "keepalived" && m.vip.Is6():
+		// It announces before its kernel's work queue has made the addresses local: the
+		// client is drawn to a machine that does not answer yet.
+		return 40 * time.Millisecond
+	}
+	return 0
+}
+
+// while acts, and fails the test if nobody answered for longer than most: at 1 ms
+// that is as many lost probes, and one more.
+func (m *match) while(act func(), most time.Duration) {
+	m.Helper()
+	probes := m.probesWhile(act)
+	lost := lab.Lost(probes, time.Time{}, time.Now())
+	begin, end := lab.Outage(probes, time.Time{})
+	m.Logf("%d of %d probes lost, silence %v", lost, len(probes), end.Sub(begin))
+	if limit := 1 + int(most/time.Millisecond); lost > limit {
+		m.Errorf("%d probes lost, at most %d", lost, limit)
+	}
+}
+
+// yields fails the test unless the winner advertised since a time, and the loser
+// at most once more after that: what was on the way.
+func (m *match) yields(loser int, since time.Time) {
+	m.Helper()
+	var first time.Time
+	var late []time.Duration
+	for _, a := range m.sniffer.Seen() {
+		switch {
+		case a.At.Before(since) || a.Priority == 0:
+		case a.Source == m.source[1-loser] && first.IsZero():
+			first = a.At
+		case a.Source == m.source[loser] && !first.IsZero():
+			late = append(late, a.At.Sub(first))
+		}
+	}
+	if first.IsZero() {
+		m.Errorf("%s has not advertised from %s", m.lvs[1-loser].Name, m.source[1-loser])
+	}
+	if len(late) > 1 {
+		m.Errorf("%s advertised %v after the first advertisement of %s", m.lvs[loser].Name, late, m.lvs[1-loser].Name)
+	}
+}
+
+// own is a director's own address.
+func (m *match) own(i int) netip.Addr {
+	if m.vip.Is4() {
+		return address[m.lvs[i].Name]
+	}
+	return netip.MustParseAddr(fmt.Sprintf("2001:db8::%d", i+1))
+}
+
+// start starts a director's program.
+func (m *match) start(i, priority int) {
+	m.Helper()
+	switch m.programs[i] {
+	case "lvsha":
+		file := vrrpFile(m.version, m.advertise)
+		file = strings.Replace(file, "priority = 150", fmt.Sprintf("priority = %d", []int{priority, 150}[i]), 1)
+		if m.unicast {
+			file += "unicast = true\n"
+		}
+		m.running[i] = m.lvshaDirector(i, file)
+	case "keepalived":
+		file := keepalivedFile(m.version, m.advertise, priority)
+		if m.unicast {
+			more := fmt.Sprintf("  unicast_src_ip %s\n  unicast_peer {\n    %s\n  }\n", m.own(i), m.own(1-i))
+			if m.vip.Is6() {
+				more += "  unicast_ttl 255\n" // 64 if not told
+			}
+			file = strings.Replace(file, "  virtual_ipaddress {", more+"  virtual_ipaddress {", 1)
+		}
+		m.running[i] = m.keepalivedDirector(i, file)
+	case "FRR":
+		m.running[i] = m.frr(i, priority, m.advertise)
+	}
+}
+
+// boot is what a reboot makes of a director: its link is good and nothing is left
+// of what it held.
+func (m *match) boot(i int) {
+	m.Helper()
+	m.check(m.ports[i].Mend())
+	_, err := m.lvs[i].Run("rm", "-rf", "/run/lvsha", "/run/frr", "/run/keepalived.pid", "/run/vrrp.pid")
+	m.check(err)
+	if m.programs[i] == "FRR" {
+		_, err := m.lvs[i].Run("ip", "link", "del", macvlan)
+		m.check(err)
+	}
+	for _, a := range []netip.Addr{m.vip, linkLocal6} {
+		_, err := m.lvs[i].Run("ip", "addr", "flush", "dev", "eth0", "to", a.String())
+		m.check(err)
+	}
+}
