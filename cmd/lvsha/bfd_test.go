@@ -50,13 +50,6 @@ func (r *rig) sessionUp(daemons ...*lab.Daemon) {
 	}
 }
 
-// families run a test over IPv4 and IPv6.
-func families(t *testing.T, test func(*rig)) {
-	for name, rig := range map[string]func(testing.TB) *rig{"IPv4": newRig, "IPv6": newRig6} {
-		t.Run(name, func(t *testing.T) { test(rig(t)) })
-	}
-}
-
 // TestBFDFailover: with BFD of 3 × 10 ms a VRRP of 1 s is taken over within 50 ms
 // and the skew, instead of three seconds and the skew.
 func TestBFDFailover(t *testing.T) {

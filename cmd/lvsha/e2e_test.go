@@ -106,6 +106,26 @@ func newRig(t testing.TB) *rig {
 	return r
 }
 
+// newRigOf is newRig, or newRig6.
+func newRigOf(t testing.TB, ipv6 bool) *rig {
+	t.Helper()
+	r := newRig(t)
+	if ipv6 {
+		r.toIPv6()
+	}
+	return r
+}
+
+// families run a test over IPv4 and IPv6.
+func families(t *testing.T, test func(*rig)) {
+	for _, ipv6 := range []bool{false, true} {
+		t.Run(familyName(ipv6), func(t *testing.T) { test(newRigOf(t, ipv6)) })
+	}
+}
+
+// familyName is what names of tests have.
+func familyName(ipv6 bool) string { return map[bool]string{false: "IPv4", true: "IPv6"}[ipv6] }
+
 func (r *rig) check(err error) {
 	r.Helper()
 	if err != nil {

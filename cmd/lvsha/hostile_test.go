@@ -346,34 +346,50 @@ func TestAllAddressesRemoved(t *testing.T) {
 	r.eventually("all addresses back", 500*time.Millisecond, func() bool { return count() == 3 })
 }
 
-// TestUnicast: a pair that does without multicast.
+// TestUnicast: a pair that does without multicast. Advertisements go between the
+// directors' own addresses.
 func TestUnicast(t *testing.T) {
-	r := newRig(t)
-	text := strings.Replace(vrrpFile(3, fast), "vrid ", "unicast = true\nvrid ", 1)
-	active, backup := r.lvsha(r.lvs[0], text), r.lvsha(r.lvs[1], text)
-	r.becomes(active, "active")
-	r.becomes(backup, "backup")
-	for _, p := range r.ports {
-		r.check(p.Deafen())
-	}
-	r.settle(bound(fast) + 200*time.Millisecond)
-	if n := backup.Router("web").Counters["became_active"]; n > 1 {
-		t.Errorf("the backup became active %d times", n)
-	}
-	lost := r.lostWhile(func() {
-		_, err := active.End(syscall.SIGTERM)
-		r.check(err)
-		r.holds(1, time.Second)
-		active = r.again(r.lvs[0])
+	families(t, func(r *rig) {
+		text := r.inFamily(strings.Replace(vrrpFile(3, fast), "vrid ", "unicast = true\nvrid ", 1))
+		active, backup := r.lvsha(r.lvs[0], text), r.lvsha(r.lvs[1], text)
 		r.becomes(active, "active")
-		r.holds(0, time.Second)
+		r.becomes(backup, "backup")
+		peer := map[bool]string{true: "10.0.0.1", false: "2001:db8::1"}[r.vip.Is4()]
+		r.eventually("the peer by its name", 2*time.Second, func() bool {
+			s := backup.Router("web")
+			return len(s.Peers) == 1 && s.Peers[0].Address == peer && s.Peers[0].LastSeen != nil && s.Reason == "lvs1 ("+peer+") advertises 150"
+		})
+		for _, p := range r.ports {
+			r.check(p.Deafen())
+		}
+		r.settle(bound(fast) + 200*time.Millisecond)
+		if n := backup.Router("web").Counters["became_active"]; n > 1 {
+			r.Errorf("the backup became active %d times", n)
+		}
+		if r.vip.Is6() {
+			// Neighbour discovery needs it.
+			for _, p := range r.ports {
+				r.check(p.Undeafen())
+			}
+		}
+		lost := r.lostWhile(func() {
+			_, err := active.End(syscall.SIGTERM)
+			r.check(err)
+			r.holds(1, 5*time.Second)
+			active = r.again(r.lvs[0])
+			r.becomes(active, "active")
+			r.holds(0, 5*time.Second)
+		})
+		if lost > 2 {
+			r.Errorf("%d probes lost by a stop and a return", lost)
+		}
+		for _, a := range r.sniffer.Seen() {
+			r.Errorf("seen in multicast: %+v", a)
+		}
+		r.check(active.Kill())
+		r.check(r.ports[0].Cut())
+		r.becomes(backup, "active")
 	})
-	if lost > 2 {
-		t.Errorf("%d probes lost by a stop and a return", lost)
-	}
-	r.check(active.Kill())
-	r.check(r.ports[0].Cut())
-	r.becomes(backup, "active")
 }
 
 // TestOneWay: the backup hears nothing and becomes active too. Clients keep to

@@ -2,7 +2,6 @@ package main_test
 
 import (
 	"encoding/binary"
-	"fmt"
 	"net/netip"
 	"slices"
 	"strings"
@@ -23,9 +22,7 @@ var linkLocal6 = netip.MustParseAddr("fe80::5e:33")
 // the virtual address 2001:db8::100.
 func newRig6(t testing.TB) *rig {
 	t.Helper()
-	r := newRig(t)
-	r.toIPv6()
-	return r
+	return newRigOf(t, true)
 }
 
 // toIPv6 makes the rig one of IPv6.
@@ -58,120 +55,6 @@ func (r *rig) ownLinkLocal(h *lab.Host) netip.Addr {
 		}
 	}
 	return netip.Addr{}
-}
-
-// TestV6Failover: each kind takes over from each over IPv6, in time, and alone; the
-// checksums that keepalived leaves to the kernel are ours (V3-CSUM-07).
-func TestV6Failover(t *testing.T) {
-	for _, c := range []struct {
-		active, backup string
-		advertise      time.Duration
-	}{
-		{"lvsha", "lvsha", 100 * time.Millisecond},
-		{"lvsha", "lvsha", 10 * time.Millisecond},
-		{"lvsha", "keepalived", 100 * time.Millisecond},
-		{"keepalived", "lvsha", 100 * time.Millisecond},
-	} {
-		t.Run(fmt.Sprintf("%s to %s %v", c.active, c.backup, c.advertise), func(t *testing.T) {
-			r := newRig6(t)
-			a := r.start(c.active, 0, 3, c.advertise)
-			r.holds(0, 10*time.Second)
-			r.start(c.backup, 1, 3, c.advertise)
-			r.settle(bound(c.advertise) + 500*time.Millisecond)
-			r.holds(0, time.Second) // the backup has joined and stays backup
-			took, silence := r.failover(a)
-			t.Logf("last advertisement to first answer %v (bound %v), silence %v", took, bound(c.advertise), silence)
-			if took > bound(c.advertise)+100*time.Millisecond {
-				t.Errorf("failover took %v, bound %v", took, bound(c.advertise))
-			}
-			r.oneActive()
-		})
-	}
-}
-
-// TestV6Preempt: the better director takes over from a living one. keepalived
-// removes its addresses before ours are announced.
-func TestV6Preempt(t *testing.T) {
-	for _, c := range []struct {
-		joins, holds string
-		lost         int
-	}{
-		{"lvsha", "lvsha", 1},
-		{"lvsha", "keepalived", 20},
-		// See TestV6Stop.
-		{"keepalived", "lvsha", 40},
-	} {
-		t.Run(c.joins+" joins "+c.holds, func(t *testing.T) {
-			r := newRig6(t)
-			r.start(c.holds, 1, 3, fast)
-			r.holds(1, 10*time.Second)
-			lost := r.lostWhile(func() {
-				r.start(c.joins, 0, 3, fast)
-				r.holds(0, 10*time.Second)
-			})
-			if lost > c.lost {
-				t.Errorf("%d probes lost, at most %d", lost, c.lost)
-			}
-			r.oneActive()
-		})
-	}
-}
-
-// TestV6Stop: SIGTERM to the active director, make before break: it serves until
-// the neighbour advertisement of the other one is heard.
-func TestV6Stop(t *testing.T) {
-	// keepalived announces before its kernel's work queue has made the addresses
-	// local: the client is drawn to a machine that does not answer yet.
-	for peer, most := range map[string]int{"lvsha": 1, "keepalived": 40} {
-		for _, advertise := range []time.Duration{fast, time.Second} {
-			t.Run(fmt.Sprintf("%s is the peer, %v", peer, advertise), func(t *testing.T) {
-				r := newRig6(t)
-				d := r.start("lvsha", 0, 3, advertise)
-				r.holds(0, 10*time.Second)
-				r.start(peer, 1, 3, advertise)
-				r.settle(bound(advertise) + 500*time.Millisecond)
-				lost := r.lostWhile(func() {
-					r.check(d.stop())
-					r.holds(1, 10*time.Second)
-				})
-				if lost > most {
-					t.Errorf("%d probes lost by a stop, at most %d", lost, most)
-				}
-				if r.has(r.lvs[0], linkLocal6) || !r.has(r.lvs[1], linkLocal6) {
-					t.Error("the link-local address did not move along")
-				}
-				r.oneActive()
-			})
-		}
-	}
-}
-
-// TestV6Restart: the next process goes on where the last one was.
-func TestV6Restart(t *testing.T) {
-	for _, c := range []struct {
-		sig   syscall.Signal
-		pause time.Duration
-	}{{syscall.SIGUSR2, 0}, {syscall.SIGKILL, 0}, {syscall.SIGKILL, time.Second}} {
-		t.Run(fmt.Sprintf("%s and %v later", c.sig, c.pause), func(t *testing.T) {
-			r := newRig6(t)
-			active, backup := r.pair(fast)
-			lost := r.lostWhile(func() {
-				_, err := active.End(c.sig)
-				r.check(err)
-				r.settle(c.pause)
-				active = r.again(r.lvs[0])
-				r.becomes(active, "active")
-				r.becomes(backup, "backup")
-			})
-			if lost != 0 {
-				t.Errorf("%d probes lost by a restart", lost)
-			}
-			if s := backup.Router("web"); c.pause == 0 && s.Counters["became_active"] > 0 {
-				t.Errorf("the backup took over: %+v", s)
-			}
-			r.holds(0, time.Second)
-		})
-	}
 }
 
 // TestV6Address: what the kernel is told of the addresses, and what it makes of
@@ -235,31 +118,6 @@ priority = 200
 	})
 	if n := one.Router("web").Counters["became_active"]; n != 1 {
 		t.Errorf("the IPv4 router became active %d times", n)
-	}
-}
-
-// TestV6Unicast: advertisements go between the directors' own addresses.
-func TestV6Unicast(t *testing.T) {
-	r := newRig6(t)
-	file := strings.Replace(r.inFamily(vrrpFile(3, fast)), "[vrrp.web]", "[vrrp.web]\nunicast = true", 1)
-	active := r.lvsha(r.lvs[0], file)
-	r.becomes(active, "active")
-	backup := r.lvsha(r.lvs[1], file)
-	r.becomes(backup, "backup")
-	r.eventually("the peer by its name", 2*time.Second, func() bool {
-		s := backup.Router("web")
-		return len(s.Peers) == 1 && s.Peers[0].Address == "2001:db8::1" && s.Peers[0].LastSeen != nil && s.Reason == "lvs1 (2001:db8::1) advertises 150"
-	})
-	lost := r.lostWhile(func() {
-		_, err := active.End(syscall.SIGTERM)
-		r.check(err)
-		r.holds(1, 5*time.Second)
-	})
-	if lost > 1 {
-		t.Errorf("%d probes lost by a stop, at most 1", lost)
-	}
-	for _, a := range r.sniffer.Seen() {
-		t.Errorf("seen in multicast: %+v", a)
 	}
 }
 

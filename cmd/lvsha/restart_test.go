@@ -37,29 +37,28 @@ func TestRestart(t *testing.T) {
 		{"SIGKILL and a second later", syscall.SIGKILL, time.Second, true},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			r := newRig(t)
-			active, backup := r.pair(fast)
-			lost := r.lostWhile(func() {
-				if _, err := active.End(c.sig); err != nil {
-					t.Fatal(err)
+			families(t, func(r *rig) {
+				active, backup := r.pair(fast)
+				lost := r.lostWhile(func() {
+					if _, err := active.End(c.sig); err != nil {
+						r.Fatal(err)
+					}
+					r.settle(c.pause)
+					if out, err := r.lvs[0].Run(r.binary, "cleanup"); err != nil || !strings.Contains(out, "in place for the next") {
+						r.Errorf("ExecStopPost: %q, %v", out, err)
+					}
+					active = r.again(r.lvs[0])
+					r.becomes(active, "active")
+					r.becomes(backup, "backup")
+				})
+				if lost != 0 {
+					r.Errorf("%d probes lost by a restart", lost)
 				}
-				r.settle(c.pause)
-				if out, err := r.lvs[0].Run(r.binary, "cleanup"); err != nil || !strings.Contains(out, "in place for the next") {
-					t.Errorf("ExecStopPost: %q, %v", out, err)
+				if s := backup.Router("web"); !c.taken && s.Counters["became_active"] > 0 {
+					r.Errorf("the backup took over: %+v", s)
 				}
-				active = r.again(r.lvs[0])
-				r.becomes(active, "active")
-				r.becomes(backup, "backup")
+				r.holds(0, time.Second) // the address is where it was
 			})
-			if lost != 0 {
-				t.Errorf("%d probes lost by a restart", lost)
-			}
-			if s := backup.Router("web"); !c.taken && s.Counters["became_active"] > 0 {
-				t.Errorf("the backup took over: %+v", s)
-			}
-			if !r.has(r.lvs[0], vip) || r.has(r.lvs[1], vip) {
-				t.Error("the address is not where it was")
-			}
 		})
 	}
 }
