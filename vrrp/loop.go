@@ -353,6 +353,7 @@ func (e *Engine) worker(iface string) *worker {
 	w := e.workers[iface]
 	if w == nil {
 		w = newWorker(iface, e.opt.Links, func(r report) { e.post(func() { e.reported(r) }) })
+		w.pacer = e.pacerOf(iface)
 		e.workers[iface] = w
 		e.spawn(w)
 	}

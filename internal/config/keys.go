@@ -4,12 +4,12 @@ package config
 // test holds.
 
 func rootKeys() []string {
-	return []string{"bfd", "director", "group", "notify", "service", "sync", "track", "vrrp"}
+	return []string{"bfd", "director", "group", "notify", "pacing", "service", "sync", "track", "vrrp"}
 }
 
 // directorKeys are a director's own and the sections it may override.
 func directorKeys() []string {
-	return []string{"address", "bfd", "group", "notify", "priority", "service", "sync", "track", "vrrp"}
+	return []string{"address", "bfd", "group", "notify", "pacing", "priority", "service", "sync", "track", "vrrp"}
 }
 
 func routerKeys() []string {
@@ -22,6 +22,8 @@ func routerKeys() []string {
 func announceKeys() []string { return []string{"again", "count", "refresh"} }
 
 func groupKeys() []string { return []string{"notify", "routers", "track"} }
+
+func pacingKeys() []string { return []string{"gap", "interfaces"} }
 
 // unicastKeys are those of a peer that is a table.
 func unicastKeys() []string { return []string{"address", "checksum"} }
