@@ -55,3 +55,20 @@ func checkKeys() map[string][]string {
 		"command":  {"exec"}, "user": {"exec"},
 	}
 }
+
+// keepalivedWords are our keys for what keepalived calls otherwise, for those who
+// write a file with the old one beside them.
+func keepalivedWords() map[string]string {
+	return map[string]string{
+		"advert_int": "advertise", "authentication": "auth", "auth_pass": "password", "delay_loop": "interval",
+		"garp_interval": "gap", "garp_master_delay": "announce", "garp_master_refresh": "announce",
+		"garp_master_repeat": "announce", "gna_interval": "gap", "group": "routers", "lb_algo": "scheduler", "lb_kind": "forward", "lvs_method": "forward",
+		"lvs_sched": "scheduler", "master": "active", "nopreempt": "takeover", "notify_backup": "notify",
+		"notify_fault": "notify", "notify_master": "notify", "notify_stop": "notify", "persistence_timeout": "persistence",
+		"preempt": "takeover", "preempt_delay": "takeover", "real_server": "server",
+		"sorry_server": "sorry", "syncid": "id", "track_file": "track", "track_interface": "track",
+		"track_process": "track", "track_script": "track", "unicast_peer": "unicast", "use_vmac": "virtual_mac",
+		"virtual_ipaddress": "addresses", "virtual_ipaddress_excluded": "excluded", "virtual_router_id": "vrid",
+		"virtual_routes": "routes", "virtual_rules": "rules",
+	}
+}
