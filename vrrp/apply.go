@@ -72,6 +72,7 @@ func (e *Engine) apply(configs []Config, groups []GroupConfig) {
 			e.step(m, now, Shutdown{})
 		}
 	}
+	e.repace()
 }
 
 // Configs are the configurations of all virtual routers, those that are leaving

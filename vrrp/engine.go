@@ -100,9 +100,12 @@ type Engine struct {
 	byKey   map[Key]*member
 	links   map[string]Link
 	// looked says that the interfaces were seen at least once.
-	looked   bool
-	ports    map[portKey]*openPort
-	workers  map[string]*worker
+	looked  bool
+	ports   map[portKey]*openPort
+	workers map[string]*worker
+	// pacers are by the name of their section, and paced by interface.
+	pacers   map[string]*pacer
+	paced    map[string]*pacer
 	spawn    func(*worker)
 	stopping StopMode
 	// left is why a Release could not remove every address.

@@ -113,9 +113,11 @@ type entry struct {
 	refused bool
 	// announce says that an announcement is owed since an error.
 	announce bool
-	failures int
-	retryAt  time.Time
-	err      error
+	// announced says that hosts were told since it was installed.
+	announced bool
+	failures  int
+	retryAt   time.Time
+	err       error
 	// lost says that somebody removed it, and restored is when it was last put
 	// back. Both are of routes and rules: a router knows about its addresses.
 	lost     bool
@@ -124,7 +126,7 @@ type entry struct {
 
 // again has the kernel told anew.
 func (e *entry) again() {
-	e.removed, e.announce = false, false
+	e.removed, e.announce, e.announced = false, false, false
 	e.failures, e.retryAt = 0, time.Time{}
 }
 

@@ -37,8 +37,8 @@ type openPort struct {
 }
 
 // drainRounds bounds how many full batches are read before timers run, so that
-// a flood cannot stop the timers. A socket's default buffer holds fewer packets.
-const drainRounds = 8
+// a flood cannot stop the timers. A socket's buffer holds fewer packets.
+const drainRounds = 16
 
 // loop waits, drains, decides and acts until the Engine has stopped. What has
 // arrived is always read before a timer acts (SIM-PAUSE-02).
@@ -353,6 +353,7 @@ func (e *Engine) worker(iface string) *worker {
 	w := e.workers[iface]
 	if w == nil {
 		w = newWorker(iface, e.opt.Links, func(r report) { e.post(func() { e.reported(r) }) })
+		w.pacer = e.pacerOf(iface)
 		e.workers[iface] = w
 		e.spawn(w)
 	}

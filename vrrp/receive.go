@@ -119,7 +119,7 @@ func (r *Router) rivalHeard(now time.Time, ev *Received) {
 		times = r.rival.times + 1
 	}
 	r.rival = heard{ev.Source, adv.Priority, ev.At, times}
-	r.raise(now, NoticeRival, r.rivalSilent(ev), "%s is active too, with priority %d against our %d; answered", r.name(ev.Source), adv.Priority, r.Priority())
+	r.raise(now, NoticeRival, r.rivalSilent(ev), "%s is active too, with priority %d against our %d", r.name(ev.Source), adv.Priority, r.Priority())
 	if times >= deafAfter {
 		r.raise(now, NoticeDeaf, r.rivalSilent(ev), "%s goes on advertising priority %d: it does not hear us", r.name(ev.Source), adv.Priority)
 	}

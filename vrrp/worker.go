@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"maps"
-	"net/netip"
 	"slices"
 	"sync"
 	"time"
@@ -92,10 +91,18 @@ type worker struct {
 	idle bool
 	// stuck is why something cannot be removed, which is still tried.
 	stuck error
+	// pacer says when announcements may be sent; nil is at once.
+	pacer *pacer
 	wake  chan struct{}
 
-	// entries belong to the worker's goroutine.
+	// What follows belongs to the worker's goroutine.
 	entries map[item]*entry
+	// tellings are announcements that are not sent yet, and paced is the pacer
+	// that was asked last.
+	tellings []*telling
+	paced    *pacer
+	// retry is when something that failed is tried again.
+	retry time.Time
 }
 
 func newWorker(iface string, links Links, rep func(report)) *worker {
@@ -116,6 +123,11 @@ func (w *worker) flush() {
 	w.idle = false
 	w.mu.Unlock()
 	w.staged = w.staged[:0]
+	w.rouse()
+}
+
+// rouse has the worker look.
+func (w *worker) rouse() {
 	select {
 	case w.wake <- struct{}{}:
 	default:
@@ -150,13 +162,18 @@ func (w *worker) run(ctx context.Context) {
 	}
 }
 
-// pass does everything that is queued or due, and returns when to try again
-// what failed.
+// pass does everything that is queued or due, and returns when to look again at
+// what failed or has to wait.
 func (w *worker) pass(now time.Time) (next time.Time) {
 	w.mu.Lock()
 	jobs := w.queue
 	w.queue = nil
 	w.mu.Unlock()
+	if len(jobs) == 0 && !due(w.retry, now) {
+		// Only announcements wait.
+		again := w.tell()
+		return earliest(w.retry, again)
+	}
 
 	for _, j := range jobs {
 		w.want(j)
@@ -183,7 +200,7 @@ func (w *worker) pass(now time.Time) (next time.Time) {
 		switch j.kind {
 		case jobAnnounce:
 			if !silenced(jobs[i:], j.key) {
-				w.announce(now, j)
+				w.ask(j)
 			}
 		case jobVerify:
 			w.verify(now, j)
@@ -191,12 +208,14 @@ func (w *worker) pass(now time.Time) (next time.Time) {
 			w.verifyPaths(now, j)
 		}
 	}
-	w.announceOwed(now)
+	w.askOwed(now)
+	again := w.tell()
 
 	idle := true
 	var stuck []error
+	w.retry = time.Time{}
 	for _, e := range w.entries {
-		next = earliest(next, e.retryAt)
+		w.retry = earliest(w.retry, e.retryAt)
 		switch {
 		case len(e.owners) > 0:
 		case e.failures < removeTries:
@@ -213,7 +232,7 @@ func (w *worker) pass(now time.Time) (next time.Time) {
 	if changed {
 		w.report(report{iface: w.iface})
 	}
-	return next
+	return earliest(w.retry, again)
 }
 
 // want applies a job to the set of what is wanted.
@@ -224,6 +243,7 @@ func (w *worker) want(j job) {
 			e.retryAt, e.failures = time.Time{}, 0
 		}
 	case jobSilence:
+		w.hush(j.key)
 		for _, e := range w.entries {
 			if _, ours := e.owners[j.key]; ours {
 				e.announce = false
@@ -389,67 +409,6 @@ func (w *worker) outcome(now time.Time, it item, e *entry, err error) {
 		w.report(report{iface: w.iface, item: it, owners: slices.Collect(maps.Keys(e.owners)), err: err, installed: e.installed})
 	}
 	e.err = err
-}
-
-// announce sends the rounds of one job for what is installed.
-func (w *worker) announce(now time.Time, j job) {
-	var list []netip.Addr
-	for _, a := range j.addresses {
-		e := w.entries[itemOf(a)]
-		if e == nil {
-			continue
-		}
-		if _, ours := e.owners[j.key]; !ours {
-			continue
-		}
-		if e.installed {
-			list = append(list, a.Prefix.Addr())
-		} else {
-			e.announce = true
-		}
-	}
-	if len(list) == 0 {
-		return
-	}
-	for range j.rounds {
-		if w.cancelled(j.key) {
-			return
-		}
-		if err := w.links.Announce(w.iface, list); err != nil {
-			for _, a := range j.addresses {
-				if e := w.entries[itemOf(a)]; e != nil && e.installed {
-					e.announce = true
-					w.outcome(now, itemOf(a), e, err)
-				}
-			}
-			return
-		}
-	}
-}
-
-// announceOwed makes up for announcements that an error prevented.
-func (w *worker) announceOwed(now time.Time) {
-	for it, e := range w.entries {
-		if !e.announce || !e.installed || now.Before(e.retryAt) {
-			continue
-		}
-		err := w.links.Announce(w.iface, []netip.Addr{it.prefix.Addr()})
-		e.announce = err != nil
-		w.outcome(now, it, e, err)
-	}
-}
-
-// cancelled says whether the router has meanwhile left Active.
-func (w *worker) cancelled(key Key) bool {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	return silenced(w.queue, key)
-}
-
-// silenced says whether later jobs forbid an announcement: none may leave the
-// box after Active was left (ARP-11).
-func silenced(later []job, key Key) bool {
-	return slices.ContainsFunc(later, func(j job) bool { return j.kind == jobSilence && j.key == key })
 }
 
 // verify looks whether addresses are where they should be.

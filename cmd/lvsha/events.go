@@ -26,7 +26,7 @@ func events(ctx context.Context, c *call) error {
 		if *asJSON {
 			return out.Encode(e)
 		}
-		_, err := fmt.Fprintf(c.stdout, "%s  %-14s %s  %s\n", e.Time.Local().Format(time.StampMilli), e.Kind, e.Object, e.Text)
+		_, err := fmt.Fprintf(c.stdout, "%s  %-14s %-14s %s\n", e.Time.Local().Format(time.StampMilli), e.Kind, e.Object, e.Text)
 		return err
 	})
 }

@@ -63,9 +63,7 @@ func printStatus(w io.Writer, s control.Status, now time.Time) error {
 		if r.Group != "" {
 			fmt.Fprintf(t, "  moves with sync group %s\n", r.Group)
 		}
-		if r.Yielding {
-			fmt.Fprintf(t, "  yields to other directors %s; lvsha yield --back %s ends it\n", until(r.YieldUntil), r.Name)
-		}
+		printYield(t, r)
 		fmt.Fprintf(t, "  addresses %s\n", strings.Join(r.Addresses, ", "))
 		for _, p := range r.Peers {
 			seen := "not heard in VRRP (a backup is silent)"
@@ -83,7 +81,11 @@ func printStatus(w io.Writer, s control.Status, now time.Time) error {
 	}
 	for _, b := range s.BFD {
 		fmt.Fprintf(t, "\nBFD with %s on %s: %s for %s: %s\n", b.Peer, b.Interface, strings.ToUpper(b.State), age(b.Since, now), b.Reason)
-		fmt.Fprintf(t, "  sends every %s, detects in %s\n", b.Interval, b.Detection)
+		if b.Detection == "0s" {
+			fmt.Fprintf(t, "  sends every %s, and detects nothing before the peer is heard\n", b.Interval)
+		} else {
+			fmt.Fprintf(t, "  sends every %s, detects in %s\n", b.Interval, b.Detection)
+		}
 		if b.Problem != "" {
 			fmt.Fprintf(t, "  ! %s\n", b.Problem)
 		}
@@ -121,6 +123,13 @@ func tracking(r control.Router) string {
 		return ""
 	}
 	return fmt.Sprintf(" (%d configured, %s)", r.Configured, r.Tracking)
+}
+
+// printYield says that a virtual router yields, and what ends it.
+func printYield(w io.Writer, r control.Router) {
+	if r.Yielding {
+		fmt.Fprintf(w, "  yields to other directors %s; lvsha yield --back %s ends it\n", until(r.YieldUntil), r.Name)
+	}
 }
 
 // until is when something ends.

@@ -12,7 +12,7 @@ import (
 
 // yield gives virtual routers to another director, or ends that.
 func yield(ctx context.Context, c *call) error {
-	duration := c.flags.Duration("for", 0, "take them back after this `time`; 0 is not before --back")
+	duration := c.flags.Duration("for", 0, "take them back after this `time`, such as 30m; otherwise not before --back")
 	back := c.flags.Bool("back", false, "end it: take them back as priority and takeover say")
 	now := c.flags.Bool("now", false, "do not wait (3s) until the other director knows all connections")
 	socket := c.socketFlag()
@@ -30,6 +30,7 @@ func yield(ctx context.Context, c *call) error {
 	}
 	for _, r := range done.Routers {
 		fmt.Fprintf(c.stdout, "%s is %s: %s\n", r.Name, r.State, r.Reason)
+		printYield(c.stdout, r)
 	}
 	return nil
 }

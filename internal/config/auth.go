@@ -131,11 +131,10 @@ func (s section) authKey() string {
 			return ""
 		}
 		b, err := hex.DecodeString(v)
-		if err == nil {
-			err = keyLength(b)
-		}
 		if err != nil {
 			s.bad("hex", "want %d to %d octets in hexadecimal: %v", vrrp.MinSecret, vrrp.MaxSecret, withoutSecret(err))
+		} else if err := keyLength(b); err != nil {
+			s.bad("hex", "%v", err)
 		}
 		return string(b)
 	default:

@@ -32,6 +32,8 @@ type Config struct {
 	Routers []vrrp.Config
 	// Groups are the sync groups, whose members are among Routers.
 	Groups []vrrp.GroupConfig
+	// Pacing is how announcements are spaced.
+	Pacing []vrrp.Pacing
 	// Conditions are what is watched, and Tracks what each router depends on; one
 	// that depends on nothing has none.
 	Conditions []track.Condition

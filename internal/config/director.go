@@ -57,7 +57,7 @@ func (r *report) directors(top section) []director {
 			owner[a] = d.Name
 			d.Addresses = append(d.Addresses, a)
 		}
-		for _, key := range []string{"vrrp", "service", "sync", "group", "track", "bfd", "notify"} {
+		for _, key := range []string{"vrrp", "service", "sync", "group", "track", "pacing", "bfd", "notify"} {
 			if over := s.keys[key]; over != nil {
 				r.overrides(top, key, over, d.overrides)
 			}

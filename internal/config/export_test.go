@@ -31,6 +31,7 @@ func KnownKeys() []string {
 	add("service.NAME.check.", slices.Sorted(maps.Keys(checkKeys())))
 	add("vrrp.NAME.notify.", hookKeys())
 	add("group.NAME.notify.", hookKeys())
+	add("pacing.NAME.", pacingKeys())
 	add("bfd.", bfdKeys())
 	add("notify.", notifyKeys())
 	add("sync.", syncKeys())

@@ -4,12 +4,12 @@ package config
 // test holds.
 
 func rootKeys() []string {
-	return []string{"bfd", "director", "group", "notify", "service", "sync", "track", "vrrp"}
+	return []string{"bfd", "director", "group", "notify", "pacing", "service", "sync", "track", "vrrp"}
 }
 
 // directorKeys are a director's own and the sections it may override.
 func directorKeys() []string {
-	return []string{"address", "bfd", "group", "notify", "priority", "service", "sync", "track", "vrrp"}
+	return []string{"address", "bfd", "group", "notify", "pacing", "priority", "service", "sync", "track", "vrrp"}
 }
 
 func routerKeys() []string {
@@ -22,6 +22,8 @@ func routerKeys() []string {
 func announceKeys() []string { return []string{"again", "count", "refresh"} }
 
 func groupKeys() []string { return []string{"notify", "routers", "track"} }
+
+func pacingKeys() []string { return []string{"gap", "interfaces"} }
 
 // unicastKeys are those of a peer that is a table.
 func unicastKeys() []string { return []string{"address", "checksum"} }
@@ -51,5 +53,22 @@ func checkKeys() map[string][]string {
 		"method": web, "path": web, "host": web, "status": web, "body": web,
 		"insecure": {"https"},
 		"command":  {"exec"}, "user": {"exec"},
+	}
+}
+
+// keepalivedWords are our keys for what keepalived calls otherwise, for those who
+// write a file with the old one beside them.
+func keepalivedWords() map[string]string {
+	return map[string]string{
+		"advert_int": "advertise", "authentication": "auth", "auth_pass": "password", "delay_loop": "interval",
+		"garp_interval": "gap", "garp_master_delay": "announce", "garp_master_refresh": "announce",
+		"garp_master_repeat": "announce", "gna_interval": "gap", "group": "routers", "lb_algo": "scheduler", "lb_kind": "forward", "lvs_method": "forward",
+		"lvs_sched": "scheduler", "master": "active", "nopreempt": "takeover", "notify_backup": "notify",
+		"notify_fault": "notify", "notify_master": "notify", "notify_stop": "notify", "persistence_timeout": "persistence",
+		"preempt": "takeover", "preempt_delay": "takeover", "real_server": "server",
+		"sorry_server": "sorry", "syncid": "id", "track_file": "track", "track_interface": "track",
+		"track_process": "track", "track_script": "track", "unicast_peer": "unicast", "use_vmac": "virtual_mac",
+		"virtual_ipaddress": "addresses", "virtual_ipaddress_excluded": "excluded", "virtual_router_id": "vrid",
+		"virtual_routes": "routes", "virtual_rules": "rules",
 	}
 }

@@ -128,6 +128,7 @@ type draft struct {
 	sync     *connsync.Config
 	bfd      *bfd.Params
 	notify   notify.Config
+	pacing   []vrrp.Pacing
 	// conditions, and the groups that may use them.
 	conditions []condition
 	groups     []group
@@ -147,6 +148,7 @@ func (r *report) draft(root *node, d director) *draft {
 		}
 	}
 	out.groups = r.groups(top["group"], out.routers, out.conditions)
+	out.pacing = r.pacing(top["pacing"], out.routers)
 	out.bfd = r.bfd(top["bfd"])
 	out.notify = r.notify(top["notify"], out.routers, out.groups)
 	for _, rt := range out.routers {
@@ -163,7 +165,7 @@ func (r *report) draft(root *node, d director) *draft {
 // assemble makes the configuration of one director of a valid file.
 func assemble(directors []director, drafts []*draft, own int) *Config {
 	mine := drafts[own]
-	cfg := &Config{Services: mine.services, Sync: mine.sync, BFD: mine.bfd, Notify: mine.notify, Tracks: make(map[vrrp.Key][]track.Ref)}
+	cfg := &Config{Services: mine.services, Sync: mine.sync, BFD: mine.bfd, Notify: mine.notify, Pacing: mine.pacing, Tracks: make(map[vrrp.Key][]track.Ref)}
 	for _, c := range mine.conditions {
 		cfg.Conditions = append(cfg.Conditions, c.Condition)
 	}

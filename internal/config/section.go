@@ -39,7 +39,11 @@ func (r *report) section(n *node, known []string) (section, bool) {
 	}
 	for _, name := range t.names() {
 		if !slices.Contains(known, name) {
-			r.at(t[name], "unknown key %q%s", name, didYouMean(name, known))
+			hint := didYouMean(name, known)
+			if word := keepalivedWords()[name]; slices.Contains(known, word) {
+				hint = fmt.Sprintf("; keepalived's %s is %q here", name, word)
+			}
+			r.at(t[name], "unknown key %q%s", name, hint)
 		}
 	}
 	return section{report: r, node: n, keys: t}, true

@@ -37,15 +37,15 @@ func (r *report) conditions(n *node, services []Service) (out []condition) {
 			continue
 		}
 		types := trackTypes()
-		if s.missing("type", "want "+oneOf(types)) {
-			continue
-		}
-		kind, ok := s.text("type")
-		if !ok {
-			continue
+		kind := ""
+		if !s.missing("type", "want "+oneOf(types)) {
+			if kind, ok = s.text("type"); ok && !slices.Contains(types, kind) {
+				s.bad("type", "want %s, got %q%s", oneOf(types), kind, didYouMean(kind, types))
+			}
 		}
 		if !slices.Contains(types, kind) {
-			s.bad("type", "want %s, got %q%s", oneOf(types), kind, didYouMean(kind, types))
+			// It is wrong, but it is there.
+			out = append(out, condition{Condition: track.Condition{Name: c.name}})
 			continue
 		}
 		for _, name := range s.keys.names() {

@@ -62,6 +62,9 @@ type reloaded struct {
 // traffic already.
 func (d *Director) apply(ctx context.Context, cfg *config.Config, used inUse) (generation uint64, err error) {
 	d.record(cfg)
+	if err := d.engine.Pace(ctx, cfg.Pacing); err != nil {
+		return 0, fmt.Errorf("configuring the pacing of announcements: %w", err)
+	}
 	if err := d.engine.Configure(ctx, cfg.Routers, cfg.Groups...); err != nil {
 		return 0, fmt.Errorf("configuring the virtual routers: %w", err)
 	}

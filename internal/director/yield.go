@@ -1,6 +1,7 @@
 package director
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -29,7 +30,7 @@ func (d *Director) Yield(ctx context.Context, ask control.YieldRequest) (control
 			}
 		}
 		d.keepYields()
-		d.event("yield", ask.Router, "ended by an operator")
+		d.event("yield", cmp.Or(ask.Router, "all"), "ended by an operator")
 		return d.yielded(routers), nil
 	}
 	active := slices.ContainsFunc(routers, func(s vrrp.Status) bool { return s.State == vrrp.Active })
@@ -48,7 +49,7 @@ func (d *Director) Yield(ctx context.Context, ask control.YieldRequest) (control
 		}
 	}
 	d.keepYields()
-	d.event("yield", ask.Router, "asked for by an operator")
+	d.event("yield", cmp.Or(ask.Router, "all"), "asked for by an operator")
 	for d.leavingSome(routers) {
 		if err := pause(ctx, leaveTick); err != nil {
 			return control.Yielded{}, err
@@ -79,6 +80,11 @@ func (d *Director) yieldable(name string) ([]vrrp.Status, error) {
 		if s.Name == name || (name == "" && s.Priority != 255) {
 			out = append(out, s)
 		}
+	}
+	if name != "" && len(out) > 0 && out[0].Group != "" {
+		// All of a sync group move.
+		group := out[0].Group
+		out = slices.DeleteFunc(d.engine.Snapshot(), func(s vrrp.Status) bool { return s.Group != group })
 	}
 	switch {
 	case len(out) > 0:

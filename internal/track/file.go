@@ -18,18 +18,18 @@ const fileLimit = 64
 // switch.
 func seeFile(c Condition) Report {
 	n, err := readNumber(c.File)
-	if err != nil {
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return Report{Holds: true, Reason: c.File + " is missing, which counts as 0"}
+	case err != nil:
 		return Report{Reason: err.Error()}
 	}
 	return Report{Holds: n == 0, Value: n, Reason: fmt.Sprintf("%s says %d", c.File, n)}
 }
 
-// readNumber reads an integer; a file that is missing or empty has 0.
+// readNumber reads an integer; a file that is empty has 0.
 func readNumber(path string) (int, error) {
 	f, err := os.Open(path)
-	if errors.Is(err, fs.ErrNotExist) {
-		return 0, nil
-	}
 	if err != nil {
 		return 0, fmt.Errorf("reading the number: %w", err)
 	}

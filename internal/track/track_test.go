@@ -103,8 +103,9 @@ func TestReadNumber(t *testing.T) {
 			t.Errorf("%q is %s (%v), want %s", text, got, err, want)
 		}
 	}
-	if n, err := readNumber(file + ".none"); n != 0 || err != nil {
-		t.Errorf("a file that is not there is %d, %v", n, err)
+	none := file + ".none"
+	if got := seeFile(Condition{File: none}); !got.Holds || got.Value != 0 || got.Reason != none+" is missing, which counts as 0" {
+		t.Errorf("a file that is not there is %+v", got)
 	}
 	if _, err := readNumber(t.TempDir()); err == nil {
 		t.Error("a directory has a number")
