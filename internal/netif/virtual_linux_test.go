@@ -357,13 +357,18 @@ func TestNetnsWatchPaths(t *testing.T) {
 		}
 	})
 	for _, c := range [][]string{{"route", "del", "10.3.0.0/16"}, {"-6", "rule", "del", "priority", "1000"}} {
-		// What others do comes first: were it seen, there would be two looks.
+		// What others do comes first: were it seen, there would be a look for nearly
+		// every one of the 40 changes. A few are due to the interfaces themselves,
+		// whose addresses settle.
 		for range 20 {
 			l.ip("-n", l.a, "route", "add", "blackhole", "10.66.0.0/16")
 			l.ip("-n", l.a, "route", "del", "10.66.0.0/16")
 		}
-		if n := len(seen); n != 0 {
+		if n := len(seen); n > 5 {
 			t.Errorf("%d looks because of others", n)
+		}
+		for len(seen) > 0 {
+			<-seen
 		}
 		l.ip(append([]string{"-n", l.a}, c...)...)
 		l.eventually("a look because of ours", func() bool { return len(seen) > 0 })
