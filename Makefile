@@ -21,7 +21,7 @@ demo: build
 # One package at a time: some tests measure time.
 test: go
 	@internal/lab/install test
-	$(GO) test -p 1 ./...
+	$(GO) test -p 1 -timeout 30m ./...
 
 check: lint race
 
@@ -57,7 +57,7 @@ soak: go
 conformance: go
 	@mkdir -p bin
 	@internal/lab/install test
-	$(GO) test -p 1 -json ./... > bin/conformance.json
+	$(GO) test -p 1 -timeout 30m -json ./... > bin/conformance.json
 	$(GO) test ./vrrp -run '^TestConformance$$' -update -results "$$PWD/bin/conformance.json"
 
 install: build
