@@ -16,7 +16,15 @@ func check(_ context.Context, c *call) error {
 	if err != nil {
 		return err
 	}
-	fmt.Fprintf(c.stdout, "%s is valid: director %s, %d virtual routers, %d services\n",
-		cfg.File, cfg.Director, len(cfg.Routers), len(cfg.Services))
+	fmt.Fprintf(c.stdout, "%s is valid: director %s, %s, %s\n",
+		cfg.File, orNone(cfg.Director), count(len(cfg.Routers), "virtual router"), count(len(cfg.Services), "service"))
 	return nil
+}
+
+// count is a number of things in words.
+func count(n int, what string) string {
+	if n == 1 {
+		return "1 " + what
+	}
+	return fmt.Sprintf("%d %ss", n, what)
 }

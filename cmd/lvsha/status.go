@@ -70,7 +70,14 @@ func printStatus(w io.Writer, s control.Status, now time.Time) error {
 			if p.LastSeen != nil {
 				seen = fmt.Sprintf("heard %s ago", age(*p.LastSeen, now))
 			}
-			fmt.Fprintf(t, "  peer %s %s, priority %d (%s), %s\n", orNone(p.Name), orNone(p.Address), p.Priority, p.Source, seen)
+			who := p.Name + " " + p.Address
+			switch {
+			case p.Name == "":
+				who = p.Address + " (no director of the file has this address)"
+			case p.Address == "":
+				who = p.Name + " (the file has no address of it in this family)"
+			}
+			fmt.Fprintf(t, "  peer %s, priority %d (%s), %s\n", who, p.Priority, p.Source, seen)
 		}
 	}
 	if len(s.Conditions) > 0 {
