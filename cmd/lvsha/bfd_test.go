@@ -60,7 +60,7 @@ func TestBFDFailover(t *testing.T) {
 		if got.Local != want.Local || got.Peer != want.Peer || !got.Watched || got.Interval != want.Interval || got.Detection != want.Detection {
 			r.Errorf("session %+v, want %+v", got, want)
 		}
-		_, silence := r.failover(director{kind: "lvsha", kill: active.Kill})
+		_, silence := r.failover(director{kill: active.Kill})
 		skew := 156 * time.Second / 256
 		r.Logf("nobody answered for %v: the skew of %v and %v", silence, skew, silence-skew)
 		if silence > skew+250*time.Millisecond {

@@ -12,8 +12,9 @@ import (
 
 // director is one side of a pair, lvsha or keepalived.
 type director struct {
-	kind string
-	kill func() error
+	// lvsha is nil for another program.
+	lvsha *lab.Daemon
+	kill  func() error
 	// stop ends it in the ordinary way and returns when it has ended.
 	stop func() error
 }
@@ -32,7 +33,7 @@ func (r *rig) start(kind string, i, version int, advertise time.Duration) direct
 func (r *rig) keepalivedDirector(i int, file string) director {
 	r.Helper()
 	k := r.keepalived(r.lvs[i], r.inFamily(file))
-	return director{kind: "keepalived", kill: k.Kill, stop: func() error {
+	return director{kill: k.Kill, stop: func() error {
 		if err := k.Signal(syscall.SIGTERM); err != nil {
 			return err
 		}
@@ -45,7 +46,7 @@ func (r *rig) keepalivedDirector(i int, file string) director {
 func (r *rig) lvshaDirector(i int, file string) director {
 	r.Helper()
 	d := r.lvsha(r.lvs[i], r.inFamily(file))
-	return director{kind: "lvsha", kill: d.Kill, stop: func() error {
+	return director{lvsha: d, kill: d.Kill, stop: func() error {
 		code, err := d.End(syscall.SIGTERM)
 		if err == nil && code != 0 {
 			err = fmt.Errorf("exit code %d", code)

@@ -177,7 +177,7 @@ func TestHooksSlow(t *testing.T) {
 	r.becomes(active, "active")
 	backup := r.lvsha(r.lvs[1], vrrpFile(3, fast)+section)
 	r.becomes(backup, "backup")
-	took, silence := r.failover(director{kind: "lvsha", kill: active.Kill})
+	took, silence := r.failover(director{kill: active.Kill})
 	t.Logf("last advertisement to first answer %v, silence %v", took, silence)
 	if took > bound(fast)+100*time.Millisecond {
 		t.Errorf("failover took %v, bound %v", took, bound(fast))

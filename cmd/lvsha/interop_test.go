@@ -2,7 +2,6 @@ package main_test
 
 import (
 	"fmt"
-	"net/netip"
 	"slices"
 	"strings"
 	"sync"
@@ -103,6 +102,7 @@ func (m *match) play(t *testing.T) {
 			inside, r := *m, *m.rig
 			r.TB, inside.rig = t, &r
 			c.act(&inside)
+			inside.agree()
 			m.running = inside.running
 		}) {
 			return
@@ -186,11 +186,15 @@ func (m *match) stop() {
 // is cut off.
 func (m *match) equal() {
 	m.boot(0)
+	since := time.Now()
 	m.while(func() {
 		m.start(0, 100)
 		m.settle(bound(m.advertise) + 500*time.Millisecond)
 		m.holds(1, time.Second)
 	}, 0)
+	if a, ok := m.sniffer.Last(m.source[0], time.Now()); ok && a.At.After(since) {
+		m.Errorf("lvs1 advertised: %+v", a)
+	}
 	winner := 0
 	if m.source[1].Compare(m.source[0]) > 0 {
 		winner = 1
@@ -221,7 +225,7 @@ func (m *match) handover(from int) time.Duration {
 		return slack
 	case loser != "lvsha":
 		// It takes its addresses away before ours are announced.
-		return 20 * time.Millisecond
+		return 50 * time.Millisecond
 	}
 	return 0
 }
@@ -250,6 +254,29 @@ func (m *match) while(act func(), most time.Duration) {
 	}
 }
 
+// agree fails the test unless lvsha, where it runs, says of itself what its addresses
+// do, and has found nothing wrong with what it heard.
+func (m *match) agree() {
+	m.Helper()
+	i := slices.Index(m.programs[:], "lvsha")
+	d := m.running[i].lvsha
+	select {
+	case <-d.Done():
+		return
+	default:
+	}
+	state := "backup"
+	if m.has(m.lvs[i], m.vip) {
+		state = "active"
+	}
+	m.becomes(d, state)
+	for name, n := range d.Router("web").Counters {
+		if n > 0 && strings.HasSuffix(name, "_errors") {
+			m.Errorf("%s is %d", name, n)
+		}
+	}
+}
+
 // yields fails the test unless the winner advertised since a time, and the loser
 // at most once more after that: what was on the way.
 func (m *match) yields(loser int, since time.Time) {
@@ -270,59 +297,5 @@ func (m *match) yields(loser int, since time.Time) {
 	}
 	if len(late) > 1 {
 		m.Errorf("%s advertised %v after the first advertisement of %s", m.lvs[loser].Name, late, m.lvs[1-loser].Name)
-	}
-}
-
-// own is a director's own address.
-func (m *match) own(i int) netip.Addr {
-	if m.vip.Is4() {
-		return address[m.lvs[i].Name]
-	}
-	return netip.MustParseAddr(fmt.Sprintf("2001:db8::%d", i+1))
-}
-
-// start starts a director's program.
-func (m *match) start(i, priority int) {
-	m.Helper()
-	switch m.programs[i] {
-	case "lvsha":
-		file := vrrpFile(m.version, m.advertise)
-		file = strings.Replace(file, "priority = 150", fmt.Sprintf("priority = %d", []int{priority, 150}[i]), 1)
-		if m.unicast {
-			file += "unicast = true\n"
-		}
-		if priority == 150 {
-			file += fmt.Sprintf("announce = { again = \"0s\", refresh = %q }\n", refresh.String())
-		}
-		m.running[i] = m.lvshaDirector(i, file)
-	case "keepalived":
-		file := keepalivedFile(m.version, m.advertise, priority)
-		if m.unicast {
-			more := fmt.Sprintf("  unicast_src_ip %s\n  unicast_peer {\n    %s\n  }\n", m.own(i), m.own(1-i))
-			if m.vip.Is6() {
-				more += "  unicast_ttl 255\n" // 64 if not told
-			}
-			file = strings.Replace(file, "  virtual_ipaddress {", more+"  virtual_ipaddress {", 1)
-		}
-		m.running[i] = m.keepalivedDirector(i, file)
-	case "FRR":
-		m.running[i] = m.frr(i, priority, m.advertise)
-	}
-}
-
-// boot is what a reboot makes of a director: its link is good and nothing is left
-// of what it held.
-func (m *match) boot(i int) {
-	m.Helper()
-	m.check(m.ports[i].Mend())
-	_, err := m.lvs[i].Run("rm", "-rf", "/run/lvsha", "/run/frr", "/run/keepalived.pid", "/run/vrrp.pid")
-	m.check(err)
-	if m.programs[i] == "FRR" {
-		_, err := m.lvs[i].Run("ip", "link", "del", macvlan)
-		m.check(err)
-	}
-	for _, a := range []netip.Addr{m.vip, linkLocal6} {
-		_, err := m.lvs[i].Run("ip", "addr", "flush", "dev", "eth0", "to", a.String())
-		m.check(err)
 	}
 }

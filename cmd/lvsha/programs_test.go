@@ -4,11 +4,66 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+	"strings"
 	"syscall"
 	"time"
 
 	"lvsha/internal/lab"
 )
+
+// own is a director's own address.
+func (m *match) own(i int) netip.Addr {
+	if m.vip.Is4() {
+		return address[m.lvs[i].Name]
+	}
+	return netip.MustParseAddr(fmt.Sprintf("2001:db8::%d", i+1))
+}
+
+// start starts a director's program.
+func (m *match) start(i, priority int) {
+	m.Helper()
+	switch m.programs[i] {
+	case "lvsha":
+		file := vrrpFile(m.version, m.advertise)
+		file = strings.Replace(file, "priority = 150", fmt.Sprintf("priority = %d", []int{priority, 150}[i]), 1)
+		if m.unicast {
+			file += "unicast = true\n"
+		}
+		if priority == 150 {
+			file += fmt.Sprintf("announce = { again = \"0s\", refresh = %q }\n", refresh.String())
+		}
+		m.running[i] = m.lvshaDirector(i, file)
+	case "keepalived":
+		file := keepalivedFile(m.version, m.advertise, priority)
+		if m.unicast {
+			more := fmt.Sprintf("  unicast_src_ip %s\n  unicast_peer {\n    %s\n  }\n", m.own(i), m.own(1-i))
+			if m.vip.Is6() {
+				more += "  unicast_ttl 255\n" // 64 if not told
+			}
+			file = strings.Replace(file, "  virtual_ipaddress {", more+"  virtual_ipaddress {", 1)
+		}
+		m.running[i] = m.keepalivedDirector(i, file)
+	case "FRR":
+		m.running[i] = m.frr(i, priority, m.advertise)
+	}
+}
+
+// boot is what a reboot makes of a director: its link is good and nothing is left
+// of what it held.
+func (m *match) boot(i int) {
+	m.Helper()
+	m.check(m.ports[i].Mend())
+	_, err := m.lvs[i].Run("rm", "-rf", "/run/lvsha", "/run/frr", "/run/keepalived.pid", "/run/vrrp.pid")
+	m.check(err)
+	if m.programs[i] == "FRR" {
+		_, err := m.lvs[i].Run("ip", "link", "del", macvlan)
+		m.check(err)
+	}
+	for _, a := range []netip.Addr{m.vip, linkLocal6} {
+		_, err := m.lvs[i].Run("ip", "addr", "flush", "dev", "eth0", "to", a.String())
+		m.check(err)
+	}
+}
 
 // macvlan is the interface below which FRR's vrrpd keeps the virtual addresses,
 // with the virtual MAC. It is down by protocol while FRR is backup.
@@ -67,7 +122,6 @@ func (r *rig) frr(i, priority int, advertise time.Duration) director {
 		daemons = append(daemons, p)
 	}
 	return director{
-		kind: "FRR",
 		kill: func() error { return errors.Join(daemons[1].Kill(), daemons[0].Kill()) },
 		stop: func() error {
 			for i := range daemons {
