@@ -2,7 +2,6 @@ package main_test
 
 import (
 	"fmt"
-	"slices"
 	"syscall"
 	"testing"
 	"time"
@@ -175,51 +174,4 @@ func TestStop(t *testing.T) {
 			})
 		}
 	}
-}
-
-// BenchmarkFailover prints lvsha's failover beside keepalived's from one run:
-// ten deaths each at 100 ms, alternating.
-func BenchmarkFailover(b *testing.B) {
-	const runs, advertise = 10, 100 * time.Millisecond
-	for b.Loop() {
-		took, silent := make(map[string][]time.Duration), make(map[string][]time.Duration)
-		for range runs {
-			for _, kind := range []string{"lvsha", "keepalived"} {
-				b.StopTimer()
-				t, s := failoverOnce(b, kind, advertise)
-				took[kind], silent[kind] = append(took[kind], t), append(silent[kind], s)
-				b.StartTimer()
-			}
-		}
-		fmt.Printf("\nfailover at %v, %d deaths each; bound 3 A + skew = %v\n", advertise, runs, bound(advertise))
-		fmt.Printf("%-12s %-42s %s\n", "", "last advertisement to first answer", "silence")
-		for _, kind := range []string{"lvsha", "keepalived"} {
-			fmt.Printf("%-12s median %-12v max %-16v median %-12v max %v\n", kind,
-				median(took[kind]), slices.Max(took[kind]), median(silent[kind]), slices.Max(silent[kind]))
-		}
-		if m := slices.Max(took["lvsha"]); m > bound(advertise)+5*time.Millisecond {
-			b.Errorf("lvsha's slowest failover %v is over the bound by more than 5 ms", m)
-		}
-		if l, k := median(took["lvsha"]), median(took["keepalived"]); l > k+2*time.Millisecond {
-			b.Errorf("lvsha's median %v is more than 2 ms over keepalived's %v", l, k)
-		}
-	}
-}
-
-// failoverOnce is a death in a network of its own.
-func failoverOnce(b *testing.B, kind string, advertise time.Duration) (took, silence time.Duration) {
-	b.Helper()
-	r := newRig(b)
-	a := r.start(kind, 0, 3, advertise)
-	r.holds(0, 10*time.Second)
-	r.start(kind, 1, 3, advertise)
-	r.settle(bound(advertise) + 500*time.Millisecond)
-	took, silence = r.failover(a)
-	r.check(r.net.Close())
-	return took.Round(10 * time.Microsecond), silence.Round(10 * time.Microsecond)
-}
-
-func median(d []time.Duration) time.Duration {
-	d = slices.Sorted(slices.Values(d))
-	return (d[(len(d)-1)/2] + d[len(d)/2]) / 2
 }

@@ -157,7 +157,7 @@ func (s *Sniffer) Last(source netip.Addr, before time.Time) (Advertisement, bool
 	return Advertisement{}, false
 }
 
-// Stop ends the listening.
+// Stop ends the listening. A second Stop does nothing.
 func (s *Sniffer) Stop() error {
 	s.stop.Store(true)
 	s.done.Wait()
@@ -165,5 +165,6 @@ func (s *Sniffer) Stop() error {
 	for _, fd := range s.fds {
 		errs = append(errs, unix.Close(fd))
 	}
+	s.fds = nil
 	return errors.Join(errs...)
 }
