@@ -55,7 +55,7 @@ type measured struct {
 	lost   int
 	// decided and answered are the times from the old director's last
 	// advertisement on the wire to the first one of the new director, and to the
-	// answer that ended the outage.
+	// first answer after that, which is the new director's if the old one is dead.
 	decided, answered time.Duration
 }
 
@@ -99,6 +99,10 @@ func suffer(pairs []*pair, f fault) []measured {
 	var out []measured
 	for _, p := range pairs {
 		probes := p.pinging()
+		first := slices.IndexFunc(probes, func(probe lab.Probe) bool { return probe.Answered.After(p.taken.At) })
+		if first < 0 {
+			p.Fatalf("%s was %s and nobody answers", p.lvs[1-f.to].Name, f.name)
+		}
 		begin, end := lab.Outage(probes, p.struck.Add(-50*time.Millisecond))
 		last, ok := p.sniffer.Last(p.source[1-f.to], p.taken.At)
 		if !ok {
@@ -106,7 +110,7 @@ func suffer(pairs []*pair, f fault) []measured {
 		}
 		out = append(out, measured{
 			outage: end.Sub(begin), lost: lab.Lost(probes, time.Time{}, time.Now()),
-			decided: p.taken.At.Sub(last.At), answered: end.Sub(last.At),
+			decided: p.taken.At.Sub(last.At), answered: probes[first].Answered.Sub(last.At),
 		})
 		p.eventually(p.lvs[f.to].Name+" has the address", time.Second, func() bool { return p.has(p.lvs[f.to], p.vip) })
 	}
