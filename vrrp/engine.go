@@ -116,6 +116,8 @@ type Engine struct {
 	lastMonotonic time.Time
 	lastBoottime  time.Duration
 	complaints    complaints
+	// untold is what happened since the last flush.
+	untold []func()
 }
 
 // member is a virtual router and what the loop keeps beside it.
@@ -203,6 +205,7 @@ func (e *Engine) Run(ctx context.Context) error {
 
 	err := e.loop()
 
+	e.tell() // an error leaves no flush
 	unregister()
 	cancel()
 	group.Wait()

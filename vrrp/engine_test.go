@@ -111,6 +111,41 @@ func same(t *testing.T, what, want, got string) {
 	}
 }
 
+// TestEngineActsBeforeItTells: the addresses do not wait for those who are told
+// of the takeover.
+func TestEngineActsBeforeItTells(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var lan vrrptest.Segment
+		port := lan.NewPort([6]byte{2, 0, 0, 0, 0, 1})
+		links := vrrptest.NewLinks(port)
+		links.Plug("eth0", "10.0.0.1/24")
+		start := time.Now()
+		engine := vrrp.New(vrrp.Options{
+			Port: port, Links: links, Boottime: func() time.Duration { return time.Since(start) },
+			OnTransition: func(tr vrrp.Transition) {
+				if tr.To == vrrp.Active {
+					time.Sleep(time.Minute)
+				}
+			},
+		})
+		if err := engine.Configure(context.Background(), []vrrp.Config{priority(100)}); err != nil {
+			t.Fatal(err)
+		}
+		ran := make(chan error, 1)
+		go func() { ran <- engine.Run(context.Background()) }()
+		time.Sleep(400 * time.Millisecond)
+		if !links.Has("eth0", vip) {
+			t.Error("the address waits for a listener")
+		}
+		if err := engine.Stop(context.Background(), vrrp.Release); err != nil {
+			t.Error(err)
+		}
+		if err := <-ran; err != nil {
+			t.Error(err)
+		}
+	})
+}
+
 func TestEngineHandover(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var lan vrrptest.Segment

@@ -25,13 +25,13 @@ func (r *Router) Followed() Followed {
 	return f
 }
 
-// tellFollowed tells when it has changed.
+// tellFollowed tells with the next flush when it has changed.
 func (e *Engine) tellFollowed(m *member) {
 	if e.opt.OnFollow == nil {
 		return
 	}
 	if f := m.router.Followed(); f.Source != m.followed.Source || f.Active != m.followed.Active {
 		m.followed = f
-		e.opt.OnFollow(f)
+		e.untold = append(e.untold, func() { e.opt.OnFollow(f) })
 	}
 }

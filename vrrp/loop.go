@@ -190,11 +190,23 @@ func (e *Engine) settled() bool {
 	return true
 }
 
-// flush hands jobs to the workers.
+// flush hands jobs to the workers, and then tells what happened. The workers go
+// first: those who are told would take the processor from them, and an outage
+// waits for the addresses.
 func (e *Engine) flush() {
 	for _, w := range e.workers {
 		w.flush()
 	}
+	e.tell()
+}
+
+// tell tells what happened since it was last called, in order.
+func (e *Engine) tell() {
+	for i, tell := range e.untold {
+		e.untold[i] = nil
+		tell()
+	}
+	e.untold = e.untold[:0]
 }
 
 // checkSleep compares the clock that stops while the machine sleeps with the
@@ -360,23 +372,27 @@ func (e *Engine) worker(iface string) *worker {
 	return w
 }
 
-// transition tells of a change of state.
+// transition takes in a change of state, which is told with the next flush.
 func (e *Engine) transition(m *member, t Transition) {
-	e.log.Info("state changed", "router", t.Name, "interface", t.Key.Interface, "vrid", t.Key.VRID,
-		"from", t.From, "to", t.To, "reason", t.Reason)
 	if t.From == Active {
 		m.sendErr = ""
 		e.stage(m, jobSilence, m.router.all, 0)
 	}
-	if e.opt.OnTransition != nil {
-		e.opt.OnTransition(t)
-	}
+	e.untold = append(e.untold, func() {
+		e.log.Info("state changed", "router", t.Name, "interface", t.Key.Interface, "vrid", t.Key.VRID,
+			"from", t.From, "to", t.To, "reason", t.Reason)
+		if e.opt.OnTransition != nil {
+			e.opt.OnTransition(t)
+		}
+	})
 }
 
-// notice tells of something noteworthy.
+// notice takes in something noteworthy, which is told with the next flush.
 func (e *Engine) notice(n Notice) {
-	e.log.Warn(n.Text, "router", n.Router, "interface", n.Key.Interface, "vrid", n.Key.VRID, "kind", n.Kind)
-	if e.opt.OnEvent != nil {
-		e.opt.OnEvent(n)
-	}
+	e.untold = append(e.untold, func() {
+		e.log.Warn(n.Text, "router", n.Router, "interface", n.Key.Interface, "vrid", n.Key.VRID, "kind", n.Kind)
+		if e.opt.OnEvent != nil {
+			e.opt.OnEvent(n)
+		}
+	})
 }
