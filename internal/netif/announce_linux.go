@@ -49,17 +49,34 @@ func (l *Links) forget(iface string) {
 	}
 }
 
-// announce is one try.
-func (l *Links) announce(iface string, addrs []netip.Addr) error {
+// prepare opens the socket that announcing an address will need, if it can: when
+// the address comes, hosts wait for the announcement.
+func (l *Links) prepare(iface string, addr netip.Addr) {
+	protocol := ethernet.EtherTypeARP
+	if addr.Is6() {
+		protocol = ethernet.EtherTypeIPv6
+	}
+	link, a, err := l.announcer(iface)
+	if a != nil && err == nil {
+		_, err = a.conn(link, protocol)
+	}
+	if err != nil {
+		l.log.Debug("preparing to announce", "interface", iface, "address", addr, "error", err)
+	}
+}
+
+// announcer is the announcer of an interface as it is now; nil for one without
+// hardware address.
+func (l *Links) announcer(iface string) (vrrp.Link, *announcer, error) {
 	link, ok := l.known[iface]
 	if !ok {
 		var err error
 		if link, err = lookUp(iface); err != nil {
-			return err
+			return link, nil, err
 		}
 	}
 	if link.MAC == [6]byte{} {
-		return nil
+		return link, nil, nil
 	}
 	a := l.announcers[iface]
 	if a != nil && a.index != link.Index {
@@ -69,6 +86,15 @@ func (l *Links) announce(iface string, addrs []netip.Addr) error {
 	if a == nil {
 		a = &announcer{index: link.Index, conns: make(map[ethernet.EtherType]*raw.Conn)}
 		l.announcers[iface] = a
+	}
+	return link, a, nil
+}
+
+// announce is one try.
+func (l *Links) announce(iface string, addrs []netip.Addr) error {
+	link, a, err := l.announcer(iface)
+	if a == nil || err != nil {
+		return err
 	}
 	for _, addr := range addrs {
 		frames, err := announcement(link.MAC[:], addr)
@@ -85,15 +111,24 @@ func (l *Links) announce(iface string, addrs []netip.Addr) error {
 	return nil
 }
 
-// send transmits one frame.
-func (a *announcer) send(link vrrp.Link, frame *ethernet.Frame) error {
-	conn := a.conns[frame.EtherType]
+// conn is the socket for a protocol, opened if it is not.
+func (a *announcer) conn(link vrrp.Link, protocol ethernet.EtherType) (*raw.Conn, error) {
+	conn := a.conns[protocol]
 	if conn == nil {
 		var err error
-		if conn, err = openSender(link, frame.EtherType); err != nil {
-			return err
+		if conn, err = openSender(link, protocol); err != nil {
+			return nil, err
 		}
-		a.conns[frame.EtherType] = conn
+		a.conns[protocol] = conn
+	}
+	return conn, nil
+}
+
+// send transmits one frame.
+func (a *announcer) send(link vrrp.Link, frame *ethernet.Frame) error {
+	conn, err := a.conn(link, frame.EtherType)
+	if err != nil {
+		return err
 	}
 	b, err := frame.MarshalBinary()
 	if err != nil {

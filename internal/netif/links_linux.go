@@ -199,9 +199,14 @@ func (l *Links) Remove(iface string, p netip.Prefix) error {
 		}
 		return err
 	})
-	if err != nil && !errors.Is(err, ErrNoInterface) {
+	if errors.Is(err, ErrNoInterface) {
+		return nil
+	}
+	if err != nil {
 		return fmt.Errorf("removing %s from %s: %w", p, iface, err)
 	}
+	// A router starts with the removal, and so does its waiting for the next turn.
+	l.prepare(iface, p.Addr())
 	return nil
 }
 
