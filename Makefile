@@ -5,7 +5,7 @@ GO          ?= go
 STATICCHECK  = honnef.co/go/tools/cmd/staticcheck@v0.7.0
 GOVULNCHECK  = golang.org/x/vuln/cmd/govulncheck@v1.1.4
 # Where timing is what is tested, the race detector has no place.
-RACE         = ./vrrp/... ./healthcheck/... ./ipvs/... ./sync/... ./internal/config/... ./internal/control/... ./internal/director/... ./internal/netif/... ./internal/bfd/... ./internal/notify/...
+RACE         = ./vrrp/... ./healthcheck/... ./ipvs/... ./sync/... ./internal/config/... ./internal/control/... ./internal/director/... ./internal/netif/... ./internal/track/... ./internal/bfd/... ./internal/notify/...
 
 export CGO_ENABLED ?= 0
 

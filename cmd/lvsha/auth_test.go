@@ -60,6 +60,7 @@ func TestInteropAuth(t *testing.T) {
 				continue
 			}
 			t.Run(tt.name+", "+name, func(t *testing.T) {
+				t.Parallel() // most of it is waiting
 				r := newRig(t)
 				var d *lab.Daemon
 				for i := range 2 {
