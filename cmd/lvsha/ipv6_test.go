@@ -151,6 +151,11 @@ func TestV6Dropped(t *testing.T) {
 	}))
 	defer unix.Close(fd)
 	r.check(unix.SetsockoptInt(fd, unix.IPPROTO_IPV6, unix.IPV6_MULTICAST_IF, index))
+	// The checksums are for this address, which is not to be had before it is known
+	// to be unique.
+	r.eventually("the client's link-local address", 10*time.Second, func() bool {
+		return unix.Bind(fd, &unix.SockaddrInet6{Addr: client.As16(), ZoneId: uint32(index)}) == nil
+	})
 	for _, c := range []struct {
 		counter string
 		hops    int
