@@ -27,13 +27,14 @@ const (
 
 // raise begins an alarm, or lets it go on with a new text, and says which.
 func (r *Router) raise(now time.Time, kind NoticeKind, until time.Time, format string, args ...any) (began bool) {
+	text := fmt.Sprintf(format, args...)
 	i := slices.IndexFunc(r.alarms, func(a Alarm) bool { return a.Kind == kind })
 	if began = i < 0; began {
-		r.notice(now, kind, format, args...)
+		r.notice(now, kind, "%s", text)
 		i = len(r.alarms)
 		r.alarms = append(r.alarms, Alarm{Kind: kind, Since: now})
 	}
-	r.alarms[i].Text, r.alarms[i].until = fmt.Sprintf(format, args...), until
+	r.alarms[i].Text, r.alarms[i].until = text, until
 	return began
 }
 

@@ -1,6 +1,7 @@
 package config
 
 import (
+	"slices"
 	"strings"
 	"time"
 
@@ -104,7 +105,7 @@ func (r *report) groups(n *node, routers []router, conditions []condition) (out 
 			if !ok {
 				continue
 			}
-			i := indexOf(names, name)
+			i := slices.Index(names, name)
 			switch other, is := taken[name]; {
 			case i < 0:
 				r.at(item, "there is no [vrrp.%s]%s", name, didYouMean(name, names))
@@ -153,13 +154,4 @@ func (r *report) rivals(directors []director, drafts []*draft) {
 			first[c] = d.Name
 		}
 	}
-}
-
-func indexOf(names []string, name string) int {
-	for i, n := range names {
-		if n == name {
-			return i
-		}
-	}
-	return -1
 }

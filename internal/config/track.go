@@ -134,10 +134,8 @@ func (r *report) probedAt(s section, kind string) netip.AddrPort {
 // weight reads what a condition adds to the priority.
 func (s section) weight(key string) int {
 	w := s.number(key, 0, -maxWeight, maxWeight)
-	if n, ok := s.keys[key]; ok && w == 0 {
-		if _, isNumber := n.value.(int64); isNumber && n.value.(int64) == 0 {
-			s.bad(key, "0 would do nothing; leave it out, and the virtual router is in fault while the condition does not hold")
-		}
+	if n, ok := s.keys[key]; ok && n.value == int64(0) {
+		s.bad(key, "0 would do nothing; leave it out, and the virtual router is in fault while the condition does not hold")
 	}
 	return w
 }
