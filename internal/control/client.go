@@ -52,30 +52,33 @@ func (c *Client) Status(ctx context.Context) (status Status, raw []byte, err err
 
 // Reload makes the daemon apply its file and returns when that is done.
 func (c *Client) Reload(ctx context.Context) (Reloaded, error) {
-	body, err := c.do(ctx, http.MethodPost, pathReload, nil)
-	if err != nil {
-		return Reloaded{}, err
-	}
-	defer body.Close()
 	var done Reloaded
-	if err := json.NewDecoder(body).Decode(&done); err != nil {
-		return Reloaded{}, fmt.Errorf("reading the answer to the reload: %w", err)
+	if err := c.post(ctx, pathReload, nil, &done); err != nil {
+		return Reloaded{}, err
 	}
 	return done, nil
 }
 
 // Yield has the daemon give virtual routers away, or take them back.
 func (c *Client) Yield(ctx context.Context, ask YieldRequest) (Yielded, error) {
-	body, err := c.do(ctx, http.MethodPost, pathYield, ask)
-	if err != nil {
+	var done Yielded
+	if err := c.post(ctx, pathYield, ask, &done); err != nil {
 		return Yielded{}, err
 	}
-	defer body.Close()
-	var done Yielded
-	if err := json.NewDecoder(body).Decode(&done); err != nil {
-		return Yielded{}, fmt.Errorf("reading the answer to the yield: %w", err)
-	}
 	return done, nil
+}
+
+// post asks for something to be done and reads what was.
+func (c *Client) post(ctx context.Context, path string, ask, done any) error {
+	body, err := c.do(ctx, http.MethodPost, path, ask)
+	if err != nil {
+		return err
+	}
+	defer body.Close()
+	if err := json.NewDecoder(body).Decode(done); err != nil {
+		return fmt.Errorf("reading the answer to %s: %w", path, err)
+	}
+	return nil
 }
 
 // Events calls fn for each event, and with follow goes on until ctx ends or

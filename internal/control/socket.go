@@ -107,11 +107,7 @@ type failure struct {
 
 func (s *Socket) reload(w http.ResponseWriter, r *http.Request) {
 	done, err := s.daemon.Reload(r.Context())
-	if err != nil {
-		s.answer(w, http.StatusUnprocessableEntity, failure{Error: err.Error()})
-		return
-	}
-	s.answer(w, http.StatusOK, done)
+	s.outcome(w, done, err)
 }
 
 func (s *Socket) yield(w http.ResponseWriter, r *http.Request) {
@@ -123,6 +119,11 @@ func (s *Socket) yield(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	done, err := s.daemon.Yield(r.Context(), ask)
+	s.outcome(w, done, err)
+}
+
+// outcome answers with what the daemon did, or why it did not.
+func (s *Socket) outcome(w http.ResponseWriter, done any, err error) {
 	if err != nil {
 		s.answer(w, http.StatusUnprocessableEntity, failure{Error: err.Error()})
 		return
