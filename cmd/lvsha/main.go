@@ -115,11 +115,8 @@ func (c command) call(ctx context.Context, args []string, stdout, stderr io.Writ
 
 // parse reads the flags; no other words may follow.
 func (c *call) parse() error {
-	if err := c.flags.Parse(c.args); err != nil {
-		if errors.Is(err, flag.ErrHelp) {
-			return err
-		}
-		return errUsage
+	if err := c.parseFlags(c.args); err != nil {
+		return err
 	}
 	if c.flags.NArg() > 0 {
 		fmt.Fprintf(c.stderr, "%s takes no argument %q\n", c.flags.Name(), c.flags.Arg(0))
@@ -127,6 +124,15 @@ func (c *call) parse() error {
 		return errUsage
 	}
 	return nil
+}
+
+// parseFlags reads the flags before the first other word.
+func (c *call) parseFlags(args []string) error {
+	err := c.flags.Parse(args)
+	if err != nil && !errors.Is(err, flag.ErrHelp) {
+		return errUsage // the flags have explained it
+	}
+	return err
 }
 
 // socketFlag is -s, which the daemon and all its clients have.

@@ -2,8 +2,6 @@ package main
 
 import (
 	"context"
-	"errors"
-	"flag"
 	"fmt"
 	"strings"
 
@@ -39,11 +37,8 @@ func yield(ctx context.Context, c *call) error {
 func (c *call) word() (word string, err error) {
 	args := c.args
 	for {
-		if err := c.flags.Parse(args); err != nil {
-			if errors.Is(err, flag.ErrHelp) {
-				return "", err
-			}
-			return "", errUsage
+		if err := c.parseFlags(args); err != nil {
+			return "", err
 		}
 		if c.flags.NArg() == 0 {
 			return word, nil
