@@ -4,8 +4,6 @@ package main_test
 
 import (
 	"fmt"
-	"os"
-	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -47,48 +45,12 @@ func BenchmarkKernelIdle(b *testing.B) {
 				return strings.Count(r.table(r.lvs[0]), "-a ") == servers
 			})
 			r.settle(5 * time.Second)
-			before := cpuOf(r, pid)
+			before := runtimeOf(r, pid)
 			r.settle(during)
-			cpu := cpuOf(r, pid) - before
-			fmt.Printf("%-12s CPU %.2f %% of one processor, RSS %.1f MiB\n", kind, 100*cpu.Seconds()/during.Seconds(), float64(rssOf(r, pid))/(1<<20))
+			cpu := runtimeOf(r, pid) - before
+			rss, _ := memoryOf(r, pid)
+			fmt.Printf("%-12s CPU %.2f %% of one processor, RSS %.1f MiB\n", kind, 100*cpu.Seconds()/during.Seconds(), float64(rss)/(1<<20))
 			r.check(r.net.Close())
 		}
 	}
-}
-
-// family is a process and all its descendants.
-func family(r *rig, pid int) []int { return append([]int{pid}, descendants(r, pid)...) }
-
-// statOf is the fields of a stat file from the state on.
-func statOf(path string) []string {
-	text, err := os.ReadFile(path)
-	if err != nil {
-		return nil
-	}
-	return strings.Fields(string(text[strings.LastIndexByte(string(text), ')')+1:]))
-}
-
-// cpuOf is the processor time of a process and its descendants.
-func cpuOf(r *rig, pid int) time.Duration {
-	var ticks int64
-	for _, p := range family(r, pid) {
-		f := statOf(fmt.Sprintf("/proc/%d/stat", p))
-		for _, field := range []int{11, 12} { // utime, stime
-			n, err := strconv.ParseInt(f[field], 10, 64)
-			r.check(err)
-			ticks += n
-		}
-	}
-	return time.Duration(ticks) * 10 * time.Millisecond
-}
-
-// rssOf is the resident memory of a process and its descendants in bytes.
-func rssOf(r *rig, pid int) int64 {
-	var pages int64
-	for _, p := range family(r, pid) {
-		n, err := strconv.ParseInt(statOf(fmt.Sprintf("/proc/%d/stat", p))[21], 10, 64)
-		r.check(err)
-		pages += n
-	}
-	return pages * int64(os.Getpagesize())
 }

@@ -216,10 +216,10 @@ func TestKernelDrift(t *testing.T) {
 	}
 }
 
-// TestKernelModuleAppears: without the module VRRP and checks go on and status
+// TestModuleAppears: without the module VRRP and checks go on and status
 // says what to do; when it appears the table is filled. Only inside the
 // machine, whose modules are nobody else's.
-func TestKernelModuleAppears(t *testing.T) {
+func TestModuleAppears(t *testing.T) {
 	order, err := os.ReadFile("/etc/lab-modules")
 	if err != nil {
 		t.Log("this is not the machine: taking the kernel's IPVS away would hurt others")
