@@ -26,9 +26,6 @@ var (
 	Phase   = phase
 )
 
-// RealKinds is the registry.
-func RealKinds() map[string]Kind { return kinds() }
-
 // Contains is the search of a body.
 var Contains = contains
 

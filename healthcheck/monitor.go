@@ -22,6 +22,8 @@ type Options struct {
 	// Limits replaces the limits on probes in flight, by kind of check; nil means
 	// those of the kinds.
 	Limits map[string]int
+	// Prepare replaces Question.Prepare; nil replaces nothing.
+	Prepare func(Question) (ProbeFunc, error)
 }
 
 // Want is one target of the desired state.
@@ -39,6 +41,7 @@ type Monitor struct {
 	log      *slog.Logger
 	onChange func(Change)
 	limits   map[string]int
+	prepare  func(Question) (ProbeFunc, error)
 	wake     chan struct{}
 
 	// mu guards what follows: Set, Snapshot and Status come from other
@@ -85,6 +88,7 @@ func New(o Options) *Monitor {
 		log:      o.Logger,
 		onChange: o.OnChange,
 		limits:   o.Limits,
+		prepare:  o.Prepare,
 		wake:     make(chan struct{}, 1),
 		entries:  make(map[Target]*entry),
 		lanes:    make(map[string]*lane),
@@ -94,6 +98,9 @@ func New(o Options) *Monitor {
 	}
 	if m.onChange == nil {
 		m.onChange = func(Change) {}
+	}
+	if m.prepare == nil {
+		m.prepare = Question.Prepare
 	}
 	if m.limits == nil {
 		m.limits = make(map[string]int)
@@ -136,7 +143,7 @@ func (m *Monitor) Set(want []Want) {
 	}
 	for _, w := range fresh {
 		e := &entry{target: w.Target, check: w.Target.Check.withDefaults(), at: -1}
-		e.ask = prepare(e.check)
+		e.ask = m.ready(e.check)
 		e.counter.adopt(now, w.Initial, initialReason(w.Initial))
 		if p := predecessors[Target{Server: w.Target.Server, Check: w.Target.Check.question()}]; p != nil {
 			e.counter, e.last, e.count = p.counter, p.last, p.count
@@ -156,17 +163,20 @@ func (m *Monitor) kick() {
 	}
 }
 
-// prepare gets a check ready to be asked; one that cannot be fails with the reason.
-func prepare(c Check) ProbeFunc {
-	if c.Ask == nil {
-		return func(context.Context, Target) (Answer, error) { return Answer{}, errors.New("nothing to ask") }
+// ready gets a check ready to be asked; one that cannot be fails with the reason.
+func (m *Monitor) ready(c Check) ProbeFunc {
+	err := errNothing
+	if c.Ask != nil {
+		var ask ProbeFunc
+		if ask, err = m.prepare(c.Ask); err == nil {
+			return ask
+		}
 	}
-	ask, err := c.Ask.Prepare()
-	if err != nil {
-		return func(context.Context, Target) (Answer, error) { return Answer{}, err }
-	}
-	return ask
+	return func(context.Context, Target) (Answer, error) { return Answer{}, err }
 }
+
+// errNothing is the reason of a check without a question.
+var errNothing = errors.New("nothing to ask")
 
 func initialReason(s State) string {
 	if s == Unknown {

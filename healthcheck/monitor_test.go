@@ -7,7 +7,6 @@ import (
 	"net/netip"
 	"runtime"
 	"slices"
-	"strings"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -48,7 +47,22 @@ func (f *farm) set(t healthcheck.Target, err error) {
 	f.errs[t.Server] = err
 }
 
-func (f *farm) probe(ctx context.Context, t healthcheck.Target) (string, error) {
+// fake is a question that farms answer.
+type fake struct{ what string }
+
+func (fake) Kind() string                            { return "fake" }
+func (fake) String() string                          { return "" }
+func (fake) Prepare() (healthcheck.ProbeFunc, error) { return nil, errors.New("no farm") }
+
+// prepare makes the farm answer for all servers.
+func (f *farm) prepare(q healthcheck.Question) (healthcheck.ProbeFunc, error) {
+	if _, ok := q.(fake); ok {
+		return f.probe, nil
+	}
+	return q.Prepare()
+}
+
+func (f *farm) probe(ctx context.Context, t healthcheck.Target) (healthcheck.Answer, error) {
 	f.mu.Lock()
 	f.starts[t.Server] = append(f.starts[t.Server], time.Now())
 	f.flying++
@@ -62,12 +76,12 @@ func (f *farm) probe(ctx context.Context, t healthcheck.Target) (string, error) 
 	}()
 	if hang {
 		<-ctx.Done()
-		return "", healthcheck.ErrTimeout
+		return healthcheck.Answer{}, healthcheck.ErrTimeout
 	}
 	if delay > 0 {
 		time.Sleep(delay) // in a bubble
 	}
-	return "fine", err
+	return healthcheck.Answer{Detail: "fine"}, err
 }
 
 // probes are the starts of a target's probes so far.
@@ -83,7 +97,8 @@ func monitored(t *testing.T, limit int, body func(t *testing.T, f *farm, m *heal
 		f, c := newFarm(), &changes{start: time.Now()}
 		m := healthcheck.New(healthcheck.Options{
 			OnChange: c.add,
-			Kinds:    map[string]healthcheck.Kind{"fake": {Probe: f.probe, Limit: limit}},
+			Limits:   map[string]int{"fake": limit},
+			Prepare:  f.prepare,
 		})
 		ctx, cancel := context.WithCancel(t.Context())
 		done := make(chan error, 1)
@@ -215,7 +230,7 @@ func TestMonitorSetKeeps(t *testing.T) {
 		paced := stays
 		paced.Check.Interval, paced.Check.Fall = 2*time.Second, 5
 		asked := comes
-		asked.Check.Path = "/other"
+		asked.Check.Ask = fake{what: "other"}
 		c.take()
 		m.Set(wants(paced, asked))
 		if s := state(t, m, paced); s.State != healthcheck.Up || s.Since != after.Since || s.Counters.Probes != after.Counters.Probes {
@@ -406,14 +421,23 @@ func TestMonitorDropInFlight(t *testing.T) {
 	})
 }
 
-func TestMonitorUnknownKind(t *testing.T) {
+// TestMonitorUnready holds that a check that cannot be asked fails with the reason.
+func TestMonitorUnready(t *testing.T) {
 	monitored(t, 0, func(t *testing.T, f *farm, m *healthcheck.Monitor, c *changes) {
-		a := target(1, healthcheck.Check{Kind: "carrier-pigeon"})
-		m.Set(wants(a))
-		time.Sleep(time.Second)
-		synctest.Wait()
-		if s := state(t, m, a); s.State != healthcheck.Down || !strings.Contains(s.Reason, "carrier-pigeon") {
-			t.Errorf("got %+v", s.Verdict)
+		for _, tt := range []struct {
+			check healthcheck.Check
+			want  string
+		}{
+			{healthcheck.Check{}, "nothing to ask"},
+			{healthcheck.Check{Ask: healthcheck.HTTP{Request: healthcheck.Request{BodyRegex: "("}}}, "body_regex: error parsing regexp: missing closing ): `(`"},
+		} {
+			a := target(1, tt.check)
+			m.Set(wants(a))
+			time.Sleep(time.Second)
+			synctest.Wait()
+			if s := state(t, m, a); s.State != healthcheck.Down || s.Reason != tt.want {
+				t.Errorf("got %+v, want %s", s.Verdict, tt.want)
+			}
 		}
 	})
 }
@@ -447,7 +471,7 @@ func TestMonitorOnChangeCallsBack(t *testing.T) {
 		var m *healthcheck.Monitor
 		seen := 0
 		m = healthcheck.New(healthcheck.Options{
-			Kinds: map[string]healthcheck.Kind{"fake": {Probe: newFarm().probe}},
+			Prepare: newFarm().prepare,
 			OnChange: func(ch healthcheck.Change) {
 				seen = len(m.Snapshot())
 				m.Set(nil)

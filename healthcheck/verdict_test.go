@@ -183,8 +183,8 @@ func FuzzParseStatus(f *testing.F) {
 }
 
 func TestCanonical(t *testing.T) {
-	a := healthcheck.Target{Server: addrPort("192.0.2.21:80"), Check: healthcheck.Check{Kind: "tcp", Port: 8080}}
-	b := healthcheck.Target{Server: addrPort("[::ffff:192.0.2.21]:443"), Check: healthcheck.Check{Kind: "tcp", Port: 8080}}
+	a := healthcheck.Target{Server: addrPort("192.0.2.21:80"), Check: healthcheck.Check{Ask: healthcheck.TCP{}, Port: 8080}}
+	b := healthcheck.Target{Server: addrPort("[::ffff:192.0.2.21]:443"), Check: healthcheck.Check{Ask: healthcheck.TCP{}, Port: 8080}}
 	if a.Canonical() != b.Canonical() {
 		t.Errorf("%v and %v are one probe", a.Canonical(), b.Canonical())
 	}
