@@ -62,8 +62,11 @@ type entry struct {
 	counter counter
 	last    Probe
 	count   Counters
+	advice  Advice
+	latency Histogram
 
-	due time.Time
+	// due is when the next probe starts, base when it would without jitter.
+	due, base time.Time
 	// round is when the regular schedule begins; zero once it has.
 	round  time.Time
 	at     int
@@ -146,9 +149,10 @@ func (m *Monitor) Set(want []Want) {
 		e.ask = m.ready(e.check)
 		e.counter.adopt(now, w.Initial, initialReason(w.Initial))
 		if p := predecessors[Target{Server: w.Target.Server, Check: w.Target.Check.question()}]; p != nil {
-			e.counter, e.last, e.count = p.counter, p.last, p.count
+			e.counter, e.last, e.count, e.advice, e.latency = p.counter, p.last, p.count, p.advice, p.latency
 		}
-		e.due, e.round = firstDue(now, Target{Server: w.Target.Server, Check: e.check}, len(fresh))
+		e.base, e.round = firstDue(now, Target{Server: w.Target.Server, Check: e.check}, len(fresh))
+		e.due = e.base
 		m.entries[w.Target] = e
 		heap.Push(&m.queue, e)
 	}
@@ -179,8 +183,11 @@ func (m *Monitor) ready(c Check) ProbeFunc {
 var errNothing = errors.New("nothing to ask")
 
 func initialReason(s State) string {
-	if s == Unknown {
+	switch s {
+	case Unknown:
 		return "not probed yet"
+	case Down:
+		return "down until it passes"
 	}
 	return "taken over as " + s.String()
 }
@@ -226,6 +233,32 @@ func (m *Monitor) Status(t Target) (Status, bool) {
 	return e.status(), true
 }
 
+// Judgment is what a decision about a target needs of its status.
+type Judgment struct {
+	Verdict
+	Advice Advice
+	// Silent and Warning are those of the last probe.
+	Silent  bool
+	Warning string
+}
+
+// Judgments are those of targets, in their order; the zero value for one that is
+// not monitored.
+func (m *Monitor) Judgments(targets []Target) []Judgment {
+	out := make([]Judgment, len(targets))
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	for i, t := range targets {
+		if e := m.entries[t.Canonical()]; e != nil {
+			out[i] = Judgment{Verdict: e.counter.verdict, Advice: e.advice, Silent: e.last.Silent, Warning: e.last.Warning}
+		}
+	}
+	return out
+}
+
 func (e *entry) status() Status {
-	return Status{Target: e.target, Verdict: e.counter.verdict, Streak: e.counter.streak, Last: e.last, Counters: e.count}
+	return Status{
+		Target: e.target, Verdict: e.counter.verdict, Streak: e.counter.streak, Last: e.last, Counters: e.count,
+		Advice: e.advice, History: slices.Clone(e.counter.history), Latency: e.latency,
+	}
 }

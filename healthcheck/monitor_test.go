@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+	"reflect"
 	"runtime"
 	"slices"
 	"sync"
@@ -31,6 +32,7 @@ type farm struct {
 	mu     sync.Mutex // guards what follows
 	errs   map[netip.AddrPort]error
 	delay  time.Duration
+	advice healthcheck.Advice
 	hang   bool
 	starts map[netip.AddrPort][]time.Time
 	flying int
@@ -39,6 +41,12 @@ type farm struct {
 
 func newFarm() *farm {
 	return &farm{errs: make(map[netip.AddrPort]error), starts: make(map[netip.AddrPort][]time.Time)}
+}
+
+func (f *farm) advise(a healthcheck.Advice) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.advice = a
 }
 
 func (f *farm) set(t healthcheck.Target, err error) {
@@ -67,7 +75,7 @@ func (f *farm) probe(ctx context.Context, t healthcheck.Target) (healthcheck.Ans
 	f.starts[t.Server] = append(f.starts[t.Server], time.Now())
 	f.flying++
 	f.most = max(f.most, f.flying)
-	err, delay, hang := f.errs[t.Server], f.delay, f.hang
+	err, delay, hang, advice := f.errs[t.Server], f.delay, f.hang, f.advice
 	f.mu.Unlock()
 	defer func() {
 		f.mu.Lock()
@@ -81,7 +89,7 @@ func (f *farm) probe(ctx context.Context, t healthcheck.Target) (healthcheck.Ans
 	if delay > 0 {
 		time.Sleep(delay) // in a bubble
 	}
-	return healthcheck.Answer{Detail: "fine"}, err
+	return healthcheck.Answer{Detail: "fine", Advice: advice}, err
 }
 
 // probes are the starts of a target's probes so far.
@@ -132,7 +140,11 @@ func (c *changes) take() []string {
 	defer c.mu.Unlock()
 	var out []string
 	for _, ch := range c.list {
-		out = append(out, fmt.Sprintf("%v %v->%v: %s", ch.Target.Server, ch.From, ch.To, ch.Reason))
+		line := fmt.Sprintf("%v %v->%v: %s", ch.Target.Server, ch.From, ch.To, ch.Reason)
+		if ch.Advice != (healthcheck.Advice{}) {
+			line += fmt.Sprintf(" (%v)", ch.Advice)
+		}
+		out = append(out, line)
 	}
 	c.list = nil
 	slices.Sort(out)
@@ -242,6 +254,105 @@ func TestMonitorSetKeeps(t *testing.T) {
 	})
 }
 
+// TestMonitorPaces holds that a target is probed faster while its state is in
+// doubt, and slower while it is down.
+func TestMonitorPaces(t *testing.T) {
+	monitored(t, 0, func(t *testing.T, f *farm, m *healthcheck.Monitor, c *changes) {
+		check := tcpCheck
+		check.FastInterval, check.DownInterval = 200*time.Millisecond, 5*time.Second
+		a := target(1, check)
+		m.Set(wants(a))
+		time.Sleep(10*time.Second + time.Millisecond)
+		synctest.Wait()
+		gaps := func() (out []time.Duration) {
+			starts := f.probes(a)
+			for i := 1; i < len(starts); i++ {
+				out = append(out, starts[i].Sub(starts[i-1]))
+			}
+			return out
+		}
+		before := len(gaps())
+		f.set(a, errors.New("connect: connection refused"))
+		time.Sleep(12 * time.Second)
+		synctest.Wait()
+		fast, slow := 200*time.Millisecond, 5*time.Second
+		// Fall is 3: two more failures, fast, make it down, and then it is slow.
+		if diff := cmp.Diff([]time.Duration{time.Second, fast, fast, slow, slow}, gaps()[before:]); diff != "" {
+			t.Errorf("going down (-want +got):\n%s", diff)
+		}
+		before = len(gaps())
+		f.set(a, nil)
+		time.Sleep(7 * time.Second)
+		synctest.Wait()
+		if diff := cmp.Diff([]time.Duration{slow, fast, time.Second}, gaps()[before:][:3]); diff != "" {
+			t.Errorf("coming up (-want +got):\n%s", diff)
+		}
+	})
+}
+
+// TestMonitorJitter holds that jitter delays probes, differently each time, and
+// that the rhythm holds.
+func TestMonitorJitter(t *testing.T) {
+	monitored(t, 0, func(t *testing.T, f *farm, m *healthcheck.Monitor, c *changes) {
+		check := tcpCheck
+		check.Jitter = 300 * time.Millisecond
+		a := target(1, check)
+		m.Set(wants(a))
+		time.Sleep(100*time.Second + time.Millisecond)
+		synctest.Wait()
+		starts := f.probes(a)[2:] // the first round is its own
+		if len(starts) < 97 || len(starts) > 100 {
+			t.Errorf("%d probes in 100 s", len(starts))
+		}
+		least, most := time.Hour, time.Duration(0)
+		for _, s := range starts {
+			at := s.Sub(starts[0].Truncate(0)) % time.Second
+			if at > 500*time.Millisecond {
+				at -= time.Second // the first was delayed more than this one
+			}
+			least, most = min(least, at), max(most, at)
+		}
+		if spread := most - least; spread < 150*time.Millisecond || spread > 300*time.Millisecond {
+			t.Errorf("probes are spread over %v, want nearly 300ms", spread)
+		}
+	})
+}
+
+// TestMonitorShows holds what is kept of a target: advice, warning, transitions and
+// latencies.
+func TestMonitorShows(t *testing.T) {
+	monitored(t, 0, func(t *testing.T, f *farm, m *healthcheck.Monitor, c *changes) {
+		a := target(1, tcpCheck)
+		f.delay = 15 * time.Millisecond
+		m.Set(wants(a))
+		for range 15 {
+			time.Sleep(4 * time.Second)
+			f.set(a, errors.New("no"))
+			time.Sleep(4 * time.Second)
+			f.set(a, nil)
+		}
+		time.Sleep(4 * time.Second)
+		synctest.Wait()
+		s := state(t, m, a)
+		if len(s.History) != 20 || s.History[19].To != healthcheck.Up || s.History[18].Reason != "no" {
+			t.Errorf("history: %v", s.History)
+		}
+		if want := fmt.Sprintf("<=20ms %d", s.Counters.Successes); s.Latency.String() != want {
+			t.Errorf("latency: %s, want %s", s.Latency, want)
+		}
+		c.take()
+		f.advise(healthcheck.Advice{Unit: healthcheck.Percent, Weight: 50})
+		time.Sleep(2 * time.Second)
+		synctest.Wait()
+		if diff := cmp.Diff([]string{"10.0.0.1:80 up->up: fine (weight 50%)"}, c.take()); diff != "" {
+			t.Errorf("advice (-want +got):\n%s", diff)
+		}
+		if j := m.Judgments([]healthcheck.Target{a, target(2, tcpCheck)}); j[0].State != healthcheck.Up || j[0].Advice.Weight != 50 || j[1] != (healthcheck.Judgment{}) {
+			t.Errorf("judgments: %+v", j)
+		}
+	})
+}
+
 func TestMonitorTakesOver(t *testing.T) {
 	monitored(t, 0, func(t *testing.T, f *farm, m *healthcheck.Monitor, c *changes) {
 		a := target(1, tcpCheck)
@@ -274,7 +385,7 @@ func TestMonitorOneProbePerQuestion(t *testing.T) {
 		if n := len(m.Snapshot()); n != 1 {
 			t.Errorf("%d targets, want 1", n)
 		}
-		if state(t, m, a) != state(t, m, b) {
+		if !reflect.DeepEqual(state(t, m, a), state(t, m, b)) {
 			t.Error("two statuses for one probe")
 		}
 	})
