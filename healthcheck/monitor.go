@@ -237,6 +237,8 @@ func (m *Monitor) Status(t Target) (Status, bool) {
 type Judgment struct {
 	Verdict
 	Advice Advice
+	// Fell says that it was up before it went down.
+	Fell bool
 	// Silent and Warning are those of the last probe.
 	Silent  bool
 	Warning string
@@ -250,7 +252,9 @@ func (m *Monitor) Judgments(targets []Target) []Judgment {
 	defer m.mu.Unlock()
 	for i, t := range targets {
 		if e := m.entries[t.Canonical()]; e != nil {
-			out[i] = Judgment{Verdict: e.counter.verdict, Advice: e.advice, Silent: e.last.Silent, Warning: e.last.Warning}
+			out[i] = Judgment{
+				Verdict: e.counter.verdict, Advice: e.advice, Fell: e.counter.fell(), Silent: e.last.Silent, Warning: e.last.Warning,
+			}
 		}
 	}
 	return out

@@ -85,12 +85,17 @@ type Director struct {
 	ended   chan struct{} // closed when no reload is taken any more
 
 	ipvsProblem string // the last one told, of the director's goroutine
+	// rejudge fires when services have to be judged although nothing happened; it
+	// and doubtTold, the last doubt told, belong to the director's goroutine.
+	rejudge   *time.Timer
+	doubtTold string
 
 	tracking   sync.Mutex // held by retrack
 	mu         sync.Mutex // guards what follows, for Status
 	cfg        *config.Config
 	generation uint64
 	flushing   bool // nothing is wanted any more: the table is given up
+	judging    judging
 }
 
 // New loads the file, reads what the last process left behind and prepares
@@ -211,6 +216,8 @@ func (d *Director) Stop(mode vrrp.StopMode) {
 // loop is the director's goroutine.
 func (d *Director) loop(ctx context.Context) error {
 	defer close(d.ended)
+	d.rejudge = time.NewTimer(time.Hour)
+	defer d.rejudge.Stop()
 	d.removeStale()
 	if _, err := d.apply(ctx, d.cfg, usedBy(d.kernelTable())); err != nil {
 		return err
@@ -235,6 +242,8 @@ func (d *Director) loop(ctx context.Context) error {
 			return nil
 		case <-d.inbox.wake:
 			d.attend(ctx, d.inbox.take())
+		case <-d.rejudge.C:
+			d.want()
 		case request := <-d.reloads:
 			if leaving != nil {
 				request.answer <- reloaded{err: errStopping}
