@@ -83,6 +83,9 @@ func (r *report) checkOf(s section, kind string) healthcheck.Check {
 	}
 	k, _ := healthcheck.KindOf(kind)
 	c.Ask = r.question(s, k.Default)
+	if k.Ports == healthcheck.NeedsOwnPort {
+		s.missing("port", "the port of the "+kind+" on the server")
+	}
 	return c
 }
 

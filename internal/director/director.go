@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"net/netip"
 	"slices"
 	"sync"
 	"time"
@@ -44,6 +45,9 @@ type Options struct {
 	Links vrrp.Links
 	// BFD is the network of the sessions with other directors; nil is none.
 	BFD bfd.Port
+	// LocalTo is the interface and the address from which another machine is
+	// spoken to; nil knows none.
+	LocalTo func(peer netip.Addr) (iface string, local netip.Addr, err error)
 	// VRRPThread is called on the OS threads of the VRRP and the BFD loop, which
 	// it may schedule; nil leaves them as they are.
 	VRRPThread func()
@@ -150,7 +154,9 @@ func New(opts Options) (*Director, error) {
 			d.inbox.add(r)
 		}
 	}})
-	d.monitor = healthcheck.New(healthcheck.Options{OnChange: func(c healthcheck.Change) { d.inbox.add(c) }})
+	d.monitor = healthcheck.New(healthcheck.Options{
+		OnChange: func(c healthcheck.Change) { d.inbox.add(c) }, Prepare: d.prepare,
+	})
 	d.table = ipvs.New(ipvs.Options{
 		Kernel: opts.IPVS, Owned: last.Services, Logger: opts.Logger,
 		Record:    func(keys []ipvs.ServiceKey) error { return d.store.update(func(r *Record) { r.Services = keys }) },

@@ -61,7 +61,7 @@ func (j *judging) set(cfg *config.Config) {
 			for _, server := range s.Servers {
 				this := judgedServer{Server: server, at: server.At(listen)}
 				for _, check := range server.Checks {
-					this.targets = append(this.targets, healthcheck.Target{Server: this.at, Check: check})
+					this.targets = append(this.targets, target(server, listen, check))
 					this.weights = append(this.weights, check.Weight)
 				}
 				row.servers = append(row.servers, this)
