@@ -6,6 +6,7 @@ import (
 	"crypto/ed25519"
 	"crypto/tls"
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"io"
 	"net/netip"
@@ -420,17 +421,23 @@ func TestGarbage(t *testing.T) {
 		{"a credit out of bounds", append(hello(good), frame(4, "test", []byte{0xff, 0, 0, 0})...), "a credit of"},
 		{"more than the window", append(hello(good), flood(20, 60<<10)...), `more than its window allows of "test"`},
 		{"many empty messages", append(hello(good), flood(20000, 0)...), `more than its window allows of "test"`},
-		{"a message the room refuses", append(hello(good), frame(3, "picky", []byte("no"))...), ""},
+		{"a message the room refuses", append(hello(strings.ReplaceAll(good, "test", "picky")), frame(3, "picky", []byte("no"))...), `a message of "picky": no`},
+		{"a frame that is cut short", append(hello(good), 0, 0, 1, 0, 3), ""},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				c := newCluster(t, 2)
 				defer c.stop()
+				// lvs1 is the one that does not dial at once.
+				if one, two := peer.PinOf(c.keys[0]), peer.PinOf(c.keys[1]); bytes.Compare(one[:], two[:]) < 0 {
+					c.keys[0], c.keys[1] = c.keys[1], c.keys[0]
+				}
 				block := func(ctx context.Context, _ *peer.Session, _ []byte) error {
 					<-ctx.Done()
 					return ctx.Err()
 				}
-				a := c.start(0, c.config(0), peer.Kind{Name: "test", Receive: block})
+				refuse := func(_ context.Context, _ *peer.Session, payload []byte) error { return errors.New(string(payload)) }
+				a := c.start(0, c.config(0), peer.Kind{Name: "test", Receive: block}, peer.Kind{Name: "picky", Receive: refuse})
 				synctest.Wait()
 				raw, err := c.fabric.Dial(t.Context(), addr(1), netip.AddrPortFrom(addr(0), peer.DefaultPort))
 				if err != nil {
@@ -445,7 +452,7 @@ func TestGarbage(t *testing.T) {
 					}
 				}()
 				go io.Copy(io.Discard, conn)
-				time.Sleep(10 * time.Millisecond)
+				time.Sleep(time.Second)
 				synctest.Wait()
 				s := a.sees("lvs2")
 				if s.Connected || !strings.Contains(s.Problem, tt.want) {

@@ -3,6 +3,7 @@ package peer
 import (
 	"crypto/ed25519"
 	"crypto/tls"
+	"net"
 )
 
 // AppendFrame appends any frame.
@@ -18,3 +19,6 @@ func TLSConfig(key ed25519.PrivateKey) *tls.Config {
 	}
 	return tlsConfig(own, func(Pin) error { return nil })
 }
+
+// NewLively is a connection that watches over the other end.
+func NewLively(conn net.Conn) net.Conn { return &lively{Conn: conn} }

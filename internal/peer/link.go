@@ -117,11 +117,10 @@ func (c *Channel) keep(l *link) {
 	// Whoever is taking the link now sees that it is cancelled.
 	l.taking.Lock()
 	c.mu.Lock()
-	session, why := l.session, l.why
+	session := l.session
 	c.mu.Unlock()
 	l.taking.Unlock()
 	if session != nil {
-		session.end(why)
 		<-session.ended
 	}
 }
@@ -226,7 +225,19 @@ func (c *Channel) hold(l *link, s *Session) {
 		return
 	}
 	defer close(s.ended)
+	var watch sync.WaitGroup
+	watch.Go(func() {
+		select {
+		case <-l.ctx.Done():
+			c.mu.Lock()
+			why := l.why
+			c.mu.Unlock()
+			s.end(why)
+		case <-s.Done():
+		}
+	})
 	err := s.run()
+	watch.Wait()
 	now := time.Now()
 	c.mu.Lock()
 	l.session, l.since, l.problem, l.urgent = nil, now, err.Error(), false
