@@ -15,6 +15,7 @@ import (
 	"lvsha/internal/bfd"
 	"lvsha/internal/config"
 	"lvsha/internal/control"
+	"lvsha/internal/peer"
 	"lvsha/internal/track"
 	"lvsha/ipvs"
 	connsync "lvsha/sync"
@@ -44,6 +45,8 @@ type Options struct {
 	Links vrrp.Links
 	// BFD is the network of the sessions with other directors; nil is none.
 	BFD bfd.Port
+	// Network is where the directors' channel is; nil is the machine's.
+	Network peer.Network
 	// VRRPThread is called on the OS threads of the VRRP and the BFD loop, which
 	// it may schedule; nil leaves them as they are.
 	VRRPThread func()
@@ -74,6 +77,7 @@ type Director struct {
 	table   *ipvs.Reconciler
 	daemons *connsync.Reconciler
 	tracker *track.Tracker
+	channel *channel
 	// bfd is nil without a network for it. followed is what the virtual routers
 	// follow, and of the director's goroutine, as hooks are.
 	bfd      *bfd.Engine
@@ -146,6 +150,7 @@ func New(opts Options) (*Director, error) {
 		}
 	}})
 	d.monitor = healthcheck.New(healthcheck.Options{OnChange: func(c healthcheck.Change) { d.inbox.add(c) }})
+	d.channel = newChannel(opts, d.monitor, func(e channelEvent) { d.inbox.add(e) })
 	d.table = ipvs.New(ipvs.Options{
 		Kernel: opts.IPVS, Owned: last.Services, Logger: opts.Logger,
 		Record:    func(keys []ipvs.ServiceKey) error { return d.store.update(func(r *Record) { r.Services = keys }) },
@@ -188,6 +193,8 @@ func (d *Director) Run(ctx context.Context) error {
 	}
 	rooms.Go(func() error { return d.hooks.notifier.Run(ctx) })
 	rooms.Go(func() error { return d.monitor.Run(ctx) })
+	rooms.Go(func() error { return d.channel.Run(ctx) })
+	rooms.Go(func() error { return d.channel.runComparison(ctx) })
 	rooms.Go(func() error { return d.tracker.Run(ctx) })
 	rooms.Go(func() error { return d.table.Run(ctx) })
 	rooms.Go(func() error { return d.daemons.Run(ctx) })

@@ -41,6 +41,16 @@ func (d *Director) Status() control.Status {
 	for _, service := range cfg.Services {
 		s.Services = append(s.Services, serviceStatus(service, d.verdict, table.Services, d.started))
 	}
+	for i, service := range cfg.Services {
+		for j := range s.Services[i].Servers {
+			row := &s.Services[i].Servers[j]
+			if address, err := netip.ParseAddrPort(row.Address); err == nil {
+				row.Peers = d.serverViews(service, address)
+			}
+		}
+	}
+	channel, problems := d.channelStatus(cfg)
+	s.Channel, s.Problems = channel, append(s.Problems, problems...)
 	s.BFD, s.BFDDropped = d.sessionStatus(cfg)
 	for _, f := range table.Foreign {
 		s.Foreign = append(s.Foreign, f.Key.String())
