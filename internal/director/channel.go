@@ -91,7 +91,7 @@ func (c *channel) closed(s *peer.Session) {
 	n := c.compare.shut(s.Peer(), s)
 	c.mu.Unlock()
 	if n > 0 {
-		c.tell(channelEvent{time.Now(), slog.LevelInfo, "compare", s.Peer(), fmt.Sprintf("%d servers that were seen differently are no longer compared", n)})
+		c.tell(channelEvent{time.Now(), slog.LevelInfo, "compare", s.Peer(), fmt.Sprintf("%s no longer compared, seen differently until now", plural(n, "server"))})
 	}
 }
 
@@ -328,11 +328,18 @@ func (d *Director) channelPeer(cfg *config.Config, p peer.PeerStatus, now time.T
 		if !same {
 			problem = fmt.Sprintf("%s runs another file", p.Name)
 			if row.NotCompared > 0 {
-				problem += fmt.Sprintf(": %d checks are not compared", row.NotCompared)
+				problem += fmt.Sprintf(": %s of only one of the two, not compared", plural(row.NotCompared, "check"))
 			}
 		}
 	}
 	return row, problem
+}
+
+func plural(n int, what string) string {
+	if n == 1 {
+		return "1 " + what
+	}
+	return fmt.Sprintf("%d %ss", n, what)
 }
 
 // channelHappened keeps an event of the channel.

@@ -23,8 +23,6 @@ import (
 type node struct {
 	*peer.Channel
 	name    string
-	key     ed25519.PrivateKey
-	address netip.Addr
 	cancel  context.CancelFunc
 	done    chan struct{}
 	mu      sync.Mutex
@@ -70,7 +68,7 @@ func (c *cluster) config(i int) peer.Config {
 
 // start runs director i.
 func (c *cluster) start(i int, cfg peer.Config, kinds ...peer.Kind) *node {
-	n := &node{name: name(i), address: addr(i), done: make(chan struct{})}
+	n := &node{name: name(i), done: make(chan struct{})}
 	n.Channel = peer.New(peer.Options{Network: c.fabric, Version: "test", Kinds: kinds, OnChange: func(ch peer.Change) {
 		n.mu.Lock()
 		defer n.mu.Unlock()
