@@ -375,6 +375,7 @@ func TestStrangers(t *testing.T) {
 				t.Error("a stranger was let in")
 			}
 			raw.Close()
+			time.Sleep(time.Second)
 		}
 		raw, err := c.fabric.Dial(t.Context(), addr(1), at)
 		if err != nil {
