@@ -7,21 +7,6 @@ import (
 	"time"
 )
 
-// The kinds of check this version has.
-const (
-	// KindTCP is satisfied when the connection is established.
-	KindTCP = "tcp"
-	// KindHTTP wants an answer with an accepted status, and optionally a text in
-	// its body.
-	KindHTTP = "http"
-	// KindHTTPS is KindHTTP over TLS, the certificate verified.
-	KindHTTPS = "https"
-	// KindExec runs a program and wants exit status 0.
-	KindExec = "exec"
-	// KindPing wants an answer to an ICMP echo request.
-	KindPing = "ping"
-)
-
 // The defaults of a check whose author did not say.
 const (
 	// DefaultInterval separates the starts of two probes.
@@ -32,19 +17,13 @@ const (
 	DefaultRise = 2
 	// DefaultFall is the number of failures in a row that make a server down.
 	DefaultFall = 3
-	// DefaultMethod, DefaultPath and DefaultStatus are for http and https.
-	DefaultMethod = "GET"
-	DefaultPath   = "/"
-	DefaultStatus = "200-299"
-	// MaxBodyText is the longest text, in bytes, that Check.Body may hold.
-	MaxBodyText = 4096
 )
 
 // Check says how a server is probed and when a verdict changes. It is
 // comparable: two services that say the same of one server share one probe.
 type Check struct {
-	// Kind names the probe: "tcp", "http", "https", "exec" or "ping".
-	Kind string
+	// Ask is what is asked: the kind of check with its settings.
+	Ask Question
 	// Port is probed instead of the server's own; zero means the server's.
 	Port uint16
 	// Interval separates the starts of two probes; zero means DefaultInterval.
@@ -52,61 +31,42 @@ type Check struct {
 	// Timeout bounds one probe; zero means DefaultTimeout, and more than
 	// Interval means Interval: a probe never overlaps itself.
 	Timeout time.Duration
+	// FastInterval takes the place of Interval while results contradict the state,
+	// DownInterval while the server is down; zero means Interval.
+	FastInterval, DownInterval time.Duration
+	// Jitter delays each probe by a random part of it, so that many directors do
+	// not probe in step.
+	Jitter time.Duration
 	// Rise successes in a row make a server up, Fall failures make it down; zero
 	// means DefaultRise and DefaultFall.
 	Rise, Fall int
-
-	// Method, Path, Host, Status and Body are for http and https. Method is GET or HEAD or
-	// another; Host is the Host header (and the server name of TLS) and empty
-	// means the server's address; Status lists the accepted codes as "200-299,304" and empty
-	// means 200-299; Body must be contained in the answer's body, empty means
-	// anything will do.
-	Method, Path, Host, Status, Body string
-	// Insecure accepts any certificate of an https server.
-	Insecure bool
-
-	// Command is for exec: the program and its arguments, joined with NUL so that the type
-	// stays comparable. It is run without a shell; exit status 0 is success.
-	Command string
-	// User runs the command as that user; empty means the daemon's.
-	User string
+	// Damping is for servers that come and go.
+	Damping Damping
+	// Weight is what the check counts for where a number is required of a server's
+	// checks; zero means 1. It has nothing to do with the probe.
+	Weight int
 }
 
-// JoinCommand makes a Check.Command of a program and its arguments.
-func JoinCommand(argv []string) string { return strings.Join(argv, "\x00") }
-
-// Argv is the program and its arguments that Command holds; nil when empty.
-func (c Check) Argv() []string {
-	if c.Command == "" {
-		return nil
+// Kind is the name of the kind of check.
+func (c Check) Kind() string {
+	if c.Ask == nil {
+		return "nothing"
 	}
-	return strings.Split(c.Command, "\x00")
+	return c.Ask.Kind()
 }
 
 // String names what is probed, such as "http :8080 /healthz".
 func (c Check) String() string {
-	var b strings.Builder
-	b.WriteString(c.Kind)
+	out := c.Kind()
 	if c.Port != 0 {
-		b.WriteString(" :" + strconv.Itoa(int(c.Port)))
+		out += " :" + strconv.Itoa(int(c.Port))
 	}
-	switch c.Kind {
-	case KindHTTP, KindHTTPS:
-		if c.Host != "" {
-			b.WriteString(" " + c.Host)
+	if c.Ask != nil {
+		if what := c.Ask.String(); what != "" {
+			out += " " + what
 		}
-		b.WriteString(" " + c.path())
-	case KindExec:
-		b.WriteString(" " + strings.Join(c.Argv(), " "))
 	}
-	return b.String()
-}
-
-func (c Check) path() string {
-	if c.Path == "" {
-		return DefaultPath
-	}
-	return c.Path
+	return out
 }
 
 // withDefaults fills what the author left out and bounds the timeout, so that
@@ -119,6 +79,12 @@ func (c Check) withDefaults() Check {
 		c.Timeout = DefaultTimeout
 	}
 	c.Timeout = min(c.Timeout, c.Interval)
+	if c.FastInterval <= 0 {
+		c.FastInterval = c.Interval
+	}
+	if c.DownInterval <= 0 {
+		c.DownInterval = c.Interval
+	}
 	if c.Rise <= 0 {
 		c.Rise = DefaultRise
 	}
@@ -128,11 +94,16 @@ func (c Check) withDefaults() Check {
 	return c
 }
 
+// Patience is the longest time in which the check finds a death.
+func (c Check) Patience() time.Duration {
+	c = c.withDefaults()
+	return c.Interval + c.Jitter + time.Duration(c.Fall-1)*max(c.FastInterval, c.Timeout) + c.Timeout
+}
+
 // question is the check without its pace: what is asked, not how often and how
 // many answers it takes.
 func (c Check) question() Check {
-	c.Interval, c.Timeout, c.Rise, c.Fall = 0, 0, 0, 0
-	return c
+	return Check{Ask: c.Ask, Port: c.Port}
 }
 
 // Target is one server under one check.
@@ -151,9 +122,24 @@ func (t Target) Canonical() Target {
 		port = t.Check.Port
 	}
 	t.Server = netip.AddrPortFrom(t.Server.Addr().Unmap(), port)
-	t.Check.Port = 0
+	t.Check.Port, t.Check.Weight = 0, 0
 	return t
 }
 
 // String names the target, such as "192.0.2.21:80 http /healthz".
 func (t Target) String() string { return t.Server.String() + " " + t.Check.String() }
+
+// fill puts the server's address and port in place of {server} and {port}.
+func (t Target) fill(text string) string {
+	return strings.NewReplacer("{server}", t.Server.Addr().String(), "{port}", strconv.Itoa(int(t.Server.Port()))).Replace(text)
+}
+
+// For is the check as a service asks it: {vip} and {vport} in the command of an Exec
+// stand for the service's address and port, or its mark and 0.
+func (c Check) For(vip string, vport uint16) Check {
+	if q, ok := c.Ask.(Exec); ok {
+		q.Command = List(strings.NewReplacer("{vip}", vip, "{vport}", strconv.Itoa(int(vport))).Replace(string(q.Command)))
+		c.Ask = q
+	}
+	return c
+}

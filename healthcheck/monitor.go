@@ -3,6 +3,7 @@ package healthcheck
 import (
 	"container/heap"
 	"context"
+	"errors"
 	"log/slog"
 	"slices"
 	"strings"
@@ -18,8 +19,11 @@ type Options struct {
 	// it must not block and may call Snapshot and Status. A call may arrive just
 	// after a Set that dropped its target.
 	OnChange func(Change)
-	// Kinds replaces the kinds of check; nil means those of this package.
-	Kinds map[string]Kind
+	// Limits replaces the limits on probes in flight, by kind of check; nil means
+	// those of the kinds.
+	Limits map[string]int
+	// Prepare replaces Question.Prepare; nil replaces nothing.
+	Prepare func(Question) (ProbeFunc, error)
 }
 
 // Want is one target of the desired state.
@@ -36,7 +40,8 @@ type Want struct {
 type Monitor struct {
 	log      *slog.Logger
 	onChange func(Change)
-	kinds    map[string]Kind
+	limits   map[string]int
+	prepare  func(Question) (ProbeFunc, error)
 	wake     chan struct{}
 
 	// mu guards what follows: Set, Snapshot and Status come from other
@@ -46,22 +51,32 @@ type Monitor struct {
 	queue   queue
 	lanes   map[string]*lane
 	news    []Change // to be told
+	// connector makes plain connections; nil until there is one to make, and where
+	// it cannot.
+	connector *connector
 }
 
 // entry is a monitored target. It is in the queue (at >= 0), in its lane's
-// waiting list, or in flight (cancel != nil).
+// waiting list, or in flight (flying).
 type entry struct {
-	target  Target // canonical
-	check   Check  // with defaults
+	target Target // canonical
+	check  Check  // with defaults
+	ask    ProbeFunc
+	// plain is whether to connect is all there is to ask.
+	plain   bool
 	counter counter
 	last    Probe
 	count   Counters
+	advice  Advice
+	latency Histogram
 
-	due time.Time
+	// due is when the next probe starts, base when it would without jitter.
+	due, base time.Time
 	// round is when the regular schedule begins; zero once it has.
 	round  time.Time
 	at     int
-	cancel context.CancelFunc
+	flying bool
+	cancel context.CancelFunc // of a probe with a goroutine
 	gone   bool
 	// spared is whether the previous result was disregarded as starvation: that
 	// is done only once in a row, or an overloaded machine would never see a
@@ -71,7 +86,7 @@ type entry struct {
 
 // lane holds the probes of one kind.
 type lane struct {
-	kind     Kind
+	limit    int
 	inFlight int
 	waiting  []*entry
 }
@@ -81,7 +96,8 @@ func New(o Options) *Monitor {
 	m := &Monitor{
 		log:      o.Logger,
 		onChange: o.OnChange,
-		kinds:    o.Kinds,
+		limits:   o.Limits,
+		prepare:  o.Prepare,
 		wake:     make(chan struct{}, 1),
 		entries:  make(map[Target]*entry),
 		lanes:    make(map[string]*lane),
@@ -92,8 +108,14 @@ func New(o Options) *Monitor {
 	if m.onChange == nil {
 		m.onChange = func(Change) {}
 	}
-	if m.kinds == nil {
-		m.kinds = kinds()
+	if m.prepare == nil {
+		m.prepare = Question.Prepare
+	}
+	if m.limits == nil {
+		m.limits = make(map[string]int)
+		for name, k := range kinds() {
+			m.limits[name] = k.Limit
+		}
 	}
 	return m
 }
@@ -130,14 +152,33 @@ func (m *Monitor) Set(want []Want) {
 	}
 	for _, w := range fresh {
 		e := &entry{target: w.Target, check: w.Target.Check.withDefaults(), at: -1}
+		e.ask = m.ready(e.check)
+		if q, ok := e.check.Ask.(TCP); ok {
+			e.plain = q.plain()
+		}
 		e.counter.adopt(now, w.Initial, initialReason(w.Initial))
 		if p := predecessors[Target{Server: w.Target.Server, Check: w.Target.Check.question()}]; p != nil {
-			e.counter, e.last, e.count = p.counter, p.last, p.count
+			e.counter, e.last, e.count, e.advice, e.latency = p.counter, p.last, p.count, p.advice, p.latency
 		}
-		e.due, e.round = firstDue(now, Target{Server: w.Target.Server, Check: e.check}, len(fresh))
+		e.base, e.round = firstDue(now, Target{Server: w.Target.Server, Check: e.check}, len(fresh))
+		e.due = e.base
 		m.entries[w.Target] = e
 		heap.Push(&m.queue, e)
 	}
+	m.kick()
+}
+
+// Soon probes the targets that match at once, but for those in flight.
+func (m *Monitor) Soon(match func(Target) bool) {
+	now := time.Now()
+	m.mu.Lock()
+	for t, e := range m.entries {
+		if e.at >= 0 && e.due.After(now) && match(t) {
+			e.due = now
+			heap.Fix(&m.queue, e.at)
+		}
+	}
+	m.mu.Unlock()
 	m.kick()
 }
 
@@ -149,9 +190,27 @@ func (m *Monitor) kick() {
 	}
 }
 
+// ready gets a check ready to be asked; one that cannot be fails with the reason.
+func (m *Monitor) ready(c Check) ProbeFunc {
+	err := errNothing
+	if c.Ask != nil {
+		var ask ProbeFunc
+		if ask, err = m.prepare(c.Ask); err == nil {
+			return ask
+		}
+	}
+	return func(context.Context, Target) (Answer, error) { return Answer{}, err }
+}
+
+// errNothing is the reason of a check without a question.
+var errNothing = errors.New("nothing to ask")
+
 func initialReason(s State) string {
-	if s == Unknown {
+	switch s {
+	case Unknown:
 		return "not probed yet"
+	case Down:
+		return "down until it passes"
 	}
 	return "taken over as " + s.String()
 }
@@ -197,6 +256,36 @@ func (m *Monitor) Status(t Target) (Status, bool) {
 	return e.status(), true
 }
 
+// Judgment is what a decision about a target needs of its status.
+type Judgment struct {
+	Verdict
+	Advice Advice
+	// Fell says that it was up before it went down.
+	Fell bool
+	// Silent and Warning are those of the last probe.
+	Silent  bool
+	Warning string
+}
+
+// Judgments are those of targets, in their order; the zero value for one that is
+// not monitored.
+func (m *Monitor) Judgments(targets []Target) []Judgment {
+	out := make([]Judgment, len(targets))
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	for i, t := range targets {
+		if e := m.entries[t.Canonical()]; e != nil {
+			out[i] = Judgment{
+				Verdict: e.counter.verdict, Advice: e.advice, Fell: e.counter.fell(), Silent: e.last.Silent, Warning: e.last.Warning,
+			}
+		}
+	}
+	return out
+}
+
 func (e *entry) status() Status {
-	return Status{Target: e.target, Verdict: e.counter.verdict, Streak: e.counter.streak, Last: e.last, Counters: e.count}
+	return Status{
+		Target: e.target, Verdict: e.counter.verdict, Streak: e.counter.streak, Last: e.last, Counters: e.count,
+		Advice: e.advice, History: slices.Clone(e.counter.history), Latency: e.latency,
+	}
 }

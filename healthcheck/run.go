@@ -4,6 +4,7 @@ import (
 	"container/heap"
 	"context"
 	"errors"
+	"math/rand/v2"
 	"sync"
 	"time"
 )
@@ -13,7 +14,7 @@ type result struct {
 	entry   *entry
 	start   time.Time
 	elapsed time.Duration
-	detail  string
+	answer  Answer
 	err     error
 }
 
@@ -47,11 +48,11 @@ func (m *Monitor) startDue(ctx context.Context, now time.Time, probes *sync.Wait
 	defer m.mu.Unlock()
 	for len(m.queue) > 0 && !m.queue[0].due.After(now) {
 		e := heap.Pop(&m.queue).(*entry)
-		l := m.lane(e.check.Kind)
+		l := m.lane(e.check.Kind())
 		l.waiting = append(l.waiting, e)
 	}
 	for _, l := range m.lanes {
-		for len(l.waiting) > 0 && l.inFlight < l.kind.Limit {
+		for len(l.waiting) > 0 && l.inFlight < l.limit {
 			e := l.waiting[0]
 			l.waiting[0] = nil
 			l.waiting = l.waiting[1:]
@@ -60,19 +61,26 @@ func (m *Monitor) startDue(ctx context.Context, now time.Time, probes *sync.Wait
 			}
 		}
 	}
-	if len(m.queue) == 0 {
+	switch n := len(m.queue); {
+	case n == 0:
 		return 0, false
+	case n > many:
+		return max(m.queue[0].due.Sub(now), breath), true
 	}
 	return m.queue[0].due.Sub(now), true
 }
+
+// many is how many targets make it worth to start those that are due within a breath
+// together.
+const many = 500
 
 // lane finds or makes the lane of a kind. The caller holds mu.
 func (m *Monitor) lane(kind string) *lane {
 	l := m.lanes[kind]
 	if l == nil {
-		l = &lane{kind: m.kinds[kind]}
-		if l.kind.Limit <= 0 {
-			l.kind.Limit = defaultLimit
+		l = &lane{limit: m.limits[kind]}
+		if l.limit <= 0 {
+			l.limit = defaultLimit
 		}
 		m.lanes[kind] = l
 	}
@@ -84,17 +92,17 @@ func (m *Monitor) start(ctx context.Context, now time.Time, e *entry, l *lane, p
 	if now.Sub(e.due) > lateAfter(e.check.Interval) {
 		e.count.Late++
 	}
+	e.flying = true
+	l.inFlight++
+	if e.plain && m.connect(ctx, now, e, probes) {
+		return
+	}
 	probe, cancel := context.WithTimeout(ctx, e.check.Timeout)
 	e.cancel = cancel
-	l.inFlight++
 	probes.Go(func() {
 		defer cancel()
 		r := result{entry: e, start: time.Now()}
-		if l.kind.Probe == nil {
-			r.err = errors.New("no such kind of check: " + e.check.Kind)
-		} else {
-			r.detail, r.err = l.kind.Probe(probe, Target{Server: e.target.Server, Check: e.check})
-		}
+		r.answer, r.err = e.ask(probe, Target{Server: e.target.Server, Check: e.check})
 		r.elapsed = time.Since(r.start)
 		if ctx.Err() == nil { // else it is the end, not the server, that is seen
 			m.finish(time.Now(), r)
@@ -102,21 +110,71 @@ func (m *Monitor) start(ctx context.Context, now time.Time, e *entry, l *lane, p
 	})
 }
 
+// connect has the connector probe; false when it cannot. The caller holds mu.
+func (m *Monitor) connect(ctx context.Context, now time.Time, e *entry, probes *sync.WaitGroup) bool {
+	if m.connector == nil {
+		c, err := newConnector(m.landed)
+		if err != nil {
+			return false // no descriptors, or another system
+		}
+		m.connector = c
+		probes.Go(func() {
+			if err := c.run(ctx); err != nil {
+				m.log.Error("probing by plain connections; beginning again", "error", err)
+				m.mu.Lock()
+				m.connector = nil
+				m.mu.Unlock()
+			}
+		})
+	}
+	t := Target{Server: e.target.Server, Check: e.check}
+	if err := m.connector.start(e, t, now); err != nil {
+		err = dialError(err, t)
+		// Not from here: the entry would go back into the queue that is being read.
+		probes.Go(func() { m.finish(time.Now(), result{entry: e, start: now, err: err}) })
+	}
+	return true
+}
+
+// landed takes in the results of plain connections, on the connector's goroutine.
+func (m *Monitor) landed(all []landing) {
+	now := time.Now()
+	m.mu.Lock()
+	kick := false
+	for _, l := range all {
+		r := result{entry: l.entry, start: l.start, elapsed: now.Sub(l.start), answer: Answer{Detail: "connected"}}
+		if l.err != nil {
+			r.answer, r.err = Answer{}, dialError(l.err, Target{Server: l.entry.target.Server, Check: l.entry.check})
+		}
+		kick = m.take(now, r) || kick
+	}
+	m.mu.Unlock()
+	if kick {
+		m.kick()
+	}
+}
+
 // finish takes a result in, on the probe's own goroutine. Run is woken only when
 // that gives it something to do: a thread that wakes up another one is most of
 // what an idle director costs.
 func (m *Monitor) finish(now time.Time, r result) {
 	m.mu.Lock()
+	kick := m.take(now, r)
+	m.mu.Unlock()
+	if kick {
+		m.kick()
+	}
+}
+
+// take takes a result in, and says whether Run has something to do because of it.
+// The caller holds mu.
+func (m *Monitor) take(now time.Time, r result) bool {
 	change, changed := m.record(now, r)
 	if changed {
 		m.news = append(m.news, change)
 	}
 	next := len(m.queue) > 0 && m.queue[0] == r.entry
-	waiting := len(m.lane(r.entry.check.Kind).waiting) > 0
-	m.mu.Unlock()
-	if changed || next || waiting {
-		m.kick()
-	}
+	return changed || next || len(m.lane(r.entry.check.Kind()).waiting) > 0
 }
 
 // tell tells of the changes since the last time.
@@ -126,6 +184,10 @@ func (m *Monitor) tell() {
 	m.news = nil
 	m.mu.Unlock()
 	for _, c := range news {
+		if c.From == c.To {
+			m.onChange(c)
+			continue
+		}
 		m.log.Info("server is "+c.To.String(), "server", c.Target.Server, "check", c.Target.Check.String(),
 			"was", c.From.String(), "reason", c.Reason)
 		m.onChange(c)
@@ -135,49 +197,73 @@ func (m *Monitor) tell() {
 // record takes a result in and schedules the next probe. The caller holds mu.
 func (m *Monitor) record(now time.Time, r result) (Change, bool) {
 	e := r.entry
-	m.lane(e.check.Kind).inFlight--
-	e.cancel = nil
+	m.lane(e.check.Kind()).inFlight--
+	e.flying, e.cancel = false, nil
 	if e.gone {
 		return Change{}, false
 	}
-	if e.round.After(now) {
-		e.due = e.round
-	} else {
-		if !e.round.IsZero() {
-			e.due = e.round // overtaken by the first probe: begin with the one after
-		}
-		e.due = nextDue(e.due, now, e.check.Interval)
-	}
-	e.round = time.Time{}
-
-	e.last = Probe{Start: r.start.Round(0), Latency: r.elapsed, OK: r.err == nil, Reason: r.detail}
+	e.last = Probe{Start: r.start.Round(0), Latency: r.elapsed, OK: r.err == nil, Reason: r.answer.Detail, Warning: r.answer.Warning}
 	e.count.Probes++
 	if r.err != nil {
-		e.last.Reason = r.err.Error()
+		e.last.Reason, e.last.Silent = r.err.Error(), silent(r.err)
 	}
+	again := false
 	switch {
 	case r.err == nil:
 		e.count.Successes++
+		e.latency.add(r.elapsed)
 	case errors.Is(r.err, ErrInconclusive):
 		e.last.Inconclusive = true
 	case errors.Is(r.err, ErrTimeout) && starved(r.elapsed, e.check.Timeout) && !e.spared:
 		e.last.Inconclusive = true
 		e.last.Reason += " (this director was not running)"
-		e.due = now
+		again = true
 	default:
 		e.count.Failures++
 	}
 	e.spared = e.last.Inconclusive && errors.Is(r.err, ErrTimeout)
-	heap.Push(&m.queue, e)
+	from, changed := e.counter.verdict.State, false
 	if e.last.Inconclusive {
 		e.count.Inconclusive++
-		return Change{}, false
+	} else {
+		changed = e.counter.observe(now.Round(0), e.last.OK, e.last.Reason, e.check)
 	}
-	from := e.counter.verdict.State
-	if !e.counter.observe(now.Round(0), e.last.OK, e.last.Reason, e.check.Rise, e.check.Fall) {
-		return Change{}, false
+	m.schedule(now, e, again)
+	advised := e.advice != r.answer.Advice && !e.last.Inconclusive
+	if advised {
+		e.advice = r.answer.Advice
 	}
-	e.count.Changes++
+	if changed {
+		e.count.Changes++
+	}
 	v := e.counter.verdict
-	return Change{Target: e.target, From: from, To: v.State, Reason: v.Reason, Time: v.Since}, true
+	return Change{
+		Target: e.target, From: from, To: v.State, Reason: v.Reason, Advice: e.advice, Silent: e.last.Silent, Time: now.Round(0),
+	}, changed || advised
+}
+
+// schedule puts an entry whose probe has ended back into the queue; again is at
+// once. The caller holds mu.
+func (m *Monitor) schedule(now time.Time, e *entry, again bool) {
+	switch {
+	case again:
+		e.base = now
+	case e.round.After(now):
+		e.base = e.round
+	case e.base.After(now): // it was probed before its time
+		if soon := now.Add(e.check.pace(e.counter.verdict.State, e.counter.streak)); soon.Before(e.base) {
+			e.base = soon
+		}
+	default:
+		if !e.round.IsZero() {
+			e.base = e.round // overtaken by the first probe: begin with the one after
+		}
+		e.base = nextDue(e.base, now, e.check.pace(e.counter.verdict.State, e.counter.streak))
+	}
+	e.round = time.Time{}
+	e.due = e.base
+	if e.check.Jitter > 0 {
+		e.due = e.check.jittered(e.base, rand.Float64())
+	}
+	heap.Push(&m.queue, e)
 }

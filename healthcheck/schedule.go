@@ -20,7 +20,7 @@ func phase(t Target) float64 {
 	h := fnv.New64a()
 	b, _ := t.Server.MarshalBinary() // never fails
 	h.Write(b)
-	h.Write([]byte(t.Check.Kind + "\x00" + t.Check.Host + "\x00" + t.Check.Path + "\x00" + t.Check.Command))
+	h.Write([]byte(t.Check.String()))
 	// FNV leaves neighbouring addresses in neighbouring places; this is the
 	// finalizer of splitmix64.
 	x := h.Sum64()
@@ -37,6 +37,22 @@ func firstDue(now time.Time, t Target, n int) (first, second time.Time) {
 	window := min(t.Check.Interval, firstRound, time.Duration(n)*firstGap)
 	first = now.Add(time.Duration(p * float64(window)))
 	return first, now.Add(time.Duration(p * float64(t.Check.Interval)))
+}
+
+// pace is the time between the starts of two probes in a state.
+func (c Check) pace(s State, streak int) time.Duration {
+	switch {
+	case streak > 0:
+		return c.FastInterval
+	case s == Down:
+		return c.DownInterval
+	}
+	return c.Interval
+}
+
+// jittered delays a probe by a part of the check's jitter; part is in [0, 1).
+func (c Check) jittered(due time.Time, part float64) time.Time {
+	return due.Add(time.Duration(part * float64(c.Jitter)))
 }
 
 // nextDue is when the probe after the one due at due starts. A small delay is

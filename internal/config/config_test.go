@@ -69,8 +69,8 @@ func addrPort(s string) netip.AddrPort { return netip.MustParseAddrPort(s) }
 
 func TestParse(t *testing.T) {
 	checks := []healthcheck.Check{
-		{Kind: "http", Interval: 2 * time.Second, Timeout: time.Second, Rise: 2, Fall: 3, Method: "GET", Path: "/healthz", Status: "204"},
-		{Kind: "tcp", Port: 8080, Interval: 500 * time.Millisecond, Timeout: 500 * time.Millisecond, Rise: 2, Fall: 3},
+		{Interval: 2 * time.Second, Timeout: time.Second, Rise: 2, Fall: 3, Ask: healthcheck.HTTP{Version: "1.1", Request: healthcheck.Request{Method: "GET", Path: "/healthz", Status: "204"}}},
+		{Ask: healthcheck.TCP{TLS: healthcheck.TLS{ExpiryDays: 14}}, Port: 8080, Interval: 500 * time.Millisecond, Timeout: 500 * time.Millisecond, Rise: 2, Fall: 3},
 	}
 	want := &config.Config{
 		File:     "lvsha.toml",
@@ -98,14 +98,16 @@ func TestParse(t *testing.T) {
 			Servers: []config.Server{
 				{Address: addrPort("192.0.2.21:0"), Weight: 2, Forward: ipvs.DR, Checks: checks},
 				{Address: addrPort("10.1.0.22:8000"), Weight: 1, Forward: ipvs.NAT, Checks: []healthcheck.Check{{
-					Kind: "exec", Interval: 2 * time.Second, Timeout: time.Second, Rise: 1, Fall: 1,
-					Command: "/bin/true\x00a b", User: "nobody",
+					Interval: 2 * time.Second, Timeout: time.Second, Rise: 1, Fall: 1,
+					Ask: healthcheck.Exec{Command: "/bin/true\x00a b", User: "nobody"},
 				}}},
 			},
 			Sorry: &config.Server{Address: addrPort("192.0.2.99:8080"), Weight: 1, Forward: ipvs.NAT},
+			Rules: healthcheck.PoolRules{Quorum: 1, Sorry: true, MostWeight: ipvs.MaxWeight},
 		}},
 		Channel: config.Channel{KeyFile: "/etc/lvsha/director.key"}, Hash: "0a0cb7077847025a",
-		Sync: &connsync.Config{Interface: "eth0", ID: 1},
+		Sync:   &connsync.Config{Interface: "eth0", ID: 1},
+		Health: config.Health{Doubt: time.Minute, DoubtWeight: -100},
 	}
 	got, err := config.Parse("lvsha.toml", []byte(pair), config.Identity{Hostname: "lvs1.example.com"})
 	if err != nil {

@@ -21,7 +21,12 @@ func KnownKeys() []string {
 	add("vrrp.NAME.announce.", announceKeys())
 	add("vrrp.NAME.track.", trackUseKeys())
 	add("group.NAME.", groupKeys())
-	add("track.NAME.", slices.Sorted(maps.Keys(trackKeys())))
+	for _, k := range slices.Sorted(maps.Keys(trackKeys())) {
+		// What a check asks is documented with the checks of services.
+		if _, asked := checkKeys()[k]; !asked {
+			add("track.NAME.", []string{k})
+		}
+	}
 	add("vrrp.NAME.unicast.", unicastKeys())
 	add("vrrp.NAME.auth.", authKeys())
 	add("vrrp.NAME.auth.keys.", authKeyKeys())
@@ -31,6 +36,9 @@ func KnownKeys() []string {
 	add("service.NAME.check.", slices.Sorted(maps.Keys(checkKeys())))
 	add("vrrp.NAME.notify.", hookKeys())
 	add("group.NAME.notify.", hookKeys())
+	add("service.NAME.notify.", serviceHookKeys())
+	add("service.NAME.check.damping.", dampingKeys())
+	add("health.", healthKeys())
 	add("pacing.NAME.", pacingKeys())
 	add("bfd.", bfdKeys())
 	add("notify.", notifyKeys())

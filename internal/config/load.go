@@ -133,6 +133,7 @@ type draft struct {
 	bfd      *bfd.Params
 	notify   notify.Config
 	channel  channel
+	health   Health
 	pacing   []vrrp.Pacing
 	// conditions, and the groups that may use them.
 	conditions []condition
@@ -156,7 +157,9 @@ func (r *report) draft(root *node, d director) *draft {
 	out.pacing = r.pacing(top["pacing"], out.routers)
 	out.bfd = r.bfd(top["bfd"])
 	out.channel = r.channel(top["peer"])
-	out.notify = r.notify(top["notify"], out.routers, out.groups)
+	out.health = r.health(top["health"])
+	r.sessions(out.services, out.bfd, top["service"])
+	out.notify = r.notify(top["notify"], out.routers, out.groups, top["service"])
 	for _, rt := range out.routers {
 		r.ownersTrack(rt, rt.tracks)
 	}
@@ -171,7 +174,7 @@ func (r *report) draft(root *node, d director) *draft {
 // assemble makes the configuration of one director of a valid file.
 func assemble(directors []director, drafts []*draft, own int) *Config {
 	mine := drafts[own]
-	cfg := &Config{Services: mine.services, Sync: mine.sync, BFD: mine.bfd, Notify: mine.notify, Pacing: mine.pacing, Tracks: make(map[vrrp.Key][]track.Ref)}
+	cfg := &Config{Services: mine.services, Sync: mine.sync, BFD: mine.bfd, Health: mine.health, Notify: mine.notify, Pacing: mine.pacing, Tracks: make(map[vrrp.Key][]track.Ref)}
 	for _, c := range mine.conditions {
 		cfg.Conditions = append(cfg.Conditions, c.Condition)
 	}

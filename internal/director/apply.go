@@ -4,8 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"time"
 
-	"lvsha/healthcheck"
 	"lvsha/internal/config"
 	"lvsha/internal/control"
 	"lvsha/ipvs"
@@ -71,6 +71,7 @@ func (d *Director) apply(ctx context.Context, cfg *config.Config, used inUse) (g
 	d.mu.Lock()
 	d.generation++
 	d.cfg, generation = cfg, d.generation
+	d.judging.set(cfg)
 	d.mu.Unlock()
 	d.setHooks(cfg)
 	d.follow(ctx)
@@ -91,21 +92,32 @@ func syncDaemons(cfg *config.Config) []connsync.Daemon {
 	return cfg.Sync.Daemons()
 }
 
-// want hands the desired table to the reconciler, unless the table has been
-// given up: a verdict that comes late must not bring it back.
+// want judges the services and hands the desired table to the reconciler, unless the
+// table has been given up: a verdict that comes late must not bring it back.
 func (d *Director) want() {
+	now := time.Now()
 	d.mu.Lock()
-	defer d.mu.Unlock()
-	d.tracker.SetServices(serviceHealth(d.cfg, d.verdict))
+	next := d.judging.look(now, d.monitor.Judgments, nil)
+	d.tracker.SetServices(serviceHealth(d.judging.rows))
 	if !d.flushing {
-		d.table.Set(ipvs.Desired{Generation: d.generation, Services: desired(d.cfg, d.verdict)})
+		d.table.Set(ipvs.Desired{Generation: d.generation, Services: d.judging.table()})
 	}
-}
+	quorums, doubt := d.judging.quorums(), d.judging.doubted.Why
+	d.mu.Unlock()
 
-// verdict is what the monitor knows of a target.
-func (d *Director) verdict(t healthcheck.Target) healthcheck.Verdict {
-	status, _ := d.monitor.Status(t)
-	return status.Verdict
+	if !next.IsZero() {
+		d.rejudge.Reset(next.Sub(now))
+	}
+	d.notifyQuorums(quorums, now)
+	if doubt != d.doubtTold {
+		d.doubtTold = doubt
+		if doubt == "" {
+			doubt = "this director is not doubted any more"
+		}
+		d.log.Warn(doubt)
+		d.event("health", d.cfg.Director, doubt)
+		d.retrack()
+	}
 }
 
 // kernelTable is the table found at the start; empty when there is none.

@@ -33,6 +33,8 @@ func (d *Director) attend(ctx context.Context, items []any) {
 			if !item.Source.IsValid() {
 				delete(d.followed, item.Key)
 			}
+		case noSession:
+			follow = true
 		case bfd.Transition:
 			d.sessionChanged(item)
 		case bfd.Voided:
@@ -83,6 +85,15 @@ func (d *Director) health(c healthcheck.Change) {
 		level = slog.LevelWarn
 	}
 	text := fmt.Sprintf("%s -> %s: %s", c.From, c.To, c.Reason)
+	if c.From == c.To {
+		advice := c.Advice.String()
+		if advice == "" {
+			advice = "nothing any more"
+		}
+		d.log.Info(fmt.Sprintf("server %s is advised %s", c.Target.Server, advice), "check", c.Target.Check.String(), "reason", c.Reason)
+		d.events.add(c.Time, "server", c.Target.Server.String(), fmt.Sprintf("advised %s: %s", advice, c.Reason))
+		return
+	}
 	d.log.Log(context.Background(), level, fmt.Sprintf("server %s is %s", c.Target.Server, c.To),
 		"check", c.Target.Check.String(), "reason", c.Reason)
 	d.events.add(c.Time, "server", c.Target.Server.String(), text)

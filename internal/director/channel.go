@@ -229,14 +229,17 @@ func (d *Director) serverViews(s config.Service, address netip.AddrPort) map[str
 			}
 			for name, o := range d.channel.compare.others {
 				complete := true
-				verdict := judge(s, server, listen, func(t healthcheck.Target) healthcheck.Verdict {
-					v, has := o.sees[targetID(t)]
+				var verdicts []healthcheck.Verdict
+				var weights []int
+				for _, check := range server.Checks {
+					v, has := o.sees[targetID(target(server, listen, check))]
 					complete = complete && has
-					return v.verdict()
-				})
+					verdicts, weights = append(verdicts, v.verdict()), append(weights, check.Weight)
+				}
 				if !complete {
 					continue
 				}
+				verdict := s.Require.Combine(verdicts, weights...)
 				if out == nil {
 					out = make(map[string]control.ServerView)
 				}

@@ -45,9 +45,10 @@ func targetID(t healthcheck.Target) string {
 // settle is how long two directors that both work may differ over a check: each
 // finds out in its own rhythm, after as many answers as the check wants.
 func settle(c healthcheck.Check) time.Duration {
-	interval := cmp.Or(c.Interval, healthcheck.DefaultInterval)
+	interval := max(cmp.Or(c.Interval, healthcheck.DefaultInterval), c.DownInterval) + c.Jitter
 	answers := max(cmp.Or(c.Rise, healthcheck.DefaultRise), cmp.Or(c.Fall, healthcheck.DefaultFall))
-	return max(2*interval*time.Duration(answers), minSettle)
+	// One that comes and goes may be held back here and not there.
+	return max(2*interval*time.Duration(answers), minSettle) + c.Damping.Hold
 }
 
 // seen is what a director sees of a target, as it is told to others.

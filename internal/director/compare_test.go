@@ -30,7 +30,7 @@ func status(server string, check healthcheck.Check, state healthcheck.State, rea
 	}
 }
 
-var tcp = healthcheck.Check{Kind: healthcheck.KindTCP, Interval: time.Second, Rise: 2, Fall: 3}
+var tcp = healthcheck.Check{Ask: healthcheck.TCP{}, Interval: time.Second, Rise: 2, Fall: 3}
 
 // tell carries everything from one comparison to another, and counts the messages.
 func tell(t *testing.T, from *comparison, to string, at *comparison, name string) (messages int) {
@@ -185,6 +185,7 @@ func TestSettle(t *testing.T) {
 		{healthcheck.Check{}, 12 * time.Second},
 		{healthcheck.Check{Interval: 100 * time.Millisecond, Rise: 1, Fall: 1}, 2 * time.Second},
 		{healthcheck.Check{Interval: 5 * time.Second, Rise: 4, Fall: 2}, 40 * time.Second},
+		{healthcheck.Check{Interval: time.Second, DownInterval: 10 * time.Second, Damping: healthcheck.Damping{Hold: time.Minute}}, 2 * time.Minute},
 	} {
 		if got := settle(tt.check); got != tt.want {
 			t.Errorf("%+v: %s, want %s", tt.check, got, tt.want)
@@ -195,7 +196,7 @@ func TestSettle(t *testing.T) {
 // TestTargetID: one name for one check, whatever port it is written with; of two
 // targets with one name the worse counts at both directors.
 func TestTargetID(t *testing.T) {
-	a := healthcheck.Target{Server: netip.MustParseAddrPort("192.0.2.21:80"), Check: healthcheck.Check{Kind: healthcheck.KindTCP, Port: 81}}
+	a := healthcheck.Target{Server: netip.MustParseAddrPort("192.0.2.21:80"), Check: healthcheck.Check{Ask: healthcheck.TCP{}, Port: 81}}
 	b := healthcheck.Target{Server: netip.MustParseAddrPort("192.0.2.21:81"), Check: tcp}
 	if targetID(a) != targetID(b) {
 		t.Errorf("%q and %q", targetID(a), targetID(b))

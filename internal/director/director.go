@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"net/netip"
 	"slices"
 	"sync"
 	"time"
@@ -47,6 +48,9 @@ type Options struct {
 	BFD bfd.Port
 	// Network is where the directors' channel is; nil is the machine's.
 	Network peer.Network
+	// LocalTo is the interface and the address from which another machine is
+	// spoken to; nil knows none.
+	LocalTo func(peer netip.Addr) (iface string, local netip.Addr, err error)
 	// VRRPThread is called on the OS threads of the VRRP and the BFD loop, which
 	// it may schedule; nil leaves them as they are.
 	VRRPThread func()
@@ -89,12 +93,17 @@ type Director struct {
 	ended   chan struct{} // closed when no reload is taken any more
 
 	ipvsProblem string // the last one told, of the director's goroutine
+	// rejudge fires when services have to be judged although nothing happened; it
+	// and doubtTold, the last doubt told, belong to the director's goroutine.
+	rejudge   *time.Timer
+	doubtTold string
 
 	tracking   sync.Mutex // held by retrack
 	mu         sync.Mutex // guards what follows, for Status
 	cfg        *config.Config
 	generation uint64
 	flushing   bool // nothing is wanted any more: the table is given up
+	judging    judging
 }
 
 // New loads the file, reads what the last process left behind and prepares
@@ -149,7 +158,9 @@ func New(opts Options) (*Director, error) {
 			d.inbox.add(r)
 		}
 	}})
-	d.monitor = healthcheck.New(healthcheck.Options{OnChange: func(c healthcheck.Change) { d.inbox.add(c) }})
+	d.monitor = healthcheck.New(healthcheck.Options{
+		OnChange: func(c healthcheck.Change) { d.inbox.add(c) }, Prepare: d.prepare,
+	})
 	d.channel = newChannel(opts, d.monitor, func(e channelEvent) { d.inbox.add(e) })
 	d.table = ipvs.New(ipvs.Options{
 		Kernel: opts.IPVS, Owned: last.Services, Logger: opts.Logger,
@@ -218,6 +229,8 @@ func (d *Director) Stop(mode vrrp.StopMode) {
 // loop is the director's goroutine.
 func (d *Director) loop(ctx context.Context) error {
 	defer close(d.ended)
+	d.rejudge = time.NewTimer(time.Hour)
+	defer d.rejudge.Stop()
 	d.removeStale()
 	if _, err := d.apply(ctx, d.cfg, usedBy(d.kernelTable())); err != nil {
 		return err
@@ -242,6 +255,8 @@ func (d *Director) loop(ctx context.Context) error {
 			return nil
 		case <-d.inbox.wake:
 			d.attend(ctx, d.inbox.take())
+		case <-d.rejudge.C:
+			d.want()
 		case request := <-d.reloads:
 			if leaving != nil {
 				request.answer <- reloaded{err: errStopping}

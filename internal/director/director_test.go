@@ -101,13 +101,19 @@ func TestDesired(t *testing.T) {
 `},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			got := desired(cfg, func(target healthcheck.Target) healthcheck.Verdict {
-				v := healthcheck.Verdict{State: healthcheck.Down}
-				if slices.Contains(c.up, target.Server.String()+" "+target.Check.Kind) {
-					v.State = healthcheck.Up
+			var j judging
+			j.set(cfg)
+			j.look(time.Unix(1000, 0), func(targets []healthcheck.Target) (out []healthcheck.Judgment) {
+				for _, target := range targets {
+					v := healthcheck.Judgment{Verdict: healthcheck.Verdict{State: healthcheck.Down}}
+					if slices.Contains(c.up, target.Server.String()+" "+target.Check.Kind()) {
+						v.State = healthcheck.Up
+					}
+					out = append(out, v)
 				}
-				return v
-			})
+				return out
+			}, nil)
+			got := j.table()
 			if diff := cmp.Diff(c.want, render(got)); diff != "" {
 				t.Errorf("table (-want +got):\n%s", diff)
 			}
@@ -124,7 +130,7 @@ func TestTargets(t *testing.T) {
 	}}}
 	var got []string
 	for _, w := range targets(parse(t, file), usedBy(table)) {
-		got = append(got, fmt.Sprint(w.Target.Server, " ", w.Target.Check.Kind, " ", w.Initial))
+		got = append(got, fmt.Sprint(w.Target.Server, " ", w.Target.Check.Kind(), " ", w.Initial))
 	}
 	want := []string{
 		"192.0.2.21:8080 tcp up", "192.0.2.21:8080 http up", "192.0.2.22:80 tcp unknown", // for port 80
