@@ -203,8 +203,11 @@ func (c *Channel) apply(ctx context.Context) {
 			if ok {
 				why = "its section of the file has changed"
 			}
-			if len(c.cfg.Peers) == 0 {
+			switch {
+			case len(c.cfg.Peers) == 0:
 				why = old.Name + " stops"
+			case c.pin.IsZero():
+				why = old.Name + " has no key to use any more"
 			}
 			l.why = why
 			l.cancel()
