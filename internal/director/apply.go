@@ -78,6 +78,8 @@ func (d *Director) apply(ctx context.Context, cfg *config.Config, used inUse) (g
 	d.tracker.Set(cfg.Conditions)
 	d.retrack()
 	d.monitor.Set(targets(cfg, used))
+	d.channel.Configure(channelConfig(cfg))
+	d.channel.touch()
 	d.daemons.Set(connsync.Desired{Generation: generation, Daemons: syncDaemons(cfg)})
 	d.want()
 	return generation, nil

@@ -48,6 +48,9 @@ func (d *Director) attend(ctx context.Context, items []any) {
 		case healthcheck.Change:
 			changed = true
 			d.health(item)
+			d.channel.touch()
+		case channelEvent:
+			d.channelHappened(item)
 		case ipvs.Result:
 			d.applied(item)
 		}

@@ -16,6 +16,7 @@ import (
 	"lvsha/internal/bfd"
 	"lvsha/internal/config"
 	"lvsha/internal/control"
+	"lvsha/internal/peer"
 	"lvsha/internal/track"
 	"lvsha/ipvs"
 	connsync "lvsha/sync"
@@ -45,6 +46,8 @@ type Options struct {
 	Links vrrp.Links
 	// BFD is the network of the sessions with other directors; nil is none.
 	BFD bfd.Port
+	// Network is where the directors' channel is; nil is the machine's.
+	Network peer.Network
 	// LocalTo is the interface and the address from which another machine is
 	// spoken to; nil knows none.
 	LocalTo func(peer netip.Addr) (iface string, local netip.Addr, err error)
@@ -78,6 +81,7 @@ type Director struct {
 	table   *ipvs.Reconciler
 	daemons *connsync.Reconciler
 	tracker *track.Tracker
+	channel *channel
 	// bfd is nil without a network for it. followed is what the virtual routers
 	// follow, and of the director's goroutine, as hooks are.
 	bfd      *bfd.Engine
@@ -157,6 +161,7 @@ func New(opts Options) (*Director, error) {
 	d.monitor = healthcheck.New(healthcheck.Options{
 		OnChange: func(c healthcheck.Change) { d.inbox.add(c) }, Prepare: d.prepare,
 	})
+	d.channel = newChannel(opts, d.monitor, func(e channelEvent) { d.inbox.add(e) })
 	d.table = ipvs.New(ipvs.Options{
 		Kernel: opts.IPVS, Owned: last.Services, Logger: opts.Logger,
 		Record:    func(keys []ipvs.ServiceKey) error { return d.store.update(func(r *Record) { r.Services = keys }) },
@@ -199,6 +204,8 @@ func (d *Director) Run(ctx context.Context) error {
 	}
 	rooms.Go(func() error { return d.hooks.notifier.Run(ctx) })
 	rooms.Go(func() error { return d.monitor.Run(ctx) })
+	rooms.Go(func() error { return d.channel.Run(ctx) })
+	rooms.Go(func() error { return d.channel.runComparison(ctx) })
 	rooms.Go(func() error { return d.tracker.Run(ctx) })
 	rooms.Go(func() error { return d.table.Run(ctx) })
 	rooms.Go(func() error { return d.daemons.Run(ctx) })
