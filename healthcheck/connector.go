@@ -13,6 +13,7 @@ type flight struct {
 	fd       int
 	slot     int32 // its place in the connector's list
 	serial   int32 // what tells it from those that had the place before
+	polled   bool  // it is in crowd
 	start    time.Time
 	deadline time.Time
 	at       int // in the queue of deadlines

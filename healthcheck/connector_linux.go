@@ -19,8 +19,10 @@ import (
 type connector struct {
 	done func([]landing)
 
-	epoll int
-	// file is the same as epoll, as the runtime's poller waits for it.
+	// quiet has the connections that run waits for, crowd those that others poll: the
+	// runtime's poller, which wakes up at each event of quiet, must not see them.
+	quiet, crowd int
+	// file is quiet, as the runtime's poller waits for it.
 	file *os.File
 	raw  syscall.RawConn
 
@@ -41,6 +43,8 @@ type connector struct {
 	deadlines deadlines
 	// waiting is until when the goroutine waits.
 	waiting time.Time
+	// crowded counts those in crowd.
+	crowded int
 	closed  bool
 }
 
@@ -53,18 +57,24 @@ type landing struct {
 // newConnector returns a connector that is not running yet. done is called with
 // connections that ended, from the goroutine of run.
 func newConnector(done func([]landing)) (*connector, error) {
-	fd, err := unix.EpollCreate1(unix.EPOLL_CLOEXEC)
+	quiet, err := unix.EpollCreate1(unix.EPOLL_CLOEXEC)
 	if err != nil {
 		return nil, os.NewSyscallError("epoll_create1", err)
 	}
-	// Only what does not block is waited for by the runtime's poller.
-	if err := unix.SetNonblock(fd, true); err != nil {
-		unix.Close(fd)
-		return nil, os.NewSyscallError("fcntl", err)
+	crowd, err := unix.EpollCreate1(unix.EPOLL_CLOEXEC)
+	if err != nil {
+		unix.Close(quiet)
+		return nil, os.NewSyscallError("epoll_create1", err)
 	}
-	c := &connector{done: done, resumed: make(chan struct{}, 1), epoll: fd, file: os.NewFile(uintptr(fd), "connections")}
-	if c.raw, err = c.file.SyscallConn(); err != nil {
+	// Only what does not block is waited for by the runtime's poller.
+	err = os.NewSyscallError("fcntl", unix.SetNonblock(quiet, true))
+	c := &connector{done: done, resumed: make(chan struct{}, 1), quiet: quiet, crowd: crowd, file: os.NewFile(uintptr(quiet), "connections")}
+	if err == nil {
+		c.raw, err = c.file.SyscallConn()
+	}
+	if err != nil {
 		c.file.Close()
+		unix.Close(crowd)
 		return nil, fmt.Errorf("watching connections: %w", err)
 	}
 	return c, nil
@@ -98,13 +108,20 @@ func (c *connector) start(e *entry, t Target, now time.Time) error {
 	}
 	// A connection that is made already is ready at once.
 	event := unix.EpollEvent{Events: unix.EPOLLOUT | unix.EPOLLONESHOT, Fd: f.slot, Pad: f.serial}
-	if err := unix.EpollCtl(c.epoll, unix.EPOLL_CTL_ADD, fd, &event); err != nil {
+	epoll := c.quiet
+	if f.polled = c.polled.Load(); f.polled {
+		epoll = c.crowd
+	}
+	if err := unix.EpollCtl(epoll, unix.EPOLL_CTL_ADD, fd, &event); err != nil {
 		c.slots[f.slot] = nil
 		c.free = append(c.free, f.slot)
 		syscall.Close(fd)
 		return os.NewSyscallError("epoll_ctl", err)
 	}
 	heap.Push(&c.deadlines, f)
+	if f.polled {
+		c.crowded++
+	}
 	if !c.polled.Load() && f.deadline.Before(c.waiting) {
 		c.until(f.deadline)
 	}
@@ -176,6 +193,8 @@ func (c *connector) wait() error {
 	c.mu.Lock()
 	switch {
 	case c.waiting == theEnd:
+	case c.crowded > 0: // nobody else polls them any more
+		c.until(time.Now().Add(breath))
 	case len(c.deadlines) > 0:
 		c.until(c.deadlines[0].deadline)
 	default:
@@ -184,7 +203,7 @@ func (c *connector) wait() error {
 	c.mu.Unlock()
 	var failed error
 	err := c.raw.Read(func(uintptr) bool {
-		fds := []unix.PollFd{{Fd: int32(c.epoll), Events: unix.POLLIN}}
+		fds := []unix.PollFd{{Fd: int32(c.quiet), Events: unix.POLLIN}}
 		n, err := unix.Poll(fds, 0)
 		if err != nil && !errors.Is(err, unix.EINTR) {
 			failed = os.NewSyscallError("poll", err)
@@ -202,17 +221,19 @@ func (c *connector) wait() error {
 func (c *connector) poll(now time.Time) error {
 	c.polling.Lock()
 	defer c.polling.Unlock()
-	for !c.over {
-		n, err := unix.EpollWait(c.epoll, c.events[:], 0)
-		if err != nil && !errors.Is(err, unix.EINTR) {
-			return os.NewSyscallError("epoll_wait", err)
-		}
-		c.landed = c.land(c.landed[:0], c.events[:max(n, 0)], now)
-		if len(c.landed) > 0 {
-			c.done(c.landed)
-		}
-		if n < len(c.events) {
-			return nil
+	if c.over {
+		return nil
+	}
+	for _, epoll := range []int{c.crowd, c.quiet} {
+		for n := len(c.events); n == len(c.events); {
+			var err error
+			if n, err = unix.EpollWait(epoll, c.events[:], 0); err != nil && !errors.Is(err, unix.EINTR) {
+				return os.NewSyscallError("epoll_wait", err)
+			}
+			c.landed = c.land(c.landed[:0], c.events[:max(n, 0)], now)
+			if len(c.landed) > 0 {
+				c.done(c.landed)
+			}
 		}
 	}
 	return nil
@@ -244,6 +265,9 @@ func (c *connector) clear(f *flight) {
 	syscall.Close(f.fd) // an orderly end; there is nothing to lose
 	c.slots[f.slot] = nil
 	c.free = append(c.free, f.slot)
+	if f.polled {
+		c.crowded--
+	}
 }
 
 // outcome asks the kernel how a connection went.
@@ -275,5 +299,6 @@ func (c *connector) close(why error) (left []landing) {
 	}
 	c.deadlines, c.slots, c.closed = nil, nil, true
 	c.file.Close()
+	unix.Close(c.crowd)
 	return left
 }
