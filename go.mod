@@ -24,5 +24,6 @@ require (
 	github.com/josharian/native v1.1.0 // indirect
 	github.com/mdlayher/packet v1.1.2 // indirect
 	github.com/mdlayher/socket v0.6.0 // indirect
+	github.com/theory/jsonpath v0.12.3 // indirect
 	golang.org/x/text v0.41.0 // indirect
 )

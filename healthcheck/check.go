@@ -3,23 +3,7 @@ package healthcheck
 import (
 	"net/netip"
 	"strconv"
-	"strings"
 	"time"
-)
-
-// The kinds of check this version has.
-const (
-	// KindTCP is satisfied when the connection is established.
-	KindTCP = "tcp"
-	// KindHTTP wants an answer with an accepted status, and optionally a text in
-	// its body.
-	KindHTTP = "http"
-	// KindHTTPS is KindHTTP over TLS, the certificate verified.
-	KindHTTPS = "https"
-	// KindExec runs a program and wants exit status 0.
-	KindExec = "exec"
-	// KindPing wants an answer to an ICMP echo request.
-	KindPing = "ping"
 )
 
 // The defaults of a check whose author did not say.
@@ -32,19 +16,13 @@ const (
 	DefaultRise = 2
 	// DefaultFall is the number of failures in a row that make a server down.
 	DefaultFall = 3
-	// DefaultMethod, DefaultPath and DefaultStatus are for http and https.
-	DefaultMethod = "GET"
-	DefaultPath   = "/"
-	DefaultStatus = "200-299"
-	// MaxBodyText is the longest text, in bytes, that Check.Body may hold.
-	MaxBodyText = 4096
 )
 
 // Check says how a server is probed and when a verdict changes. It is
 // comparable: two services that say the same of one server share one probe.
 type Check struct {
-	// Kind names the probe: "tcp", "http", "https", "exec" or "ping".
-	Kind string
+	// Ask is what is asked: the kind of check with its settings.
+	Ask Question
 	// Port is probed instead of the server's own; zero means the server's.
 	Port uint16
 	// Interval separates the starts of two probes; zero means DefaultInterval.
@@ -55,58 +33,28 @@ type Check struct {
 	// Rise successes in a row make a server up, Fall failures make it down; zero
 	// means DefaultRise and DefaultFall.
 	Rise, Fall int
-
-	// Method, Path, Host, Status and Body are for http and https. Method is GET or HEAD or
-	// another; Host is the Host header (and the server name of TLS) and empty
-	// means the server's address; Status lists the accepted codes as "200-299,304" and empty
-	// means 200-299; Body must be contained in the answer's body, empty means
-	// anything will do.
-	Method, Path, Host, Status, Body string
-	// Insecure accepts any certificate of an https server.
-	Insecure bool
-
-	// Command is for exec: the program and its arguments, joined with NUL so that the type
-	// stays comparable. It is run without a shell; exit status 0 is success.
-	Command string
-	// User runs the command as that user; empty means the daemon's.
-	User string
 }
 
-// JoinCommand makes a Check.Command of a program and its arguments.
-func JoinCommand(argv []string) string { return strings.Join(argv, "\x00") }
-
-// Argv is the program and its arguments that Command holds; nil when empty.
-func (c Check) Argv() []string {
-	if c.Command == "" {
-		return nil
+// Kind is the name of the kind of check.
+func (c Check) Kind() string {
+	if c.Ask == nil {
+		return "nothing"
 	}
-	return strings.Split(c.Command, "\x00")
+	return c.Ask.Kind()
 }
 
 // String names what is probed, such as "http :8080 /healthz".
 func (c Check) String() string {
-	var b strings.Builder
-	b.WriteString(c.Kind)
+	out := c.Kind()
 	if c.Port != 0 {
-		b.WriteString(" :" + strconv.Itoa(int(c.Port)))
+		out += " :" + strconv.Itoa(int(c.Port))
 	}
-	switch c.Kind {
-	case KindHTTP, KindHTTPS:
-		if c.Host != "" {
-			b.WriteString(" " + c.Host)
+	if c.Ask != nil {
+		if what := c.Ask.String(); what != "" {
+			out += " " + what
 		}
-		b.WriteString(" " + c.path())
-	case KindExec:
-		b.WriteString(" " + strings.Join(c.Argv(), " "))
 	}
-	return b.String()
-}
-
-func (c Check) path() string {
-	if c.Path == "" {
-		return DefaultPath
-	}
-	return c.Path
+	return out
 }
 
 // withDefaults fills what the author left out and bounds the timeout, so that

@@ -27,13 +27,47 @@ const (
 // execPath is the PATH of a check; the daemon's own depends on who started it.
 const execPath = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
-// probeExec runs a program in a process group of its own, without a shell and
+// Exec runs a program and wants exit status 0.
+type Exec struct {
+	// Command is the program and its arguments. It is run without a shell.
+	Command List `key:"command" required:"the program and its arguments, such as [\"/usr/local/lib/lvsha/check-db\", \"replica\"]" want:"a list of the program and its arguments such as [\"/usr/local/lib/lvsha/check-db\", \"replica\"]; there is no shell"`
+	// User runs the command as that user; empty means the daemon's.
+	User string `key:"user"`
+}
+
+var (
+	_ Question  = Exec{}
+	_ Validator = Exec{}
+)
+
+// Kind is "exec".
+func (Exec) Kind() string { return "exec" }
+
+// String is the command.
+func (q Exec) String() string { return strings.Join(q.Command.Items(), " ") }
+
+// Validate is part of Validator.
+func (q Exec) Validate() (out []Problem) {
+	argv := q.Command.Items()
+	if len(argv) > 0 && !strings.HasPrefix(argv[0], "/") {
+		out = append(out, Problem{Key: "command", Item: 1, Message: fmt.Sprintf("want the program's absolute path, got %q", argv[0])})
+	}
+	if strings.ContainsFunc(q.User, func(r rune) bool { return r <= ' ' || r == ':' }) {
+		out = append(out, Problem{Key: "user", Message: fmt.Sprintf("want the name of a user, got %q", q.User)})
+	}
+	return out
+}
+
+// Prepare is part of Question.
+func (q Exec) Prepare() (ProbeFunc, error) { return q.probe, nil }
+
+// probe runs a program in a process group of its own, without a shell and
 // with nothing on its standard input. It finds the server in LVSHA_SERVER and
 // LVSHA_PORT. At the timeout the whole group is killed.
-func probeExec(ctx context.Context, t Target) (string, error) {
-	argv := t.Check.Argv()
+func (q Exec) probe(ctx context.Context, t Target) (Answer, error) {
+	argv := q.Command.Items()
 	if len(argv) == 0 {
-		return "", errors.New("no command")
+		return Answer{}, errors.New("no command")
 	}
 	var out head
 	cmd := exec.CommandContext(ctx, argv[0], argv[1:]...)
@@ -45,8 +79,8 @@ func probeExec(ctx context.Context, t Target) (string, error) {
 	cmd.Dir = "/"
 	cmd.Stdout, cmd.Stderr = &out, &out
 	cmd.WaitDelay = pipeGrace
-	if err := isolate(cmd, t.Check.User); err != nil {
-		return "", err
+	if err := isolate(cmd, q.User); err != nil {
+		return Answer{}, err
 	}
 	err := cmd.Run()
 	if errors.Is(err, exec.ErrWaitDelay) {
@@ -57,15 +91,15 @@ func probeExec(ctx context.Context, t Target) (string, error) {
 	}
 	switch {
 	case ctx.Err() != nil && err != nil:
-		return "", &timeoutError{after: t.Check.Timeout, doing: "running " + argv[0]}
+		return Answer{}, &timeoutError{after: t.Check.Timeout, doing: "running " + argv[0]}
 	case err == nil:
-		return withLine("exit status 0", out.firstLine()), nil
+		return Answer{Detail: withLine("exit status 0", out.firstLine())}, nil
 	}
 	var exit *exec.ExitError
 	if errors.As(err, &exit) {
-		return "", errors.New(withLine(exit.Error(), out.firstLine()))
+		return Answer{}, errors.New(withLine(exit.Error(), out.firstLine()))
 	}
-	return "", ownFault(fmt.Errorf("start: %w", err))
+	return Answer{}, ownFault(fmt.Errorf("start: %w", err))
 }
 
 func withLine(s, line string) string {

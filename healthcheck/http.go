@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"context"
 	"crypto/tls"
-	"crypto/x509"
 	"errors"
 	"fmt"
 	"io"
@@ -12,139 +11,256 @@ import (
 	"net/http"
 	"net/http/httptrace"
 	"net/url"
-	"strconv"
 	"strings"
 	"sync/atomic"
+	"time"
 )
 
-const (
-	// bodyLimit bounds how much of an answer's body is searched.
-	bodyLimit = 64 << 10
-	// headerLimit bounds an answer's header.
-	headerLimit = 64 << 10
+// HTTP wants an accepted answer to one request, or to each of several.
+type HTTP struct {
+	Request
+	// Version is the version of HTTP: "1.1", or "2" with prior knowledge.
+	Version string `key:"version" oneof:"1.1,2"`
+	// Then is what is asked after this on the same connection; nil is nothing.
+	Then Question `key:"requests"`
+}
+
+// HTTPS is HTTP over TLS.
+type HTTPS struct {
+	Request
+	// Version is the version of HTTP: "1.1", "2", or "auto" for what the server
+	// prefers.
+	Version string `key:"version" oneof:"1.1,2,auto"`
+	TLS
+	// Then is what is asked after this on the same connection; nil is nothing. Its
+	// Version and TLS count for nothing.
+	Then Question `key:"requests"`
+}
+
+var (
+	_ Question  = HTTP{}
+	_ Validator = HTTP{}
+	_ Question  = HTTPS{}
+	_ Validator = HTTPS{}
 )
 
-// dialer connects without keep-alive probes: no connection lives long enough.
-var dialer = net.Dialer{KeepAlive: -1}
+// Kind is "http".
+func (HTTP) Kind() string { return "http" }
 
-// probeHTTP makes one request over a connection of its own. Redirects are
-// answers, not followed; nothing is cached, proxied or compressed.
-func probeHTTP(ctx context.Context, t Target) (string, error) {
+// Kind is "https".
+func (HTTPS) Kind() string { return "https" }
+
+// String is the host and the path.
+func (q HTTP) String() string { return chainText(q.Request, q.Then) }
+
+// String is the host and the path.
+func (q HTTPS) String() string { return chainText(q.Request, q.Then) }
+
+func chainText(first Request, then Question) string {
+	if then == nil {
+		return first.String()
+	}
+	return first.String() + ", " + then.String()
+}
+
+// Validate is part of Validator.
+func (q HTTP) Validate() []Problem { return q.validate() }
+
+// Validate is part of Validator.
+func (q HTTPS) Validate() []Problem { return append(q.validate(), q.problems()...) }
+
+// Prepare is part of Question.
+func (q HTTP) Prepare() (ProbeFunc, error) {
+	return prepareWeb(&web{scheme: "http", version: q.Version}, q)
+}
+
+// Prepare is part of Question.
+func (q HTTPS) Prepare() (ProbeFunc, error) {
+	return prepareWeb(&web{scheme: "https", version: q.Version, tls: q.TLS.client()}, q)
+}
+
+func prepareWeb(w *web, q Question) (ProbeFunc, error) {
+	for q != nil {
+		var r Request
+		switch this := q.(type) {
+		case HTTP:
+			r, q = this.Request, this.Then
+		case HTTPS:
+			r, q = this.Request, this.Then
+		default:
+			return nil, errors.New("what follows a request is another kind of check: " + q.Kind())
+		}
+		e, err := r.expectation()
+		if err != nil {
+			return nil, err
+		}
+		w.requests = append(w.requests, e)
+	}
+	return w.probe, nil
+}
+
+// web asks a web server.
+type web struct {
+	scheme, version string
+	requests        []*expectation
+	tls             *tlsClient // nil for http
+}
+
+// probe makes the requests over a connection of its own. Nothing is cached or
+// compressed.
+func (w *web) probe(ctx context.Context, t Target) (Answer, error) {
 	var doing atomic.Value
 	doing.Store("connecting")
 	ctx = httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{
 		TLSHandshakeStart: func() { doing.Store("negotiating TLS") },
 		GotConn:           func(httptrace.GotConnInfo) { doing.Store("waiting for the answer") },
 	})
-	why := func(err error) error {
-		if isTimeout(err) {
-			return &timeoutError{after: t.Check.Timeout, doing: doing.Load().(string)}
+	transport, err := w.transport(ctx, t)
+	if err != nil {
+		return Answer{}, err
+	}
+	defer transport.CloseIdleConnections()
+	var answer Answer
+	for _, e := range w.requests {
+		detail, warning, err := w.ask(ctx, transport, t, e, &doing)
+		if err != nil {
+			err = w.reason(err, t, doing.Load().(string))
+			if len(w.requests) > 1 {
+				err = fmt.Errorf("%s: %w", e.Path, err)
+			}
+			return Answer{}, err
 		}
-		return httpError(err, t)
-	}
-
-	req, err := newRequest(ctx, t)
-	if err != nil {
-		return "", err
-	}
-	// A transport of its own costs less than it seems: without idle connections it
-	// holds nothing once the answer is closed.
-	transport := &http.Transport{
-		// The transport detaches its dialling from the request, so that a connection
-		// can serve another one: a connect or a handshake would outlive the probe. So
-		// the probe's own context bounds the one, a deadline on the connection the
-		// other.
-		DialContext: func(_ context.Context, network, _ string) (net.Conn, error) {
-			conn, err := dialer.DialContext(ctx, network, t.Server.String())
-			if err != nil {
-				return nil, err
-			}
-			if deadline, ok := ctx.Deadline(); ok {
-				conn.SetDeadline(deadline) // fails on a closed connection only
-			}
-			return conn, nil
-		},
-		TLSClientConfig:        &tls.Config{ServerName: serverName(t), InsecureSkipVerify: t.Check.Insecure},
-		DisableKeepAlives:      true,
-		DisableCompression:     true,
-		MaxResponseHeaderBytes: headerLimit,
-	}
-	res, err := transport.RoundTrip(req)
-	if err != nil {
-		return "", why(err)
-	}
-	defer res.Body.Close()
-
-	accepted, err := ParseStatus(t.Check.Status)
-	if err != nil {
-		return "", err
-	}
-	if !accepted.Contains(res.StatusCode) {
-		return "", fmt.Errorf("status %d, want %s", res.StatusCode, accepted)
-	}
-	if t.Check.Body != "" {
-		doing.Store("reading the body")
-		found, err := contains(io.LimitReader(res.Body, bodyLimit), []byte(t.Check.Body))
-		switch {
-		case found:
-		case err != nil:
-			return "", why(err)
-		default:
-			return "", fmt.Errorf("body lacks %q", t.Check.Body)
+		answer.Detail = detail
+		if warning != "" {
+			answer.Warning = warning
 		}
 	}
-	return "status " + strconv.Itoa(res.StatusCode), nil
+	return answer, nil
 }
 
-func newRequest(ctx context.Context, t Target) (*http.Request, error) {
-	method := t.Check.Method
-	if method == "" {
-		method = DefaultMethod
+// transport makes one connection at most, if all goes well.
+func (w *web) transport(ctx context.Context, t Target) (*http.Transport, error) {
+	out := &http.Transport{
+		// The transport detaches its dialling from the request, so that a connection
+		// can serve another one: a connect or a handshake would outlive the probe. So
+		// the probe's own context bounds the one, and the connection's deadline the
+		// other.
+		DialContext:            func(_ context.Context, network, _ string) (net.Conn, error) { return t.dial(ctx, network) },
+		DisableCompression:     true,
+		DisableKeepAlives:      len(w.requests) == 1 && w.requests[0].Redirects == 0 && w.version != "2",
+		MaxResponseHeaderBytes: headerLimit,
+		Protocols:              new(http.Protocols),
 	}
-	u, err := url.ParseRequestURI(t.Check.path())
+	out.Protocols.SetHTTP1(w.version != "2")
+	if w.tls == nil {
+		out.Protocols.SetUnencryptedHTTP2(w.version == "2")
+		return out, nil
+	}
+	out.Protocols.SetHTTP2(w.version == "2" || w.version == "auto")
+	settings, err := w.tls.config(serverName(w.requests[0].Host, t))
+	out.TLSClientConfig = settings
+	return out, err
+}
+
+// ask makes one request and follows its redirects.
+func (w *web) ask(ctx context.Context, transport *http.Transport, t Target, e *expectation, doing *atomic.Value) (detail, warning string, err error) {
+	u, err := url.ParseRequestURI(e.Path)
 	if err != nil {
-		return nil, fmt.Errorf("path %q: %w", t.Check.Path, errors.Unwrap(err))
+		return "", "", unmet("path %q: %v", e.Path, innermost(err))
 	}
-	u.Scheme, u.Host = t.Check.Kind, t.Server.String()
-	req, err := http.NewRequestWithContext(ctx, method, u.String(), nil)
+	u.Scheme, u.Host = w.scheme, t.Server.String()
+	req := e.newRequest(u).WithContext(ctx)
+	for hops := 0; ; hops++ {
+		doing.Store("connecting")
+		res, err := transport.RoundTrip(req)
+		if err != nil {
+			return "", "", err
+		}
+		if res.TLS != nil && w.tls != nil {
+			warning = w.tls.warning(*res.TLS, time.Now())
+		}
+		next, err := w.redirect(req, res, e, hops)
+		if next == nil && err == nil {
+			doing.Store("reading the body")
+			detail, err = e.met(res)
+		}
+		finish(res.Body)
+		if err != nil || next == nil {
+			return detail, warning, err
+		}
+		req = next
+	}
+}
+
+// finish lets a connection be used again if what is left of a body is little.
+func finish(body io.ReadCloser) {
+	io.CopyN(io.Discard, body, 4<<10) // the rest is nobody's business
+	body.Close()
+}
+
+// redirect is the request that an answer asks for, or nil when it is the answer.
+func (w *web) redirect(req *http.Request, res *http.Response, e *expectation, hops int) (*http.Request, error) {
+	to := res.Header.Get("Location")
+	if res.StatusCode < 300 || res.StatusCode > 399 || to == "" || e.Redirects == 0 || e.accepted.Contains(res.StatusCode) {
+		return nil, nil
+	}
+	if hops >= e.Redirects {
+		return nil, unmet("redirected %d times, to %s", hops+1, printable(to))
+	}
+	u, err := req.URL.Parse(to)
 	if err != nil {
-		return nil, fmt.Errorf("request: %w", err)
+		return nil, unmet("redirected to %s, which is no URL", printable(to))
 	}
-	req.Host = t.Check.Host
-	req.Header.Set("User-Agent", "lvsha")
-	return req, nil
+	// Another host may be another machine, and this check is about this one.
+	if host := u.Host; u.Scheme != w.scheme || host != req.URL.Host && host != req.Host {
+		return nil, unmet("redirected to %s, which is not this server", printable(u.String()))
+	}
+	u.Host = req.URL.Host
+	follow := e.newRequest(u)
+	if res.StatusCode != http.StatusTemporaryRedirect && res.StatusCode != http.StatusPermanentRedirect && follow.Method != http.MethodHead {
+		follow.Method, follow.Body, follow.ContentLength = http.MethodGet, nil, 0
+	}
+	return follow.WithContext(req.Context()), nil
 }
 
 // serverName is what the certificate must be for: the host without its port, or
 // the server's address.
-func serverName(t Target) string {
-	if t.Check.Host == "" {
-		return t.Server.Addr().String()
+func serverName(host string, t Target) string {
+	if host == "" {
+		return t.Server.Addr().WithZone("").String()
 	}
-	if host, _, err := net.SplitHostPort(t.Check.Host); err == nil {
-		return host
+	if name, _, err := net.SplitHostPort(host); err == nil {
+		return name
 	}
-	return t.Check.Host
+	return host
 }
 
-// httpError makes a reason of what net/http returned.
-func httpError(err error, t Target) error {
+// reason words what went wrong.
+func (w *web) reason(err error, t Target, doing string) error {
 	var (
-		op      *net.OpError
-		unknown x509.UnknownAuthorityError
-		name    x509.HostnameError
-		invalid x509.CertificateInvalidError
-		record  tls.RecordHeaderError
+		said   errUnmet
+		op     *net.OpError
+		record tls.RecordHeaderError
+		alert  tls.AlertError
 	)
+	if errors.As(err, &said) || errors.Is(err, ErrInconclusive) || errors.Is(err, ErrTimeout) {
+		// net/http wraps what dialling returned.
+		return innermostReason(err)
+	}
+	if isTimeout(err) {
+		return t.failure(err, doing)
+	}
+	if why := certificateError(err); why != nil {
+		return why
+	}
+	if w.tls != nil && errors.As(err, &alert) {
+		return w.tls.failure(err, t)
+	}
 	switch {
-	case errors.As(err, &unknown), errors.As(err, &name), errors.As(err, &invalid):
-		return fmt.Errorf("certificate: %s", strings.TrimPrefix(innermost(err).Error(), "x509: "))
 	case errors.As(err, &record):
 		return errors.New("answer is not TLS")
-	case errors.As(err, &op) && op.Op == "dial":
-		return dialError(err, t)
 	case errors.As(err, &op):
-		return fmt.Errorf("connection lost: %w", innermost(err))
+		return t.failure(err, doing)
 	case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF):
 		return errors.New("connection closed without a complete answer")
 	}
@@ -158,15 +274,19 @@ func httpError(err error, t Target) error {
 	return errors.New(printable(text))
 }
 
-// innermost is the error at the bottom of a chain.
-func innermost(err error) error {
-	for {
-		next := errors.Unwrap(err)
-		if next == nil {
-			return err
-		}
-		err = next
+// innermostReason takes the wrapping of libraries off a reason of ours.
+func innermostReason(err error) error {
+	var (
+		said errUnmet
+		late *timeoutError
+	)
+	switch {
+	case errors.As(err, &said):
+		return said
+	case errors.As(err, &late):
+		return late
 	}
+	return err
 }
 
 // contains reads r until want has been seen.

@@ -3,6 +3,7 @@ package healthcheck
 import (
 	"container/heap"
 	"context"
+	"errors"
 	"log/slog"
 	"slices"
 	"strings"
@@ -18,8 +19,9 @@ type Options struct {
 	// it must not block and may call Snapshot and Status. A call may arrive just
 	// after a Set that dropped its target.
 	OnChange func(Change)
-	// Kinds replaces the kinds of check; nil means those of this package.
-	Kinds map[string]Kind
+	// Limits replaces the limits on probes in flight, by kind of check; nil means
+	// those of the kinds.
+	Limits map[string]int
 }
 
 // Want is one target of the desired state.
@@ -36,7 +38,7 @@ type Want struct {
 type Monitor struct {
 	log      *slog.Logger
 	onChange func(Change)
-	kinds    map[string]Kind
+	limits   map[string]int
 	wake     chan struct{}
 
 	// mu guards what follows: Set, Snapshot and Status come from other
@@ -53,6 +55,7 @@ type Monitor struct {
 type entry struct {
 	target  Target // canonical
 	check   Check  // with defaults
+	ask     ProbeFunc
 	counter counter
 	last    Probe
 	count   Counters
@@ -71,7 +74,7 @@ type entry struct {
 
 // lane holds the probes of one kind.
 type lane struct {
-	kind     Kind
+	limit    int
 	inFlight int
 	waiting  []*entry
 }
@@ -81,7 +84,7 @@ func New(o Options) *Monitor {
 	m := &Monitor{
 		log:      o.Logger,
 		onChange: o.OnChange,
-		kinds:    o.Kinds,
+		limits:   o.Limits,
 		wake:     make(chan struct{}, 1),
 		entries:  make(map[Target]*entry),
 		lanes:    make(map[string]*lane),
@@ -92,8 +95,11 @@ func New(o Options) *Monitor {
 	if m.onChange == nil {
 		m.onChange = func(Change) {}
 	}
-	if m.kinds == nil {
-		m.kinds = kinds()
+	if m.limits == nil {
+		m.limits = make(map[string]int)
+		for name, k := range kinds() {
+			m.limits[name] = k.Limit
+		}
 	}
 	return m
 }
@@ -130,6 +136,7 @@ func (m *Monitor) Set(want []Want) {
 	}
 	for _, w := range fresh {
 		e := &entry{target: w.Target, check: w.Target.Check.withDefaults(), at: -1}
+		e.ask = prepare(e.check)
 		e.counter.adopt(now, w.Initial, initialReason(w.Initial))
 		if p := predecessors[Target{Server: w.Target.Server, Check: w.Target.Check.question()}]; p != nil {
 			e.counter, e.last, e.count = p.counter, p.last, p.count
@@ -147,6 +154,18 @@ func (m *Monitor) kick() {
 	case m.wake <- struct{}{}:
 	default:
 	}
+}
+
+// prepare gets a check ready to be asked; one that cannot be fails with the reason.
+func prepare(c Check) ProbeFunc {
+	if c.Ask == nil {
+		return func(context.Context, Target) (Answer, error) { return Answer{}, errors.New("nothing to ask") }
+	}
+	ask, err := c.Ask.Prepare()
+	if err != nil {
+		return func(context.Context, Target) (Answer, error) { return Answer{}, err }
+	}
+	return ask
 }
 
 func initialReason(s State) string {

@@ -20,7 +20,7 @@ import (
 
 func addrPort(s string) netip.AddrPort { return netip.MustParseAddrPort(s) }
 
-var tcpCheck = healthcheck.Check{Kind: "fake", Interval: time.Second, Timeout: 500 * time.Millisecond, Rise: 2, Fall: 3}
+var tcpCheck = healthcheck.Check{Ask: fake{}, Interval: time.Second, Timeout: 500 * time.Millisecond, Rise: 2, Fall: 3}
 
 // target is the i-th server of 10.0.0.0/16.
 func target(i int, c healthcheck.Check) healthcheck.Target {

@@ -23,10 +23,24 @@ const (
 	protocolICMPv6 = 58
 )
 
-// probePing sends one ICMP echo request and waits for its answer, through a raw
+// Ping wants an answer to an ICMP echo request.
+type Ping struct{}
+
+var _ Question = Ping{}
+
+// Kind is "ping".
+func (Ping) Kind() string { return "ping" }
+
+// String is empty.
+func (Ping) String() string { return "" }
+
+// Prepare is part of Question.
+func (q Ping) Prepare() (ProbeFunc, error) { return q.probe, nil }
+
+// probe sends one ICMP echo request and waits for its answer, through a raw
 // socket of its own that hears the server only (needs CAP_NET_RAW). A lost
 // packet is a failure: Fall is there for that.
-func probePing(ctx context.Context, t Target) (string, error) {
+func (Ping) probe(ctx context.Context, t Target) (Answer, error) {
 	addr := t.Server.Addr().Unmap()
 	network, protocol := "ip4:icmp", protocolICMP
 	var request, reply icmp.Type = ipv4.ICMPTypeEcho, ipv4.ICMPTypeEchoReply
@@ -36,10 +50,10 @@ func probePing(ctx context.Context, t Target) (string, error) {
 	var dialer net.Dialer
 	conn, err := dialer.DialContext(ctx, network, addr.String())
 	if errors.Is(err, os.ErrPermission) {
-		return "", fmt.Errorf("%w: opening a raw socket: %w (needs CAP_NET_RAW)", ErrInconclusive, err)
+		return Answer{}, fmt.Errorf("%w: opening a raw socket: %w (needs CAP_NET_RAW)", ErrInconclusive, err)
 	}
 	if err != nil {
-		return "", dialError(err, t)
+		return Answer{}, dialError(err, t)
 	}
 	defer conn.Close()
 	stop := context.AfterFunc(ctx, func() { conn.SetDeadline(time.Unix(1, 0)) }) // fails on a closed socket only
@@ -51,23 +65,23 @@ func probePing(ctx context.Context, t Target) (string, error) {
 	echo := &icmp.Echo{ID: int(binary.BigEndian.Uint16(token)), Seq: 1, Data: token}
 	packet, err := (&icmp.Message{Type: request, Body: echo}).Marshal(nil)
 	if err != nil {
-		return "", fmt.Errorf("encoding an echo request: %w", err)
+		return Answer{}, fmt.Errorf("encoding an echo request: %w", err)
 	}
 	began := time.Now()
 	if _, err := conn.Write(packet); err != nil {
-		return "", ownFault(err)
+		return Answer{}, ownFault(err)
 	}
 	buf := make([]byte, 1500)
 	for {
 		n, err := conn.Read(buf)
 		switch {
 		case ctx.Err() != nil || isTimeout(err):
-			return "", &timeoutError{after: t.Check.Timeout, doing: "waiting for an answer to the ping"}
+			return Answer{}, &timeoutError{after: t.Check.Timeout, doing: "waiting for an answer to the ping"}
 		case err != nil:
-			return "", ownFault(err)
+			return Answer{}, ownFault(err)
 		}
 		if answers(buf[:n], protocol, addr, reply, token) {
-			return fmt.Sprintf("answered in %s", time.Since(began).Round(10*time.Microsecond)), nil
+			return Answer{Detail: fmt.Sprintf("answered in %s", time.Since(began).Round(10*time.Microsecond))}, nil
 		}
 	}
 }

@@ -13,7 +13,7 @@ type result struct {
 	entry   *entry
 	start   time.Time
 	elapsed time.Duration
-	detail  string
+	answer  Answer
 	err     error
 }
 
@@ -47,11 +47,11 @@ func (m *Monitor) startDue(ctx context.Context, now time.Time, probes *sync.Wait
 	defer m.mu.Unlock()
 	for len(m.queue) > 0 && !m.queue[0].due.After(now) {
 		e := heap.Pop(&m.queue).(*entry)
-		l := m.lane(e.check.Kind)
+		l := m.lane(e.check.Kind())
 		l.waiting = append(l.waiting, e)
 	}
 	for _, l := range m.lanes {
-		for len(l.waiting) > 0 && l.inFlight < l.kind.Limit {
+		for len(l.waiting) > 0 && l.inFlight < l.limit {
 			e := l.waiting[0]
 			l.waiting[0] = nil
 			l.waiting = l.waiting[1:]
@@ -70,9 +70,9 @@ func (m *Monitor) startDue(ctx context.Context, now time.Time, probes *sync.Wait
 func (m *Monitor) lane(kind string) *lane {
 	l := m.lanes[kind]
 	if l == nil {
-		l = &lane{kind: m.kinds[kind]}
-		if l.kind.Limit <= 0 {
-			l.kind.Limit = defaultLimit
+		l = &lane{limit: m.limits[kind]}
+		if l.limit <= 0 {
+			l.limit = defaultLimit
 		}
 		m.lanes[kind] = l
 	}
@@ -90,11 +90,7 @@ func (m *Monitor) start(ctx context.Context, now time.Time, e *entry, l *lane, p
 	probes.Go(func() {
 		defer cancel()
 		r := result{entry: e, start: time.Now()}
-		if l.kind.Probe == nil {
-			r.err = errors.New("no such kind of check: " + e.check.Kind)
-		} else {
-			r.detail, r.err = l.kind.Probe(probe, Target{Server: e.target.Server, Check: e.check})
-		}
+		r.answer, r.err = e.ask(probe, Target{Server: e.target.Server, Check: e.check})
 		r.elapsed = time.Since(r.start)
 		if ctx.Err() == nil { // else it is the end, not the server, that is seen
 			m.finish(time.Now(), r)
@@ -112,7 +108,7 @@ func (m *Monitor) finish(now time.Time, r result) {
 		m.news = append(m.news, change)
 	}
 	next := len(m.queue) > 0 && m.queue[0] == r.entry
-	waiting := len(m.lane(r.entry.check.Kind).waiting) > 0
+	waiting := len(m.lane(r.entry.check.Kind()).waiting) > 0
 	m.mu.Unlock()
 	if changed || next || waiting {
 		m.kick()
@@ -135,7 +131,7 @@ func (m *Monitor) tell() {
 // record takes a result in and schedules the next probe. The caller holds mu.
 func (m *Monitor) record(now time.Time, r result) (Change, bool) {
 	e := r.entry
-	m.lane(e.check.Kind).inFlight--
+	m.lane(e.check.Kind()).inFlight--
 	e.cancel = nil
 	if e.gone {
 		return Change{}, false
@@ -150,7 +146,7 @@ func (m *Monitor) record(now time.Time, r result) (Change, bool) {
 	}
 	e.round = time.Time{}
 
-	e.last = Probe{Start: r.start.Round(0), Latency: r.elapsed, OK: r.err == nil, Reason: r.detail}
+	e.last = Probe{Start: r.start.Round(0), Latency: r.elapsed, OK: r.err == nil, Reason: r.answer.Detail}
 	e.count.Probes++
 	if r.err != nil {
 		e.last.Reason = r.err.Error()

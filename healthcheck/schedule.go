@@ -20,7 +20,7 @@ func phase(t Target) float64 {
 	h := fnv.New64a()
 	b, _ := t.Server.MarshalBinary() // never fails
 	h.Write(b)
-	h.Write([]byte(t.Check.Kind + "\x00" + t.Check.Host + "\x00" + t.Check.Path + "\x00" + t.Check.Command))
+	h.Write([]byte(t.Check.String()))
 	// FNV leaves neighbouring addresses in neighbouring places; this is the
 	// finalizer of splitmix64.
 	x := h.Sum64()

@@ -2,11 +2,25 @@ package healthcheck
 
 import "context"
 
-// probeTCP connects and closes. The close is an orderly one: a reset would fill
+// TCP is satisfied when the connection is established.
+type TCP struct{}
+
+var _ Question = TCP{}
+
+// Kind is "tcp".
+func (TCP) Kind() string { return "tcp" }
+
+// String is empty.
+func (TCP) String() string { return "" }
+
+// Prepare is part of Question.
+func (q TCP) Prepare() (ProbeFunc, error) { return q.probe, nil }
+
+// probe connects and closes. The close is an orderly one: a reset would fill
 // the servers' logs.
-func probeTCP(ctx context.Context, t Target) (string, error) {
+func (TCP) probe(ctx context.Context, t Target) (Answer, error) {
 	if err := connect(ctx, t.Server); err != nil {
-		return "", dialError(err, t)
+		return Answer{}, dialError(err, t)
 	}
-	return "connected", nil
+	return Answer{Detail: "connected"}, nil
 }

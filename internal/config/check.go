@@ -3,8 +3,6 @@ package config
 import (
 	"maps"
 	"slices"
-	"strconv"
-	"strings"
 	"time"
 
 	"lvsha/healthcheck"
@@ -65,7 +63,6 @@ func (r *report) check(n *node) (healthcheck.Check, bool) {
 // checkOf reads the keys of a check of a kind.
 func (r *report) checkOf(s section, kind string) healthcheck.Check {
 	c := healthcheck.Check{
-		Kind: kind,
 		Port: uint16(s.number("port", 0, 1, 65535)),
 		Rise: s.number("rise", healthcheck.DefaultRise, 1, maxCheckCount),
 		Fall: s.number("fall", healthcheck.DefaultFall, 1, maxCheckCount),
@@ -75,94 +72,25 @@ func (r *report) checkOf(s section, kind string) healthcheck.Check {
 	if c.Timeout > c.Interval {
 		s.bad("timeout", "%s is longer than the interval of %s, and a probe never overlaps the next", brief(c.Timeout), brief(c.Interval))
 	}
-	switch kind {
-	case healthcheck.KindHTTP, healthcheck.KindHTTPS:
-		r.web(s, &c)
-	case healthcheck.KindExec:
-		r.exec(s, &c)
-	}
+	k, _ := healthcheck.KindOf(kind)
+	c.Ask = r.question(s, k.Default)
 	return c
 }
 
-// web reads the keys of http and https.
-func (r *report) web(s section, c *healthcheck.Check) {
-	c.Method, c.Path, c.Status = healthcheck.DefaultMethod, healthcheck.DefaultPath, healthcheck.DefaultStatus
-	if v, ok := s.text("method"); ok {
-		if v == "" || strings.ContainsFunc(v, func(r rune) bool { return r < 'A' || r > 'Z' }) {
-			s.bad("method", "want a method in capitals such as \"GET\" or \"HEAD\", got %q", v)
+// checkKeys are the keys of a check, with the types that have them; none means
+// all types.
+func checkKeys() map[string][]string {
+	keys := map[string][]string{"type": nil, "interval": nil, "timeout": nil, "rise": nil, "fall": nil}
+	for _, name := range healthcheck.Kinds() {
+		k, _ := healthcheck.KindOf(name)
+		if k.Ports != healthcheck.NoPort {
+			keys["port"] = append(keys["port"], name)
 		}
-		c.Method = v
-	}
-	if v, ok := s.text("path"); ok {
-		if !strings.HasPrefix(v, "/") || strings.ContainsFunc(v, notInRequest) {
-			s.bad("path", "want a path that starts with / and has no blanks, such as \"/healthz\", got %q", v)
-		}
-		c.Path = v
-	}
-	if v, ok := s.text("host"); ok {
-		if v == "" || strings.ContainsFunc(v, notInRequest) || strings.Contains(v, "/") {
-			s.bad("host", "want a host name such as \"www.example.com\", got %q", v)
-		}
-		c.Host = v
-	}
-	if n := s.keys["status"]; n != nil {
-		// status = 200 is what everybody writes first.
-		text, isText := n.value.(string)
-		if number, ok := n.value.(int64); ok {
-			text, isText = strconv.FormatInt(number, 10), true
-		}
-		if set, err := healthcheck.ParseStatus(text); !isText || text == "" || err != nil {
-			s.bad("status", "want codes and ranges from 100 to 599 such as \"200-299,304\"")
-		} else {
-			c.Status = set.String()
+		for _, f := range questionFields(k.Default) {
+			for _, key := range f.keys() {
+				keys[key] = append(keys[key], name)
+			}
 		}
 	}
-	if v, ok := s.text("body"); ok {
-		if v == "" || len(v) > healthcheck.MaxBodyText {
-			s.bad("body", "want a text of 1 to %d bytes", healthcheck.MaxBodyText)
-		}
-		c.Body = v
-	}
-	c.Insecure = s.flag("insecure")
-	if c.Body != "" && c.Method == "HEAD" {
-		s.bad("body", "an answer to HEAD has no body")
-	}
-}
-
-// notInRequest are the characters that would end a line or a word of a request.
-func notInRequest(r rune) bool { return r <= ' ' || r == 0x7f }
-
-// exec reads the keys of exec.
-func (r *report) exec(s section, c *healthcheck.Check) {
-	if s.missing("command", "the program and its arguments, such as [\"/usr/local/lib/lvsha/check-db\", \"replica\"]") {
-		return
-	}
-	n := s.keys["command"]
-	items, ok := n.value.([]*node)
-	if !ok || len(items) == 0 {
-		r.at(n, "want a list of the program and its arguments such as [\"/usr/local/lib/lvsha/check-db\", \"replica\"]; there is no shell")
-		return
-	}
-	argv := make([]string, 0, len(items))
-	for _, item := range items {
-		v, ok := r.textOf(item)
-		if !ok {
-			return
-		}
-		if strings.ContainsRune(v, 0) {
-			r.at(item, "an argument cannot contain NUL")
-			return
-		}
-		argv = append(argv, v)
-	}
-	if !strings.HasPrefix(argv[0], "/") {
-		r.at(items[0], "want the program's absolute path, got %q", argv[0])
-	}
-	c.Command = healthcheck.JoinCommand(argv)
-	if v, ok := s.text("user"); ok {
-		if v == "" || strings.ContainsFunc(v, func(r rune) bool { return r <= ' ' || r == ':' }) {
-			s.bad("user", "want the name of a user, got %q", v)
-		}
-		c.User = v
-	}
+	return keys
 }

@@ -44,18 +44,6 @@ func sorryKeys() []string { return []string{"address", "forward", "weight"} }
 
 func syncKeys() []string { return []string{"id", "interface"} }
 
-// checkKeys are the keys of a check, with the types that have them; none means
-// all types.
-func checkKeys() map[string][]string {
-	web := []string{"http", "https"}
-	return map[string][]string{
-		"type": nil, "port": {"exec", "http", "https", "tcp"}, "interval": nil, "timeout": nil, "rise": nil, "fall": nil,
-		"method": web, "path": web, "host": web, "status": web, "body": web,
-		"insecure": {"https"},
-		"command":  {"exec"}, "user": {"exec"},
-	}
-}
-
 // keepalivedWords are our keys for what keepalived calls otherwise, for those who
 // write a file with the old one beside them.
 func keepalivedWords() map[string]string {

@@ -131,12 +131,12 @@ func (r *report) reachable(n *node, svc *Service, server Server) {
 // probed makes sure that there is a port to probe.
 func (r *report) probed(s section, svc *Service, server Server) {
 	for _, c := range server.Checks {
-		if c.Port != 0 || c.Kind == healthcheck.KindExec || c.Kind == healthcheck.KindPing {
+		if k, _ := healthcheck.KindOf(c.Kind()); c.Port != 0 || k.Ports != healthcheck.NeedsPort {
 			continue
 		}
 		for _, l := range svc.Listen {
 			if server.At(l).Port() == 0 {
-				s.bad("address", "the service listens on every port, so its %s check needs a port", c.Kind)
+				s.bad("address", "the service listens on every port, so its %s check needs a port", c.Kind())
 				return
 			}
 		}

@@ -107,10 +107,11 @@ func (r *report) condition(s section, name, kind string, services []Service) con
 
 // probedAt reads where a condition's probe goes.
 func (r *report) probedAt(s section, kind string) netip.AddrPort {
-	switch kind {
-	case healthcheck.KindExec:
+	k, _ := healthcheck.KindOf(kind)
+	switch k.Ports {
+	case healthcheck.MayHavePort:
 		return netip.AddrPort{}
-	case healthcheck.KindPing:
+	case healthcheck.NoPort:
 		if s.missing("address", "the address that has to answer, such as a gateway's") {
 			return netip.AddrPort{}
 		}
@@ -216,20 +217,29 @@ func trackRefs(rt router, d *draft) []track.Ref {
 
 // trackTypes are the types of conditions.
 func trackTypes() []string {
-	return slices.Sorted(slices.Values(append([]string{"file", "interface", "process", "service"}, healthcheck.Kinds()...)))
+	return slices.Sorted(slices.Values(append([]string{"file", "interface", "process", "service"}, trackProbes()...)))
+}
+
+// trackProbes are the kinds of check that can be conditions: those that look at
+// something else than this machine, or run a program.
+func trackProbes() []string {
+	return slices.DeleteFunc(healthcheck.Kinds(), func(name string) bool {
+		k, _ := healthcheck.KindOf(name)
+		return k.Local && name != "exec"
+	})
 }
 
 // trackKeys are the keys of a condition, with the types that have them; none
 // means all types.
 func trackKeys() map[string][]string {
-	probes := healthcheck.Kinds()
+	probes := trackProbes()
 	settling := []string{"interface", "process", "service"}
 	keys := map[string][]string{
 		"type": nil, "weight": nil,
 		"interface": {"interface"}, "process": {"process"}, "file": {"file"}, "service": {"service"},
 		"minimum": {"process", "service"}, "down_delay": settling, "up_delay": settling,
 		"interval": append([]string{"process", "file"}, probes...),
-		"address":  slices.DeleteFunc(slices.Clone(probes), func(k string) bool { return k == healthcheck.KindExec }),
+		"address":  slices.DeleteFunc(slices.Clone(probes), func(k string) bool { return k == "exec" }),
 	}
 	for name, only := range checkKeys() {
 		if _, ours := keys[name]; !ours && name != "port" {

@@ -1,6 +1,7 @@
 package healthcheck
 
 import (
+	"errors"
 	"fmt"
 	"strconv"
 	"strings"
@@ -12,11 +13,24 @@ type StatusRange struct{ First, Last int }
 // StatusSet is a set of HTTP status codes.
 type StatusSet []StatusRange
 
+// Statuses are status codes as ParseStatus reads them.
+type Statuses string
+
+// UnmarshalText reads them into the one form in which equal sets are equal.
+func (s *Statuses) UnmarshalText(text []byte) error {
+	set, err := ParseStatus(string(text))
+	if len(text) == 0 || err != nil {
+		return errors.New("want codes and ranges from 100 to 599 such as \"200-299,304\"")
+	}
+	*s = Statuses(set.String())
+	return nil
+}
+
 // ParseStatus reads a set of status codes such as "200-299,304": codes from 100
-// to 599 and ranges of them, separated by commas. Empty means DefaultStatus.
+// to 599 and ranges of them, separated by commas. Empty means 200-299.
 func ParseStatus(s string) (StatusSet, error) {
 	if s == "" {
-		s = DefaultStatus
+		s = string(defaultRequest.Status)
 	}
 	var set StatusSet
 	for part := range strings.SplitSeq(s, ",") {

@@ -1,0 +1,58 @@
+package healthcheck
+
+import "fmt"
+
+// Advice is what a check says of a server besides that it is up or down. The
+// zero value says nothing.
+type Advice struct {
+	// Unit says what Weight means.
+	Unit   Unit
+	Weight int
+	// Admin is what the server asks to be treated as.
+	Admin Admin
+}
+
+// Unit is the unit of an advised weight.
+type Unit uint8
+
+const (
+	// NoWeight advises none.
+	NoWeight Unit = iota
+	// Absolute replaces the configured weight.
+	Absolute
+	// Percent is a part of the configured weight, rounded up.
+	Percent
+	// Added is added to the configured weight; several add up (keepalived's
+	// misc_dynamic and its weighted track files).
+	Added
+)
+
+// Admin is a state that a server asks for itself (HAProxy's agent-check).
+type Admin uint8
+
+const (
+	// AsIs asks for nothing.
+	AsIs Admin = iota
+	// Drain wants no new connections.
+	Drain
+	// Maint wants no traffic.
+	Maint
+)
+
+// String words the advice, such as "weight 50%"; empty when there is none.
+func (a Advice) String() string {
+	var s string
+	switch a.Unit {
+	case Absolute:
+		s = fmt.Sprintf("weight %d", a.Weight)
+	case Percent:
+		s = fmt.Sprintf("weight %d%%", a.Weight)
+	case Added:
+		s = fmt.Sprintf("weight %+d", a.Weight)
+	}
+	word := map[Admin]string{Drain: "drain", Maint: "maintenance"}[a.Admin]
+	if s != "" && word != "" {
+		s += ", "
+	}
+	return s + word
+}

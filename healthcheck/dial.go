@@ -1,0 +1,130 @@
+package healthcheck
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"os"
+	"syscall"
+	"time"
+)
+
+// ErrInconclusive is wrapped by the error of a probe that failed on this
+// machine before it reached the server.
+var ErrInconclusive = errors.New("nothing learned about the server")
+
+// ErrTimeout is wrapped by the error of a probe that ran into its deadline.
+var ErrTimeout = errors.New("timeout")
+
+// timeoutError says how long was waited and what for.
+type timeoutError struct {
+	after time.Duration
+	doing string
+}
+
+func (e *timeoutError) Error() string {
+	return fmt.Sprintf("timeout after %v while %s", e.after, e.doing)
+}
+func (e *timeoutError) Is(target error) bool { return target == ErrTimeout }
+
+// isTimeout reports whether err is the doing of the probe's own deadline. A
+// kernel's ETIMEDOUT is not: it is the server's.
+func isTimeout(err error) bool {
+	return errors.Is(err, context.DeadlineExceeded) || errors.Is(err, os.ErrDeadlineExceeded)
+}
+
+// dialer connects without keep-alive probes: no connection lives long enough.
+var dialer = net.Dialer{KeepAlive: -1}
+
+// dial connects to the target's server. All that is done on the connection ends
+// with ctx. The error is ready to be shown.
+func (t Target) dial(ctx context.Context, network string) (net.Conn, error) {
+	conn, err := dialer.DialContext(ctx, network, t.Server.String())
+	if err != nil {
+		return nil, dialError(err, t)
+	}
+	return bound(ctx, conn), nil
+}
+
+// bound ends whatever is done on a connection when ctx ends.
+func bound(ctx context.Context, conn net.Conn) net.Conn {
+	if deadline, ok := ctx.Deadline(); ok {
+		conn.SetDeadline(deadline) // fails on a closed connection only
+	}
+	stop := context.AfterFunc(ctx, func() { conn.SetDeadline(time.Unix(1, 0)) })
+	return &boundConn{Conn: conn, stop: stop}
+}
+
+type boundConn struct {
+	net.Conn
+	stop func() bool
+}
+
+func (c *boundConn) Close() error {
+	c.stop()
+	return c.Conn.Close()
+}
+
+// dialError makes a reason of what net.Dialer returned.
+func dialError(err error, t Target) error {
+	if isTimeout(err) {
+		return &timeoutError{after: t.Check.Timeout, doing: "connecting"}
+	}
+	var op *net.OpError
+	if errors.As(err, &op) {
+		err = op.Err
+	}
+	return ownFault(err)
+}
+
+// failure makes a reason of what went wrong on a connection while doing
+// something, such as "waiting for the greeting". Errors that are reasons already
+// stay.
+func (t Target) failure(err error, doing string) error {
+	var (
+		op     *net.OpError
+		record tls.RecordHeaderError
+	)
+	switch {
+	case errors.Is(err, ErrTimeout), errors.Is(err, ErrInconclusive):
+		return err
+	case isTimeout(err):
+		return &timeoutError{after: t.Check.Timeout, doing: doing}
+	case errors.As(err, &record):
+		return errors.New("answer is not TLS")
+	case errors.As(err, &op) && op.Op == "dial":
+		return dialError(err, t)
+	case errors.As(err, &op):
+		return fmt.Errorf("connection lost while %s: %w", doing, innermost(err))
+	case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF):
+		return fmt.Errorf("connection closed while %s", doing)
+	}
+	return ownFault(err)
+}
+
+// innermost is the error at the bottom of a chain.
+func innermost(err error) error {
+	for {
+		next := errors.Unwrap(err)
+		if next == nil {
+			return err
+		}
+		err = next
+	}
+}
+
+// ownFault marks the errors that this machine and not the server is to blame
+// for: no descriptors, memory, processes or local ports.
+func ownFault(err error) error {
+	for _, errno := range []syscall.Errno{
+		syscall.EMFILE, syscall.ENFILE, syscall.ENOMEM, syscall.ENOBUFS, syscall.EAGAIN, syscall.EADDRNOTAVAIL,
+	} {
+		if errors.Is(err, errno) {
+			return fmt.Errorf("%w: %w", ErrInconclusive, err)
+		}
+	}
+	return err
+}
