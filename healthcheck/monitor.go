@@ -19,6 +19,11 @@ type Options struct {
 	// it must not block and may call Snapshot and Status. A call may arrive just
 	// after a Set that dropped its target.
 	OnChange func(Change)
+	// Ready says why a path does not lead to its server now; a probe is not sent
+	// then. Doubt says why a failure along a path may be this machine's doing and
+	// not the server's. Nil is ready, and has no doubts. They are called from many
+	// goroutines.
+	Ready, Doubt func(Path) error
 	// Limits replaces the limits on probes in flight, by kind of check; nil means
 	// those of the kinds.
 	Limits map[string]int
@@ -38,6 +43,8 @@ type Want struct {
 type Monitor struct {
 	log      *slog.Logger
 	onChange func(Change)
+	ready    func(Path) error
+	doubt    func(Path) error
 	limits   map[string]int
 	wake     chan struct{}
 
@@ -47,6 +54,7 @@ type Monitor struct {
 	entries map[Target]*entry
 	queue   queue
 	lanes   map[string]*lane
+	ports   ports
 	news    []Change // to be told
 }
 
@@ -84,6 +92,8 @@ func New(o Options) *Monitor {
 	m := &Monitor{
 		log:      o.Logger,
 		onChange: o.OnChange,
+		ready:    o.Ready,
+		doubt:    o.Doubt,
 		limits:   o.Limits,
 		wake:     make(chan struct{}, 1),
 		entries:  make(map[Target]*entry),
@@ -94,6 +104,12 @@ func New(o Options) *Monitor {
 	}
 	if m.onChange == nil {
 		m.onChange = func(Change) {}
+	}
+	if m.ready == nil {
+		m.ready = func(Path) error { return nil }
+	}
+	if m.doubt == nil {
+		m.doubt = func(Path) error { return nil }
 	}
 	if m.limits == nil {
 		m.limits = make(map[string]int)
@@ -132,19 +148,20 @@ func (m *Monitor) Set(want []Want) {
 			continue
 		}
 		m.drop(e)
-		predecessors[Target{Server: t.Server, Check: t.Check.question()}] = e
+		predecessors[t.identity()] = e
 	}
 	for _, w := range fresh {
 		e := &entry{target: w.Target, check: w.Target.Check.withDefaults(), at: -1}
 		e.ask = prepare(e.check)
 		e.counter.adopt(now, w.Initial, initialReason(w.Initial))
-		if p := predecessors[Target{Server: w.Target.Server, Check: w.Target.Check.question()}]; p != nil {
+		if p := predecessors[w.Target.identity()]; p != nil {
 			e.counter, e.last, e.count = p.counter, p.last, p.count
 		}
 		e.due, e.round = firstDue(now, Target{Server: w.Target.Server, Check: e.check}, len(fresh))
 		m.entries[w.Target] = e
 		heap.Push(&m.queue, e)
 	}
+	m.ports.forget(uptime())
 	m.kick()
 }
 

@@ -87,10 +87,14 @@ func (m *Monitor) start(ctx context.Context, now time.Time, e *entry, l *lane, p
 	probe, cancel := context.WithTimeout(ctx, e.check.Timeout)
 	e.cancel = cancel
 	l.inFlight++
+	t := Target{Server: e.target.Server, Check: e.check, Path: e.target.Path}
+	if t.Check.Through {
+		t.Path.Port = m.ports.pick(t.Path, uptime())
+	}
 	probes.Go(func() {
 		defer cancel()
 		r := result{entry: e, start: time.Now()}
-		r.answer, r.err = e.ask(probe, Target{Server: e.target.Server, Check: e.check})
+		r.answer, r.err = m.ask(probe, e.ask, t)
 		r.elapsed = time.Since(r.start)
 		if ctx.Err() == nil { // else it is the end, not the server, that is seen
 			m.finish(time.Now(), r)
@@ -162,6 +166,9 @@ func (m *Monitor) record(now time.Time, r result) (Change, bool) {
 		e.due = now
 	default:
 		e.count.Failures++
+	}
+	if errors.Is(r.err, errNotReady) && e.counter.verdict.State == Unknown {
+		e.due = earlier(e.due, now.Add(readyRetry))
 	}
 	e.spared = e.last.Inconclusive && errors.Is(r.err, ErrTimeout)
 	heap.Push(&m.queue, e)
