@@ -56,3 +56,29 @@ func (a Advice) String() string {
 	}
 	return s + word
 }
+
+// Weigh applies what several checks advise to a configured weight: a weight that
+// is named, then parts of it, then what is added, within 0 and most. admin is the
+// strongest wish.
+func Weigh(configured, most int, advice []Advice) (weight int, admin Admin) {
+	weight = configured
+	for _, unit := range []Unit{Absolute, Percent, Added} {
+		for _, a := range advice {
+			if a.Unit != unit {
+				continue
+			}
+			switch unit {
+			case Absolute:
+				weight = a.Weight
+			case Percent:
+				weight = (weight*a.Weight + 99) / 100
+			case Added:
+				weight += a.Weight
+			}
+		}
+	}
+	for _, a := range advice {
+		admin = max(admin, a.Admin)
+	}
+	return min(max(weight, 0), most), admin
+}

@@ -30,9 +30,20 @@ type Check struct {
 	// Timeout bounds one probe; zero means DefaultTimeout, and more than
 	// Interval means Interval: a probe never overlaps itself.
 	Timeout time.Duration
+	// FastInterval takes the place of Interval while results contradict the state,
+	// DownInterval while the server is down; zero means Interval.
+	FastInterval, DownInterval time.Duration
+	// Jitter delays each probe by a random part of it, so that many directors do
+	// not probe in step.
+	Jitter time.Duration
 	// Rise successes in a row make a server up, Fall failures make it down; zero
 	// means DefaultRise and DefaultFall.
 	Rise, Fall int
+	// Damping is for servers that come and go.
+	Damping Damping
+	// Weight is what the check counts for where a number is required of a server's
+	// checks; zero means 1. It has nothing to do with the probe.
+	Weight int
 	// Through has the probe go the way of a client, through the service to the
 	// server: Target.Path says how.
 	Through bool
@@ -73,6 +84,12 @@ func (c Check) withDefaults() Check {
 		c.Timeout = DefaultTimeout
 	}
 	c.Timeout = min(c.Timeout, c.Interval)
+	if c.FastInterval <= 0 {
+		c.FastInterval = c.Interval
+	}
+	if c.DownInterval <= 0 {
+		c.DownInterval = c.Interval
+	}
 	if c.Rise <= 0 {
 		c.Rise = DefaultRise
 	}
@@ -85,8 +102,7 @@ func (c Check) withDefaults() Check {
 // question is the check without its pace: what is asked, not how often and how
 // many answers it takes.
 func (c Check) question() Check {
-	c.Interval, c.Timeout, c.Rise, c.Fall = 0, 0, 0, 0
-	return c
+	return Check{Ask: c.Ask, Port: c.Port, Through: c.Through}
 }
 
 // Target is one server under one check.
@@ -108,7 +124,7 @@ func (t Target) Canonical() Target {
 		port = t.Check.Port
 	}
 	t.Server = netip.AddrPortFrom(t.Server.Addr().Unmap(), port)
-	t.Check.Port, t.Path.Port = 0, 0
+	t.Check.Port, t.Check.Weight, t.Path.Port = 0, 0, 0
 	return t
 }
 

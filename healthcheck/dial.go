@@ -23,6 +23,8 @@ var ErrTimeout = errors.New("timeout")
 type timeoutError struct {
 	after time.Duration
 	doing string
+	// silent is whether nothing had been heard from the server.
+	silent bool
 }
 
 func (e *timeoutError) Error() string {
@@ -75,7 +77,7 @@ func (c *boundConn) Close() error {
 // dialError makes a reason of what net.Dialer returned.
 func dialError(err error, t Target) error {
 	if isTimeout(err) {
-		return &timeoutError{after: t.Check.Timeout, doing: "connecting"}
+		return &timeoutError{after: t.Check.Timeout, doing: "connecting", silent: true}
 	}
 	var op *net.OpError
 	if errors.As(err, &op) {
@@ -118,6 +120,23 @@ func innermost(err error) error {
 		}
 		err = next
 	}
+}
+
+// silent reports whether a failure came without a sign of life from the server:
+// then it may be the way there, or this machine, that is at fault.
+func silent(err error) bool {
+	var late *timeoutError
+	if errors.As(err, &late) {
+		return late.silent
+	}
+	for _, errno := range []syscall.Errno{
+		syscall.EHOSTUNREACH, syscall.ENETUNREACH, syscall.EHOSTDOWN, syscall.ENETDOWN, syscall.ETIMEDOUT, syscall.ENODEV,
+	} {
+		if errors.Is(err, errno) {
+			return true
+		}
+	}
+	return false
 }
 
 // ownFault marks the errors that this machine and not the server is to blame

@@ -15,7 +15,16 @@ import (
 // shell is an exec check of a shell script; the shell is the program under test
 // here, the check itself uses none.
 func shell(script string) healthcheck.Check {
-	return healthcheck.Check{Kind: "exec", Command: healthcheck.JoinCommand([]string{"/bin/sh", "-c", script})}
+	return healthcheck.Check{Ask: healthcheck.Exec{Command: healthcheck.NewList("/bin/sh", "-c", script)}}
+}
+
+// as is shell as another user.
+func as(user, script string) healthcheck.Check {
+	c := shell(script)
+	ask := c.Ask.(healthcheck.Exec)
+	ask.User = user
+	c.Ask = ask
+	return c
 }
 
 const server = "192.0.2.21:8080"
@@ -27,10 +36,8 @@ func TestExec(t *testing.T) {
 		c.Timeout = 300 * time.Millisecond
 		return c
 	}
-	nobody := shell("id -un")
-	nobody.User = "nobody"
-	stranger := shell("true")
-	stranger.User = "no-such-user"
+	nobody := as("nobody", "id -un")
+	stranger := as("no-such-user", "true")
 
 	tests := []struct {
 		name  string
@@ -42,7 +49,7 @@ func TestExec(t *testing.T) {
 		{"ill", shell("echo 'disk is full' >&2; exit 2"), "fail: exit status 2: disk is full"},
 		{"killed", shell("kill -9 $$"), "fail: signal: killed"},
 		{"environment", shell(`echo "$LVSHA_SERVER $LVSHA_PORT ${LVSHA_TEST_LEAK-none} $PWD"`), "ok: exit status 0: 192.0.2.21 8080 none /"},
-		{"arguments as they are", healthcheck.Check{Kind: "exec", Command: healthcheck.JoinCommand([]string{"/bin/echo", "$HOME", "a  b", "*"})}, "ok: exit status 0: $HOME a  b *"},
+		{"arguments as they are", healthcheck.Check{Ask: healthcheck.Exec{Command: healthcheck.NewList("/bin/echo", "$HOME", "a  b", "*")}}, "ok: exit status 0: $HOME a  b *"},
 		{"nothing to read", shell("cat; echo done"), "ok: exit status 0: done"},
 		{"control characters", shell(`printf '\033[31mred\007'; exit 1`), "fail: exit status 1: ?[31mred?"},
 		{"megabytes", shell("head -c 20000000 /dev/zero | tr '\\0' x; exit 3"), "fail: exit status 3: " + strings.Repeat("x", 200) + "…"},
@@ -51,8 +58,8 @@ func TestExec(t *testing.T) {
 		{"hangs and ignores signals", quick(shell("trap '' TERM INT HUP; sleep 100; sleep 100")), "fail: timeout after 300ms while running /bin/sh"},
 		{"another user", nobody, "ok: exit status 0: nobody"},
 		{"no such user", stranger, `fail: user "no-such-user": user: unknown user no-such-user`},
-		{"no such program", healthcheck.Check{Kind: "exec", Command: "/no/such/program"}, "fail: start: fork/exec /no/such/program: no such file or directory"},
-		{"no program", healthcheck.Check{Kind: "exec"}, "fail: no command"},
+		{"no such program", healthcheck.Check{Ask: healthcheck.Exec{Command: "/no/such/program"}}, "fail: start: fork/exec /no/such/program: no such file or directory"},
+		{"no program", healthcheck.Check{Ask: healthcheck.Exec{}}, "fail: no command"},
 		{"left a child that left the group", shell("setsid sleep 2 & echo fine"), "ok: exit status 0: fine"},
 	}
 	for _, tt := range tests {

@@ -1,6 +1,10 @@
 package healthcheck
 
-import "time"
+import (
+	"context"
+	"net"
+	"time"
+)
 
 // Counter shows the counter to tests.
 type Counter struct{ c counter }
@@ -14,7 +18,12 @@ func NewCounter(s State) *Counter {
 
 // Observe takes one result.
 func (c *Counter) Observe(now time.Time, ok bool, reason string, rise, fall int) bool {
-	return c.c.observe(now, ok, reason, rise, fall)
+	return c.c.observe(now, ok, reason, Check{Rise: rise, Fall: fall})
+}
+
+// ObserveCheck takes one result under a check.
+func (c *Counter) ObserveCheck(now time.Time, ok bool, reason string, check Check) bool {
+	return c.c.observe(now, ok, reason, check)
 }
 
 // Verdict is what has been concluded.
@@ -26,9 +35,6 @@ var (
 	Phase   = phase
 )
 
-// RealKinds is the registry.
-func RealKinds() map[string]Kind { return kinds() }
-
 // Contains is the search of a body.
 var Contains = contains
 
@@ -37,3 +43,17 @@ var Printable = printable
 
 // OwnFault marks what this machine is to blame for.
 var OwnFault = ownFault
+
+// Add counts a duration.
+func (h *Histogram) Add(d time.Duration) { h.add(d) }
+
+// Dial is how kinds of check connect.
+func (t Target) Dial(ctx context.Context, network string) (net.Conn, error) {
+	return t.dial(ctx, network)
+}
+
+// SourcePorts gives out source ports.
+type SourcePorts = ports
+
+// Pick picks one.
+func (p *ports) Pick(path Path, now time.Duration) uint16 { return p.pick(path, now) }

@@ -145,7 +145,12 @@ func (w *web) transport(ctx context.Context, t Target) (*http.Transport, error) 
 		// can serve another one: a connect or a handshake would outlive the probe. So
 		// the probe's own context bounds the one, and the connection's deadline the
 		// other.
-		DialContext:            func(_ context.Context, network, _ string) (net.Conn, error) { return t.dial(ctx, network) },
+		DialContext: func(_ context.Context, network, _ string) (net.Conn, error) {
+			if err := ctx.Err(); err != nil {
+				return nil, err // the transport tries again what timed out
+			}
+			return t.dial(ctx, network)
+		},
 		DisableCompression:     true,
 		DisableKeepAlives:      len(w.requests) == 1 && w.requests[0].Redirects == 0 && w.version != "2",
 		MaxResponseHeaderBytes: headerLimit,
@@ -171,7 +176,7 @@ func (w *web) ask(ctx context.Context, transport *http.Transport, t Target, e *e
 	u.Scheme, u.Host = w.scheme, t.address().String()
 	req := e.newRequest(u).WithContext(ctx)
 	for hops := 0; ; hops++ {
-		doing.Store("connecting")
+
 		res, err := transport.RoundTrip(req)
 		if err != nil {
 			return "", "", err
@@ -184,18 +189,20 @@ func (w *web) ask(ctx context.Context, transport *http.Transport, t Target, e *e
 			doing.Store("reading the body")
 			detail, err = e.met(res)
 		}
-		finish(res.Body)
+		if err == nil && (next != nil || e != w.requests[len(w.requests)-1]) {
+			// What is left of a body, if it is little, is all that keeps the connection
+			// from being used again.
+			_, err = io.CopyN(io.Discard, res.Body, 4<<10)
+			if errors.Is(err, io.EOF) {
+				err = nil
+			}
+		}
+		res.Body.Close()
 		if err != nil || next == nil {
 			return detail, warning, err
 		}
 		req = next
 	}
-}
-
-// finish lets a connection be used again if what is left of a body is little.
-func finish(body io.ReadCloser) {
-	io.CopyN(io.Discard, body, 4<<10) // the rest is nobody's business
-	body.Close()
 }
 
 // redirect is the request that an answer asks for, or nil when it is the answer.

@@ -4,13 +4,16 @@ import (
 	"crypto/ecdsa"
 	"crypto/elliptic"
 	"crypto/rand"
+	"crypto/sha256"
 	"crypto/tls"
 	"crypto/x509"
+	"fmt"
 	"io"
 	"math/big"
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -27,6 +30,24 @@ func web() http.Handler {
 	mux.HandleFunc("/echo", func(w http.ResponseWriter, r *http.Request) {
 		io.WriteString(w, r.Method+" "+r.Host+" "+r.URL.String()+" "+r.UserAgent()+" "+r.Header.Get("Connection"))
 	})
+	mux.HandleFunc("/round", func(w http.ResponseWriter, r *http.Request) { http.Redirect(w, r, "/round", http.StatusFound) })
+	mux.HandleFunc("/away", func(w http.ResponseWriter, r *http.Request) {
+		http.Redirect(w, r, "https://www.example.org/x", http.StatusFound)
+	})
+	mux.HandleFunc("/header", func(w http.ResponseWriter, r *http.Request) { io.WriteString(w, r.Header.Get("X-Probe")) })
+	mux.HandleFunc("/private", func(w http.ResponseWriter, r *http.Request) {
+		if user, password, ok := r.BasicAuth(); !ok || user != "ada" || password != "lovelace" {
+			w.WriteHeader(http.StatusUnauthorized)
+		}
+	})
+	mux.HandleFunc("/sent", func(w http.ResponseWriter, r *http.Request) {
+		b, _ := io.ReadAll(r.Body) // cut short if it fails
+		io.WriteString(w, "got "+string(b))
+	})
+	mux.HandleFunc("/json", func(w http.ResponseWriter, r *http.Request) {
+		io.WriteString(w, `{"state": "degraded", "db": {"lag": 3}}`)
+	})
+	mux.HandleFunc("/version", func(w http.ResponseWriter, r *http.Request) { io.WriteString(w, r.Proto) })
 	mux.HandleFunc("/hang", func(w http.ResponseWriter, r *http.Request) { <-r.Context().Done() })
 	mux.HandleFunc("/flood", func(w http.ResponseWriter, r *http.Request) {
 		for {
@@ -47,6 +68,21 @@ func web() http.Handler {
 	return mux
 }
 
+// asks and asksTLS are checks of one request.
+func asks(r healthcheck.Request) healthcheck.Check {
+	return healthcheck.Check{Ask: healthcheck.HTTP{Request: r}}
+}
+
+func asksTLS(r healthcheck.Request) healthcheck.Check {
+	return healthcheck.Check{Ask: healthcheck.HTTPS{Request: r}}
+}
+
+// within is a check with another timeout.
+func within(timeout time.Duration, c healthcheck.Check) healthcheck.Check {
+	c.Timeout = timeout
+	return c
+}
+
 func TestHTTP(t *testing.T) {
 	server := httptest.NewServer(web())
 	defer server.Close()
@@ -58,38 +94,101 @@ func TestHTTP(t *testing.T) {
 		check healthcheck.Check
 		want  string
 	}{
-		{"fine", healthcheck.Check{}, "ok: status 200"},
-		{"fine with a body", healthcheck.Check{Body: "is ok"}, "ok: status 200"},
-		{"body lacks it", healthcheck.Check{Body: "splendid"}, `fail: body lacks "splendid"`},
-		{"broken", healthcheck.Check{Path: "/broken"}, "fail: status 503, want 200-299"},
-		{"broken is fine", healthcheck.Check{Path: "/broken", Status: "500-599"}, "ok: status 503"},
-		{"redirects are not followed", healthcheck.Check{Path: "/moved"}, "fail: status 302, want 200-299"},
-		{"redirects are answers", healthcheck.Check{Path: "/moved", Status: "200,302"}, "ok: status 302"},
-		{"what is sent", healthcheck.Check{Path: "/echo?a=b%20c", Host: "www.example.com", Method: "OPTIONS",
-			Body: "OPTIONS www.example.com /echo?a=b%20c lvsha close"}, "ok: status 200"},
-		{"the address is the default host", healthcheck.Check{Path: "/echo", Body: "GET " + addr + " /echo"}, "ok: status 200"},
-		{"no answer", healthcheck.Check{Path: "/hang", Timeout: quick}, "fail: timeout after 200ms while waiting for the answer"},
-		{"a body without end is not waited for", healthcheck.Check{Path: "/flood"}, "ok: status 200"},
-		{"a body without end is searched up to the limit", healthcheck.Check{Path: "/flood", Body: "ok"}, `fail: body lacks "ok"`},
-		{"a body that stalls is searched as it comes", healthcheck.Check{Path: "/drip", Body: "ok"}, "ok: status 200"},
-		{"a body that stalls", healthcheck.Check{Path: "/drip", Body: "never", Timeout: quick}, "fail: timeout after 200ms while reading the body"},
-		{"a body cut short", healthcheck.Check{Path: "/cut", Body: "never"}, "fail: connection closed without a complete answer"},
-		{"http to https", healthcheck.Check{Kind: "https"}, "fail: answer is not TLS"},
-		{"a path that is none", healthcheck.Check{Path: "/%zz"}, `fail: path "/%zz": invalid URL escape "%zz"`},
-		{"a status that is none", healthcheck.Check{Status: "2xx"}, `fail: status "2xx": want codes and ranges from 100 to 599, such as "200-299,304"`},
+		{"fine", asks(healthcheck.Request{}), "ok: status 200"},
+		{"fine with a body", asks(healthcheck.Request{Body: "is ok"}), "ok: status 200"},
+		{"body lacks it", asks(healthcheck.Request{Body: "splendid"}), `fail: body lacks "splendid"`},
+		{"broken", asks(healthcheck.Request{Path: "/broken"}), "fail: status 503, want 200-299"},
+		{"broken is fine", asks(healthcheck.Request{Path: "/broken", Status: "500-599"}), "ok: status 503"},
+		{"redirects are not followed", asks(healthcheck.Request{Path: "/moved"}), "fail: status 302 to /, want 200-299"},
+		{"redirects are answers", asks(healthcheck.Request{Path: "/moved", Status: "200,302"}), "ok: status 302"},
+		{"what is sent", asks(healthcheck.Request{Path: "/echo?a=b%20c", Host: "www.example.com", Method: "OPTIONS", Body: "OPTIONS www.example.com /echo?a=b%20c lvsha close"}), "ok: status 200"},
+		{"the address is the default host", asks(healthcheck.Request{Path: "/echo", Body: "GET " + addr + " /echo"}), "ok: status 200"},
+		{"no answer", within(quick, asks(healthcheck.Request{Path: "/hang"})), "fail: timeout after 200ms while waiting for the answer"},
+		{"a body without end is not waited for", asks(healthcheck.Request{Path: "/flood"}), "ok: status 200"},
+		{"a body without end is searched up to the limit", asks(healthcheck.Request{Path: "/flood", Body: "ok"}), `fail: body lacks "ok"`},
+		{"a body that stalls is searched as it comes", asks(healthcheck.Request{Path: "/drip", Body: "ok"}), "ok: status 200"},
+		{"a body that stalls", within(quick, asks(healthcheck.Request{Path: "/drip", Body: "never"})), "fail: timeout after 200ms while reading the body"},
+		{"a body cut short", asks(healthcheck.Request{Path: "/cut", Body: "never"}), "fail: connection closed without a complete answer"},
+		{"http to https", asksTLS(healthcheck.Request{}), "fail: answer is not TLS"},
+		{"a path that is none", asks(healthcheck.Request{Path: "/%zz"}), `fail: path "/%zz": invalid URL escape "%zz"`},
+		{"a status that is none", asks(healthcheck.Request{Status: "2xx"}), `unready: status "2xx": want codes and ranges from 100 to 599, such as "200-299,304"`},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
-			if tt.check.Kind == "" {
-				tt.check.Kind = "http"
-			}
 			if got := probe(t, addr, tt.check); got != tt.want {
 				t.Errorf("got  %s\nwant %s", got, tt.want)
 			}
 		})
 	}
-	if got := probe(t, closedPort(t), healthcheck.Check{Kind: "http"}); got != "fail: connect: connection refused" {
+	if got := probe(t, closedPort(t), asks(healthcheck.Request{})); got != "fail: connect: connection refused" {
 		t.Errorf("closed port: %s", got)
+	}
+}
+
+// TestHTTPRequests asks what is more than one plain request.
+func TestHTTPRequests(t *testing.T) {
+	server := httptest.NewServer(web())
+	defer server.Close()
+	var protocols http.Protocols
+	protocols.SetUnencryptedHTTP2(true)
+	two := httptest.NewUnstartedServer(web())
+	two.Config.Protocols = &protocols
+	two.Start()
+	defer two.Close()
+	quick := 200 * time.Millisecond
+	type request = healthcheck.Request
+	chain := func(requests ...request) healthcheck.Check {
+		var out healthcheck.Question
+		for _, r := range slices.Backward(requests) {
+			out = healthcheck.HTTP{Request: r, Then: out}
+		}
+		return healthcheck.Check{Ask: out}
+	}
+
+	tests := []struct {
+		name  string
+		check healthcheck.Check
+		want  string
+	}{
+		{"redirect", asks(request{Path: "/moved", Redirects: 1, Body: "all is ok"}), "ok: status 200"},
+		{"redirects without end", asks(request{Path: "/round", Redirects: 3}), "fail: redirected 4 times, to /round"},
+		{"redirect elsewhere", asks(request{Path: "/away", Redirects: 3}), "fail: redirected to https://www.example.org/x, which is not this server"},
+		{"headers", asks(request{Path: "/header", Headers: healthcheck.NewList("X-Probe: one two"), Body: "one two"}), "ok: status 200"},
+		{"host as a header", asks(request{Path: "/echo", Headers: healthcheck.NewList("host: www.example.net"), Body: "GET www.example.net /echo"}), "ok: status 200"},
+		{"a user", asks(request{Path: "/private", User: "ada", Password: "lovelace"}), "ok: status 200"},
+		{"a wrong password", asks(request{Path: "/private", User: "ada", Password: "byron"}), "fail: status 401, want 200-299"},
+		{"a body sent", asks(request{Path: "/sent", Method: "POST", Send: "ping", Body: "got ping"}), "ok: status 200"},
+		{"regular expression", asks(request{BodyRegex: "all is [a-z]{2} here$"}), "ok: status 200"},
+		{"regular expression does not match", asks(request{BodyRegex: "^ok"}), `fail: body does not match "^ok"`},
+		{"regular expression must not match", asks(request{BodyNotRegex: "is ok"}), `fail: body matches "is ok"`},
+		{"text beside regular expression", asks(request{BodyRegex: "ok", Body: "splendid"}), `fail: body lacks "splendid"`},
+		{"regular expression over a body without end", asks(request{Path: "/flood", BodyRegex: "ok"}), `fail: body does not match "ok"`},
+		{"digest", asks(request{BodySHA256: fmt.Sprintf("%x", sha256.Sum256([]byte("all is ok here")))}), "ok: status 200"},
+		{"another digest", asks(request{BodySHA256: strings.Repeat("0", 64)}), fmt.Sprintf("fail: SHA-256 of the body is %x", sha256.Sum256([]byte("all is ok here")))},
+		{"JSON", asks(request{Path: "/json", JSON: "$.db.lag", JSONValue: "3"}), "ok: status 200, $.db.lag is 3"},
+		{"JSON that is there", asks(request{Path: "/json", JSON: "$.db[?@ > 2]"}), "ok: status 200"},
+		{"JSON that is not there", asks(request{Path: "/json", JSON: "$.cache"}), `fail: $.cache selects nothing of the body`},
+		{"another JSON", asks(request{Path: "/json", JSON: "$.state", JSONValue: "ok"}), `fail: $.state is degraded, want ok`},
+		{"no JSON", asks(request{JSON: "$.state"}), "fail: body is not JSON: invalid character 'a' looking for beginning of value"},
+		{"JSON without end", asks(request{Path: "/flood", JSON: "$.state"}), "fail: body is longer than 1024 KiB, too long for JSON"},
+		{"several", chain(request{}, request{Path: "/moved", Status: "302"}, request{Path: "/json", Body: "db"}), "ok: status 200"},
+		{"the second of several", chain(request{}, request{Path: "/broken"}, request{}), "fail: /broken: status 503, want 200-299"},
+		{"several and one hangs", within(quick, chain(request{}, request{Path: "/hang"})), "fail: /hang: timeout after 200ms while waiting for the answer"},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			if got := probe(t, server.Listener.Addr().String(), tt.check); got != tt.want {
+				t.Errorf("got  %s\nwant %s", got, tt.want)
+			}
+		})
+	}
+	if got := probe(t, two.Listener.Addr().String(), healthcheck.Check{Ask: healthcheck.HTTP{Version: "2", Request: request{Path: "/version", Body: "HTTP/2.0"}}}); got != "ok: status 200" {
+		t.Errorf("HTTP/2 with prior knowledge: %s", got)
+	}
+	if got := probe(t, server.Listener.Addr().String(), within(quick, healthcheck.Check{Ask: healthcheck.HTTP{Version: "2"}})); !strings.HasPrefix(got, "fail: ") {
+		t.Errorf("HTTP/2 to a server of 1.1: %s", got)
+	} else {
+		t.Log(got)
 	}
 }
 
@@ -103,14 +202,14 @@ func TestHTTPGarbage(t *testing.T) {
 		want  string
 	}{
 		{"another protocol", func(c net.Conn) { io.WriteString(c, "SSH-2.0-OpenSSH_9.2\r\n"); io.Copy(io.Discard, c) },
-			healthcheck.Check{}, `fail: answer is not HTTP: malformed response "SSH-2.0-OpenSSH_9.2"`},
+			asks(healthcheck.Request{}), `fail: answer is not HTTP: malformed response "SSH-2.0-OpenSSH_9.2"`},
 		{"control characters", func(c net.Conn) { io.WriteString(c, "\x00\x1b[2J\xff\n"); io.Copy(io.Discard, c) },
-			healthcheck.Check{}, `fail: answer is not HTTP: malformed response "\x00\x1b[2J\xff"`},
-		{"closes at once", func(c net.Conn) {}, healthcheck.Check{}, "fail: connection closed without a complete answer"},
+			asks(healthcheck.Request{}), `fail: answer is not HTTP: malformed response "\x00\x1b[2J\xff"`},
+		{"closes at once", func(c net.Conn) {}, asks(healthcheck.Request{}), "fail: connection closed without a complete answer"},
 		{"never says a word", func(c net.Conn) { io.Copy(io.Discard, c) },
-			healthcheck.Check{Timeout: quick}, "fail: timeout after 200ms while waiting for the answer"},
+			within(quick, asks(healthcheck.Request{})), "fail: timeout after 200ms while waiting for the answer"},
 		{"never shakes hands", func(c net.Conn) { io.Copy(io.Discard, c) },
-			healthcheck.Check{Kind: "https", Timeout: quick}, "fail: timeout after 200ms while negotiating TLS"},
+			within(quick, asksTLS(healthcheck.Request{})), "fail: timeout after 200ms while negotiating TLS"},
 		{"a header without end", func(c net.Conn) {
 			io.WriteString(c, "HTTP/1.1 200 OK\r\n")
 			for {
@@ -118,15 +217,12 @@ func TestHTTPGarbage(t *testing.T) {
 					return
 				}
 			}
-		}, healthcheck.Check{}, "fail: server response headers exceeded 65536 bytes; aborted"},
+		}, asks(healthcheck.Request{}), "fail: server response headers exceeded 65536 bytes; aborted"},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
-			if tt.check.Kind == "" {
-				tt.check.Kind = "http"
-			}
 			addr := listen(t, func(c net.Conn) {
-				if tt.check.Kind == "http" {
+				if tt.check.Kind() == "http" {
 					c.Read(make([]byte, 4096)) // the request
 				}
 				tt.serve(c)
@@ -146,6 +242,11 @@ func TestHTTPGarbage(t *testing.T) {
 func TestHTTPS(t *testing.T) {
 	trusted := httptest.NewTLSServer(web())
 	defer trusted.Close()
+	modern := httptest.NewUnstartedServer(web())
+	modern.EnableHTTP2 = true
+	modern.StartTLS()
+	defer modern.Close()
+	two := modern.Listener.Addr().String()
 	strange := tlsServer(t, time.Now().Add(time.Hour))
 	expired := tlsServer(t, time.Now().Add(-time.Hour))
 
@@ -154,21 +255,24 @@ func TestHTTPS(t *testing.T) {
 		check      healthcheck.Check
 		want       string
 	}{
-		{"by address", trusted.Listener.Addr().String(), healthcheck.Check{}, "ok: status 200"},
-		{"by name", trusted.Listener.Addr().String(), healthcheck.Check{Host: "example.com"}, "ok: status 200"},
-		{"by name and port", trusted.Listener.Addr().String(), healthcheck.Check{Host: "example.com:8443"}, "ok: status 200"},
-		{"wrong name", trusted.Listener.Addr().String(), healthcheck.Check{Host: "www.example.org"},
+		{"by address", trusted.Listener.Addr().String(), asksTLS(healthcheck.Request{}), "ok: status 200"},
+		{"by name", trusted.Listener.Addr().String(), asksTLS(healthcheck.Request{Host: "example.com"}), "ok: status 200"},
+		{"by name and port", trusted.Listener.Addr().String(), asksTLS(healthcheck.Request{Host: "example.com:8443"}), "ok: status 200"},
+		{"wrong name", trusted.Listener.Addr().String(), asksTLS(healthcheck.Request{Host: "www.example.org"}),
 			"fail: certificate: certificate is valid for example.com, *.example.com, not www.example.org"},
-		{"unknown authority", strange, healthcheck.Check{Host: "example.com"}, "fail: certificate: certificate signed by unknown authority"},
-		{"unknown authority is fine", strange, healthcheck.Check{Host: "example.com", Insecure: true}, "ok: status 200"},
-		{"expired", expired, healthcheck.Check{Host: "example.com"}, "fail: certificate: certificate has expired or is not yet valid: current time"},
-		{"http to it", trusted.Listener.Addr().String(), healthcheck.Check{Kind: "http"}, "fail: status 400, want 200-299"},
+		{"unknown authority", strange, asksTLS(healthcheck.Request{Host: "example.com"}), "fail: certificate: certificate signed by unknown authority"},
+		{"unknown authority is fine", strange, healthcheck.Check{Ask: healthcheck.HTTPS{Request: healthcheck.Request{Host: "example.com"}, TLS: healthcheck.TLS{Insecure: true}}}, "ok: status 200"},
+		{"expired", expired, asksTLS(healthcheck.Request{Host: "example.com"}), "fail: certificate: certificate has expired or is not yet valid: current time"},
+		{"another authority", strange, healthcheck.Check{Ask: healthcheck.HTTPS{TLS: healthcheck.TLS{CA: "/no/such/file"}}},
+			"fail: nothing learned about the server: ca: stat /no/such/file: no such file or directory"},
+		{"HTTP/2 to a server of 1.1", trusted.Listener.Addr().String(), healthcheck.Check{Ask: healthcheck.HTTPS{Version: "2"}}, "fail: "},
+		{"HTTP/2", two, healthcheck.Check{Ask: healthcheck.HTTPS{Version: "2", Request: healthcheck.Request{Path: "/version", Body: "HTTP/2.0"}}}, "ok: status 200"},
+		{"what the server prefers", two, healthcheck.Check{Ask: healthcheck.HTTPS{Version: "auto", Request: healthcheck.Request{Path: "/version", Body: "HTTP/2.0"}}}, "ok: status 200"},
+		{"what the older server prefers", trusted.Listener.Addr().String(), healthcheck.Check{Ask: healthcheck.HTTPS{Version: "auto", Request: healthcheck.Request{Path: "/version", Body: "HTTP/1.1"}}}, "ok: status 200"},
+		{"http to it", trusted.Listener.Addr().String(), asks(healthcheck.Request{}), "fail: status 400, want 200-299"},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
-			if tt.check.Kind == "" {
-				tt.check.Kind = "https"
-			}
 			if got := probe(t, tt.addr, tt.check); !strings.HasPrefix(got, tt.want) {
 				t.Errorf("got  %s\nwant %s", got, tt.want)
 			}

@@ -27,6 +27,8 @@ type Options struct {
 	// Limits replaces the limits on probes in flight, by kind of check; nil means
 	// those of the kinds.
 	Limits map[string]int
+	// Prepare replaces Question.Prepare; nil replaces nothing.
+	Prepare func(Question) (ProbeFunc, error)
 }
 
 // Want is one target of the desired state.
@@ -41,12 +43,13 @@ type Want struct {
 
 // Monitor probes targets and keeps their verdicts. Use New.
 type Monitor struct {
-	log      *slog.Logger
-	onChange func(Change)
-	ready    func(Path) error
-	doubt    func(Path) error
-	limits   map[string]int
-	wake     chan struct{}
+	log       *slog.Logger
+	onChange  func(Change)
+	pathReady func(Path) error
+	pathDoubt func(Path) error
+	limits    map[string]int
+	prepare   func(Question) (ProbeFunc, error)
+	wake      chan struct{}
 
 	// mu guards what follows: Set, Snapshot and Status come from other
 	// goroutines than Run. It is never held over a probe or a callback.
@@ -67,8 +70,11 @@ type entry struct {
 	counter counter
 	last    Probe
 	count   Counters
+	advice  Advice
+	latency Histogram
 
-	due time.Time
+	// due is when the next probe starts, base when it would without jitter.
+	due, base time.Time
 	// round is when the regular schedule begins; zero once it has.
 	round  time.Time
 	at     int
@@ -90,14 +96,15 @@ type lane struct {
 // New returns a monitor without targets. Run starts it.
 func New(o Options) *Monitor {
 	m := &Monitor{
-		log:      o.Logger,
-		onChange: o.OnChange,
-		ready:    o.Ready,
-		doubt:    o.Doubt,
-		limits:   o.Limits,
-		wake:     make(chan struct{}, 1),
-		entries:  make(map[Target]*entry),
-		lanes:    make(map[string]*lane),
+		log:       o.Logger,
+		onChange:  o.OnChange,
+		pathReady: o.Ready,
+		pathDoubt: o.Doubt,
+		limits:    o.Limits,
+		prepare:   o.Prepare,
+		wake:      make(chan struct{}, 1),
+		entries:   make(map[Target]*entry),
+		lanes:     make(map[string]*lane),
 	}
 	if m.log == nil {
 		m.log = slog.New(slog.DiscardHandler)
@@ -105,11 +112,14 @@ func New(o Options) *Monitor {
 	if m.onChange == nil {
 		m.onChange = func(Change) {}
 	}
-	if m.ready == nil {
-		m.ready = func(Path) error { return nil }
+	if m.pathReady == nil {
+		m.pathReady = func(Path) error { return nil }
 	}
-	if m.doubt == nil {
-		m.doubt = func(Path) error { return nil }
+	if m.pathDoubt == nil {
+		m.pathDoubt = func(Path) error { return nil }
+	}
+	if m.prepare == nil {
+		m.prepare = Question.Prepare
 	}
 	if m.limits == nil {
 		m.limits = make(map[string]int)
@@ -152,12 +162,13 @@ func (m *Monitor) Set(want []Want) {
 	}
 	for _, w := range fresh {
 		e := &entry{target: w.Target, check: w.Target.Check.withDefaults(), at: -1}
-		e.ask = prepare(e.check)
+		e.ask = m.ready(e.check)
 		e.counter.adopt(now, w.Initial, initialReason(w.Initial))
 		if p := predecessors[w.Target.identity()]; p != nil {
-			e.counter, e.last, e.count = p.counter, p.last, p.count
+			e.counter, e.last, e.count, e.advice, e.latency = p.counter, p.last, p.count, p.advice, p.latency
 		}
-		e.due, e.round = firstDue(now, Target{Server: w.Target.Server, Check: e.check}, len(fresh))
+		e.base, e.round = firstDue(now, Target{Server: w.Target.Server, Check: e.check}, len(fresh))
+		e.due = e.base
 		m.entries[w.Target] = e
 		heap.Push(&m.queue, e)
 	}
@@ -173,21 +184,27 @@ func (m *Monitor) kick() {
 	}
 }
 
-// prepare gets a check ready to be asked; one that cannot be fails with the reason.
-func prepare(c Check) ProbeFunc {
-	if c.Ask == nil {
-		return func(context.Context, Target) (Answer, error) { return Answer{}, errors.New("nothing to ask") }
+// ready gets a check ready to be asked; one that cannot be fails with the reason.
+func (m *Monitor) ready(c Check) ProbeFunc {
+	err := errNothing
+	if c.Ask != nil {
+		var ask ProbeFunc
+		if ask, err = m.prepare(c.Ask); err == nil {
+			return ask
+		}
 	}
-	ask, err := c.Ask.Prepare()
-	if err != nil {
-		return func(context.Context, Target) (Answer, error) { return Answer{}, err }
-	}
-	return ask
+	return func(context.Context, Target) (Answer, error) { return Answer{}, err }
 }
 
+// errNothing is the reason of a check without a question.
+var errNothing = errors.New("nothing to ask")
+
 func initialReason(s State) string {
-	if s == Unknown {
+	switch s {
+	case Unknown:
 		return "not probed yet"
+	case Down:
+		return "down until it passes"
 	}
 	return "taken over as " + s.String()
 }
@@ -233,6 +250,32 @@ func (m *Monitor) Status(t Target) (Status, bool) {
 	return e.status(), true
 }
 
+// Judgment is what a decision about a target needs of its status.
+type Judgment struct {
+	Verdict
+	Advice Advice
+	// Silent and Warning are those of the last probe.
+	Silent  bool
+	Warning string
+}
+
+// Judgments are those of targets, in their order; the zero value for one that is
+// not monitored.
+func (m *Monitor) Judgments(targets []Target) []Judgment {
+	out := make([]Judgment, len(targets))
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	for i, t := range targets {
+		if e := m.entries[t.Canonical()]; e != nil {
+			out[i] = Judgment{Verdict: e.counter.verdict, Advice: e.advice, Silent: e.last.Silent, Warning: e.last.Warning}
+		}
+	}
+	return out
+}
+
 func (e *entry) status() Status {
-	return Status{Target: e.target, Verdict: e.counter.verdict, Streak: e.counter.streak, Last: e.last, Counters: e.count}
+	return Status{
+		Target: e.target, Verdict: e.counter.verdict, Streak: e.counter.streak, Last: e.last, Counters: e.count,
+		Advice: e.advice, History: slices.Clone(e.counter.history), Latency: e.latency,
+	}
 }

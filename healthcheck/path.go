@@ -71,20 +71,20 @@ func (m *Monitor) ask(ctx context.Context, ask ProbeFunc, t Target) (Answer, err
 	if t.Path.Direct() {
 		return Answer{}, fmt.Errorf("%w: nobody has said what leads through the service", errNotReady)
 	}
-	if err := m.ready(t.Path); err != nil {
-		return Answer{}, fmt.Errorf("%w: %w", errNotReady, err)
+	if err := m.pathReady(t.Path); err != nil {
+		return Answer{}, fmt.Errorf("%w: %v", errNotReady, err)
 	}
 	answer, err := ask(ctx, t)
 	if err == nil || errors.Is(err, ErrInconclusive) {
 		return answer, err
 	}
-	why := m.ready(t.Path)
+	why := m.pathReady(t.Path)
 	if why == nil {
-		why = m.doubt(t.Path)
+		why = m.pathDoubt(t.Path)
 	}
 	if why != nil {
-		// Not a wrapped failure: it must not be taken for a server's timeout.
-		err = fmt.Errorf("%w: %w (seen: %v)", ErrInconclusive, why, err)
+		// Nothing of it is wrapped that could be taken for the server's silence.
+		return Answer{}, fmt.Errorf("%w: %v (seen: %v)", ErrInconclusive, why, err)
 	}
-	return Answer{}, err
+	return answer, err
 }

@@ -76,7 +76,7 @@ func (Ping) probe(ctx context.Context, t Target) (Answer, error) {
 		n, err := conn.Read(buf)
 		switch {
 		case ctx.Err() != nil || isTimeout(err):
-			return Answer{}, &timeoutError{after: t.Check.Timeout, doing: "waiting for an answer to the ping"}
+			return Answer{}, &timeoutError{after: t.Check.Timeout, doing: "waiting for an answer to the ping", silent: true}
 		case err != nil:
 			return Answer{}, ownFault(err)
 		}

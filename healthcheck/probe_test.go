@@ -56,14 +56,18 @@ func probe(t *testing.T, server string, c healthcheck.Check) string {
 	ctx, cancel := context.WithTimeout(t.Context(), c.Timeout)
 	defer cancel()
 	start := time.Now()
-	detail, err := healthcheck.RealKinds()[c.Kind].Probe(ctx, healthcheck.Target{Server: netip.MustParseAddrPort(server), Check: c})
+	ask, err := c.Ask.Prepare()
+	if err != nil {
+		return "unready: " + err.Error()
+	}
+	answer, err := ask(ctx, healthcheck.Target{Server: netip.MustParseAddrPort(server), Check: c})
 	if took := time.Since(start); took > c.Timeout+time.Second {
 		t.Errorf("took %v with a timeout of %v", took, c.Timeout)
 	}
 	if err != nil {
 		return "fail: " + err.Error()
 	}
-	return "ok: " + detail
+	return "ok: " + answer.Detail
 }
 
 // listen serves connections on a loopback port until the test ends.
@@ -117,13 +121,13 @@ func TestTCP(t *testing.T) {
 		_, err := io.Copy(io.Discard, c)
 		ended <- err
 	})
-	if got := probe(t, open, healthcheck.Check{Kind: "tcp"}); got != "ok: connected" {
+	if got := probe(t, open, healthcheck.Check{Ask: healthcheck.TCP{}}); got != "ok: connected" {
 		t.Errorf("open port: %s", got)
 	}
 	if err := <-ended; err != nil {
 		t.Errorf("the server saw %v", err)
 	}
-	if got := probe(t, closedPort(t), healthcheck.Check{Kind: "tcp"}); got != "fail: connect: connection refused" {
+	if got := probe(t, closedPort(t), healthcheck.Check{Ask: healthcheck.TCP{}}); got != "fail: connect: connection refused" {
 		t.Errorf("closed port: %s", got)
 	}
 }
@@ -131,11 +135,11 @@ func TestTCP(t *testing.T) {
 // TestTCPTimeout fills a listener's backlog, so that the kernel answers no more.
 func TestTCPTimeout(t *testing.T) {
 	full := fullBacklog(t)
-	got := probe(t, full, healthcheck.Check{Kind: "tcp", Timeout: 200 * time.Millisecond})
+	got := probe(t, full, healthcheck.Check{Ask: healthcheck.TCP{}, Timeout: 200 * time.Millisecond})
 	if got != "fail: timeout after 200ms while connecting" {
 		t.Errorf("got %s", got)
 	}
-	got = probe(t, full, healthcheck.Check{Kind: "http", Timeout: 200 * time.Millisecond})
+	got = probe(t, full, healthcheck.Check{Ask: healthcheck.HTTP{}, Timeout: 200 * time.Millisecond})
 	if got != "fail: timeout after 200ms while connecting" {
 		t.Errorf("got %s", got)
 	}
@@ -153,7 +157,7 @@ func TestMonitorForReal(t *testing.T) {
 	m := healthcheck.New(healthcheck.Options{OnChange: func(c healthcheck.Change) { changes <- c }})
 	target := healthcheck.Target{
 		Server: addrPort(l.Addr().String()),
-		Check:  healthcheck.Check{Kind: "tcp", Interval: 20 * time.Millisecond, Timeout: 20 * time.Millisecond, Rise: 1, Fall: 2},
+		Check:  healthcheck.Check{Ask: healthcheck.TCP{}, Interval: 20 * time.Millisecond, Timeout: 20 * time.Millisecond, Rise: 1, Fall: 2},
 	}
 	m.Set(wants(target))
 	ctx, cancel := context.WithCancel(t.Context())
@@ -241,11 +245,11 @@ func (c *chunks) Read(p []byte) (int, error) {
 
 func TestCheckString(t *testing.T) {
 	checks := []healthcheck.Check{
-		{Kind: "tcp"},
-		{Kind: "tcp", Port: 8080},
-		{Kind: "http", Host: "www.example.com", Path: "/healthz"},
-		{Kind: "https", Port: 8443},
-		{Kind: "exec", Command: healthcheck.JoinCommand([]string{"/bin/check", "-v", "two words"})},
+		{Ask: healthcheck.TCP{}},
+		{Ask: healthcheck.TCP{}, Port: 8080},
+		{Ask: healthcheck.HTTP{Request: healthcheck.Request{Method: "GET", Host: "www.example.com", Path: "/healthz"}}},
+		{Ask: healthcheck.HTTPS{Request: healthcheck.Request{Method: "GET", Path: "/"}}, Port: 8443},
+		{Ask: healthcheck.Exec{Command: healthcheck.NewList("/bin/check", "-v", "two words")}},
 	}
 	var got []string
 	for _, c := range checks {
@@ -254,7 +258,8 @@ func TestCheckString(t *testing.T) {
 	if diff := cmp.Diff([]string{"tcp", "tcp :8080", "http www.example.com /healthz", "https :8443 /", "exec /bin/check -v two words"}, got); diff != "" {
 		t.Errorf("(-want +got):\n%s", diff)
 	}
-	if argv := checks[4].Argv(); !slices.Equal(argv, []string{"/bin/check", "-v", "two words"}) || checks[0].Argv() != nil {
+	argv := healthcheck.NewList("/bin/check", "-v", "two words").Items()
+	if !slices.Equal(argv, []string{"/bin/check", "-v", "two words"}) || healthcheck.NewList().Items() != nil {
 		t.Errorf("got %q", argv)
 	}
 }
@@ -263,10 +268,10 @@ func TestCheckString(t *testing.T) {
 // the lab, where no packet gets out.
 func TestPing(t *testing.T) {
 	for _, server := range []string{"127.0.0.1:0", "[::1]:0"} {
-		if got := probe(t, server, healthcheck.Check{Kind: "ping"}); !strings.HasPrefix(got, "ok: answered in ") {
+		if got := probe(t, server, healthcheck.Check{Ask: healthcheck.Ping{}}); !strings.HasPrefix(got, "ok: answered in ") {
 			t.Errorf("%s: %q", server, got)
 		}
-		if got, want := probe(t, server, healthcheck.Check{Kind: "ping", Timeout: 1}), "fail: timeout after 1ns while connecting"; got != want {
+		if got, want := probe(t, server, healthcheck.Check{Ask: healthcheck.Ping{}, Timeout: 1}), "fail: timeout after 1ns while connecting"; got != want {
 			t.Errorf("%s: %q, want %q", server, got, want)
 		}
 	}

@@ -28,23 +28,29 @@ func (r Require) String() string {
 }
 
 // Combine makes one verdict of those of a server's checks, in the order of the
-// checks. It is up as soon as enough checks are up, down as soon as too many
+// checks, of which each counts for its weight (1 where there is none). It is up as soon as enough checks are up, down as soon as too many
 // are down for that, and unknown in between. A server without checks is up.
-// A number larger than that of the checks means all of them.
+// A number larger than they add up to means all of them.
 //
 // The reason is that of the first check that decided; since is when the
 // youngest verdict of the deciding ones was reached.
-func (r Require) Combine(verdicts []Verdict) Verdict {
+func (r Require) Combine(verdicts []Verdict, weights ...int) Verdict {
 	if len(verdicts) == 0 {
 		return Verdict{State: Up, Reason: "no check"}
 	}
-	need := int(r)
-	if need <= 0 || need > len(verdicts) {
-		need = len(verdicts)
-	}
+	all, weighted := 0, false
 	count := make(map[State]int, 3)
-	for _, v := range verdicts {
-		count[v.State]++
+	for i, v := range verdicts {
+		w := 1
+		if i < len(weights) && weights[i] > 1 {
+			w, weighted = weights[i], true
+		}
+		all += w
+		count[v.State] += w
+	}
+	need := int(r)
+	if need <= 0 || need > all {
+		need = all
 	}
 	out := Verdict{State: Unknown}
 	switch {
@@ -65,7 +71,11 @@ func (r Require) Combine(verdicts []Verdict) Verdict {
 		}
 	}
 	if len(verdicts) > 1 && out.State != Unknown {
-		out.Reason = fmt.Sprintf("%d of %d checks up, want %s: %s", count[Up], len(verdicts), r, out.Reason)
+		what := "checks"
+		if weighted {
+			what = "points of checks"
+		}
+		out.Reason = fmt.Sprintf("%d of %d %s up, want %s: %s", count[Up], all, what, r, out.Reason)
 	}
 	return out
 }

@@ -4,6 +4,7 @@ import (
 	"container/heap"
 	"context"
 	"errors"
+	"math/rand/v2"
 	"sync"
 	"time"
 )
@@ -88,7 +89,7 @@ func (m *Monitor) start(ctx context.Context, now time.Time, e *entry, l *lane, p
 	e.cancel = cancel
 	l.inFlight++
 	t := Target{Server: e.target.Server, Check: e.check, Path: e.target.Path}
-	if t.Check.Through {
+	if !t.Path.Direct() {
 		t.Path.Port = m.ports.pick(t.Path, uptime())
 	}
 	probes.Go(func() {
@@ -126,6 +127,10 @@ func (m *Monitor) tell() {
 	m.news = nil
 	m.mu.Unlock()
 	for _, c := range news {
+		if c.From == c.To {
+			m.onChange(c)
+			continue
+		}
 		m.log.Info("server is "+c.To.String(), "server", c.Target.Server, "check", c.Target.Check.String(),
 			"was", c.From.String(), "reason", c.Reason)
 		m.onChange(c)
@@ -140,47 +145,67 @@ func (m *Monitor) record(now time.Time, r result) (Change, bool) {
 	if e.gone {
 		return Change{}, false
 	}
-	if e.round.After(now) {
-		e.due = e.round
-	} else {
-		if !e.round.IsZero() {
-			e.due = e.round // overtaken by the first probe: begin with the one after
-		}
-		e.due = nextDue(e.due, now, e.check.Interval)
-	}
-	e.round = time.Time{}
-
-	e.last = Probe{Start: r.start.Round(0), Latency: r.elapsed, OK: r.err == nil, Reason: r.answer.Detail}
+	e.last = Probe{Start: r.start.Round(0), Latency: r.elapsed, OK: r.err == nil, Reason: r.answer.Detail, Warning: r.answer.Warning}
 	e.count.Probes++
 	if r.err != nil {
-		e.last.Reason = r.err.Error()
+		e.last.Reason, e.last.Silent = r.err.Error(), silent(r.err)
 	}
+	var again time.Time
 	switch {
 	case r.err == nil:
 		e.count.Successes++
+		e.latency.add(r.elapsed)
 	case errors.Is(r.err, ErrInconclusive):
 		e.last.Inconclusive = true
 	case errors.Is(r.err, ErrTimeout) && starved(r.elapsed, e.check.Timeout) && !e.spared:
 		e.last.Inconclusive = true
 		e.last.Reason += " (this director was not running)"
-		e.due = now
+		again = now
 	default:
 		e.count.Failures++
 	}
 	if errors.Is(r.err, errNotReady) && e.counter.verdict.State == Unknown {
-		e.due = earlier(e.due, now.Add(readyRetry))
+		again = now.Add(readyRetry)
 	}
 	e.spared = e.last.Inconclusive && errors.Is(r.err, ErrTimeout)
-	heap.Push(&m.queue, e)
+	from, changed := e.counter.verdict.State, false
 	if e.last.Inconclusive {
 		e.count.Inconclusive++
-		return Change{}, false
+	} else {
+		changed = e.counter.observe(now.Round(0), e.last.OK, e.last.Reason, e.check)
 	}
-	from := e.counter.verdict.State
-	if !e.counter.observe(now.Round(0), e.last.OK, e.last.Reason, e.check.Rise, e.check.Fall) {
-		return Change{}, false
+	m.schedule(now, e, again)
+	advised := e.advice != r.answer.Advice && !e.last.Inconclusive
+	if advised {
+		e.advice = r.answer.Advice
 	}
-	e.count.Changes++
+	if changed {
+		e.count.Changes++
+	}
 	v := e.counter.verdict
-	return Change{Target: e.target, From: from, To: v.State, Reason: v.Reason, Time: v.Since}, true
+	return Change{
+		Target: e.target, From: from, To: v.State, Reason: v.Reason, Advice: e.advice, Silent: e.last.Silent, Time: now.Round(0),
+	}, changed || advised
+}
+
+// schedule puts an entry whose probe has ended back into the queue, for again or,
+// if that is zero, for its next turn. The caller holds mu.
+func (m *Monitor) schedule(now time.Time, e *entry, again time.Time) {
+	switch {
+	case !again.IsZero():
+		e.base = again
+	case e.round.After(now):
+		e.base = e.round
+	default:
+		if !e.round.IsZero() {
+			e.base = e.round // overtaken by the first probe: begin with the one after
+		}
+		e.base = nextDue(e.base, now, e.check.pace(e.counter.verdict.State, e.counter.streak))
+	}
+	e.round = time.Time{}
+	e.due = e.base
+	if e.check.Jitter > 0 {
+		e.due = e.check.jittered(e.base, rand.Float64())
+	}
+	heap.Push(&m.queue, e)
 }

@@ -43,6 +43,22 @@ func firstDue(now time.Time, t Target, n int) (first, second time.Time) {
 	return first, now.Add(time.Duration(p * float64(t.Check.Interval)))
 }
 
+// pace is the time between the starts of two probes in a state.
+func (c Check) pace(s State, streak int) time.Duration {
+	switch {
+	case streak > 0:
+		return c.FastInterval
+	case s == Down:
+		return c.DownInterval
+	}
+	return c.Interval
+}
+
+// jittered delays a probe by a part of the check's jitter; part is in [0, 1).
+func (c Check) jittered(due time.Time, part float64) time.Time {
+	return due.Add(time.Duration(part * float64(c.Jitter)))
+}
+
 // nextDue is when the probe after the one due at due starts. A small delay is
 // made up for, so that the rhythm holds; whole intervals that passed unused are
 // skipped, so that a stall is not followed by a burst.
@@ -52,13 +68,6 @@ func nextDue(due, now time.Time, interval time.Duration) time.Time {
 		next = next.Add((late/interval + 1) * interval)
 	}
 	return next
-}
-
-func earlier(a, b time.Time) time.Time {
-	if b.Before(a) {
-		return b
-	}
-	return a
 }
 
 // lateAfter is how long after its time a probe counts as late.

@@ -1,6 +1,11 @@
 package healthcheck
 
-import "time"
+import (
+	"encoding/json"
+	"fmt"
+	"strings"
+	"time"
+)
 
 // Status is what is known of a target.
 type Status struct {
@@ -12,6 +17,12 @@ type Status struct {
 	Streak   int
 	Last     Probe
 	Counters Counters
+	// Advice is what the last conclusive probe advised.
+	Advice Advice
+	// History are the last transitions, oldest first, at most 20.
+	History []Transition
+	// Latency is how long the probes that passed took.
+	Latency Histogram
 }
 
 // Probe is the result of one probe. The zero value is "not probed yet".
@@ -25,8 +36,13 @@ type Probe struct {
 	// Inconclusive is whether the probe failed on this machine, see
 	// ErrInconclusive; OK is false then and the verdict was not touched.
 	Inconclusive bool
+	// Silent is whether it failed without a sign of life from the server: no
+	// connection, no refusal, nothing. Then the way to it may be at fault.
+	Silent bool
 	// Reason is what was seen, in words.
 	Reason string
+	// Warning is what will be the matter some day; empty is nothing.
+	Warning string
 }
 
 // Counters count since the target was first set.
@@ -42,12 +58,66 @@ type Counters struct {
 	Changes uint64
 }
 
-// Change is a change of state of one target.
+// Change is a change of state of one target, or of what it is advised (then From
+// and To are the same).
 type Change struct {
 	// Target is in canonical form.
 	Target   Target
 	From, To State
 	Reason   string
+	Advice   Advice
+	// Silent is that of the last probe.
+	Silent bool
 	// Time is the wall time of the change.
 	Time time.Time
+}
+
+// histogramBounds are the upper bounds of the buckets of a Histogram; the last
+// bucket has none.
+var histogramBounds = [...]time.Duration{
+	time.Millisecond, 2 * time.Millisecond, 5 * time.Millisecond, 10 * time.Millisecond, 20 * time.Millisecond, 50 * time.Millisecond,
+	100 * time.Millisecond, 200 * time.Millisecond, 500 * time.Millisecond, time.Second, 2 * time.Second, 5 * time.Second,
+}
+
+// Histogram counts durations in buckets of 1, 2 and 5 in each power of ten from
+// 1 ms to 5 s, and one for the longer ones.
+type Histogram [len(histogramBounds) + 1]uint32
+
+// add counts one.
+func (h *Histogram) add(d time.Duration) {
+	i := 0
+	for i < len(histogramBounds) && d > histogramBounds[i] {
+		i++
+	}
+	h[i]++
+}
+
+// String lists the buckets that are not empty: "<=1ms 120, <=2ms 3".
+func (h Histogram) String() string {
+	var parts []string
+	for i, n := range h {
+		if n > 0 {
+			parts = append(parts, fmt.Sprintf("%s %d", bucketName(i), n))
+		}
+	}
+	return strings.Join(parts, ", ")
+}
+
+// MarshalJSON is an object with the buckets that are not empty, by their upper
+// bounds: {"1ms": 120, "inf": 1}.
+func (h Histogram) MarshalJSON() ([]byte, error) {
+	buckets := make(map[string]uint32)
+	for i, n := range h {
+		if n > 0 {
+			buckets[strings.TrimLeft(strings.Replace(bucketName(i), ">5s", "inf", 1), "<=")] = n
+		}
+	}
+	return json.Marshal(buckets)
+}
+
+func bucketName(i int) string {
+	if i == len(histogramBounds) {
+		return ">" + histogramBounds[i-1].String()
+	}
+	return "<=" + histogramBounds[i].String()
 }

@@ -1,6 +1,9 @@
 package healthcheck
 
-import "time"
+import (
+	"fmt"
+	"time"
+)
 
 // State is what is believed of a server.
 type State uint8
@@ -34,24 +37,52 @@ type Verdict struct {
 	Since time.Time
 }
 
-// counter turns results into verdicts (rise and fall). It is the only writer of
-// its verdict.
+// Transition is a change of state.
+type Transition struct {
+	From, To State
+	// Reason is the result that made it.
+	Reason string
+	Time   time.Time
+}
+
+// historyLength is how many transitions are kept.
+const historyLength = 20
+
+// Damping keeps a server down that went down too often (route flap damping's
+// idea). The zero value damps nothing.
+type Damping struct {
+	// Changes is how many times a server may go down within Within before it is
+	// damped, 1 to 20.
+	Changes int
+	Within  time.Duration
+	// Hold is how long it has to pass without a failure from then on to be up.
+	Hold time.Duration
+}
+
+// counter turns results into verdicts (rise, fall and damping). It is the only
+// writer of its verdict.
 type counter struct {
 	verdict Verdict
-	// streak counts the results in a row that contradict the state.
+	// streak counts the results in a row that contradict the state, and began is
+	// when the first of them came.
 	streak int
+	began  time.Time
+	// damped is whether the server is kept down until it has passed for a while.
+	damped bool
+	// history are the last transitions, oldest first.
+	history []Transition
 }
 
 // adopt starts from a state somebody else vouches for.
 func (c *counter) adopt(now time.Time, s State, reason string) {
-	c.verdict, c.streak = Verdict{State: s, Reason: reason, Since: now}, 0
+	*c = counter{verdict: Verdict{State: s, Reason: reason, Since: now}}
 }
 
 // observe takes one result and reports whether the state changed. The first
 // result decides an unknown server at once: waiting for Rise successes would
 // keep a fresh director empty, waiting for Fall failures would send traffic to
 // a server never seen alive.
-func (c *counter) observe(now time.Time, ok bool, reason string, rise, fall int) (changed bool) {
+func (c *counter) observe(now time.Time, ok bool, reason string, check Check) (changed bool) {
 	to := Down
 	if ok {
 		to = Up
@@ -61,17 +92,51 @@ func (c *counter) observe(now time.Time, ok bool, reason string, rise, fall int)
 		c.verdict.Reason = reason
 		return false
 	}
+	if c.streak == 0 {
+		c.began = now
+	}
 	c.streak++
 	need := 1
 	switch c.verdict.State {
 	case Up:
-		need = fall
+		need = check.Fall
 	case Down:
-		need = rise
+		need = check.Rise
 	}
 	if c.streak < need {
 		return false
 	}
-	c.verdict, c.streak = Verdict{State: to, Reason: reason, Since: now}, 0
+	if to == Up && c.damped {
+		if passed := now.Sub(c.began); passed < check.Damping.Hold {
+			c.verdict.Reason = fmt.Sprintf("kept down, as it went down %d times within %v: %s for %v of %v",
+				check.Damping.Changes, check.Damping.Within, reason, passed.Round(time.Second), check.Damping.Hold)
+			return false
+		}
+	}
+	c.turn(now, to, reason)
+	c.damped = to == Down && c.flaps(now, check.Damping)
 	return true
+}
+
+// turn changes the state.
+func (c *counter) turn(now time.Time, to State, reason string) {
+	if len(c.history) == historyLength {
+		c.history = c.history[:copy(c.history, c.history[1:])]
+	}
+	c.history = append(c.history, Transition{From: c.verdict.State, To: to, Reason: reason, Time: now})
+	c.verdict, c.streak = Verdict{State: to, Reason: reason, Since: now}, 0
+}
+
+// flaps reports whether the server went down too often.
+func (c *counter) flaps(now time.Time, d Damping) bool {
+	if d.Changes <= 0 {
+		return false
+	}
+	downs := 0
+	for _, t := range c.history {
+		if t.From == Up && t.To == Down && now.Sub(t.Time) <= d.Within {
+			downs++
+		}
+	}
+	return downs >= d.Changes
 }

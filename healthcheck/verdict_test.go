@@ -62,6 +62,96 @@ func TestCounter(t *testing.T) {
 	}
 }
 
+// TestDamping plays results a second apart.
+func TestDamping(t *testing.T) {
+	check := healthcheck.Check{Rise: 1, Fall: 1, Damping: healthcheck.Damping{Changes: 3, Within: 20 * time.Second, Hold: 5 * time.Second}}
+	letters := map[healthcheck.State]string{healthcheck.Unknown: "?", healthcheck.Up: "U", healthcheck.Down: "D"}
+	for _, tt := range []struct{ name, results, want string }{
+		{"seldom", "+-+------------------+-+", "UDUDDDDDDDDDDDDDDDDDDUDU"},
+		{"often", "+-+-+-+++++++", "UDUDUDDDDDDUU"},
+		{"a failure starts the hold again", "+-+-+-+++-+++++++", "UDUDUDDDDDDDDDDUU"},
+		{"forgiven when it was quiet for long", "+-+-+-++++++++++++++++++++++++-+", "UDUDUDDDDDDUUUUUUUUUUUUUUUUUUUDU"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			c := healthcheck.NewCounter(healthcheck.Unknown)
+			now, got := time.Unix(1000, 0), ""
+			for _, r := range tt.results {
+				now = now.Add(time.Second)
+				c.ObserveCheck(now, r == '+', "probe "+string(r), check)
+				got += letters[c.Verdict().State]
+			}
+			if got != tt.want {
+				t.Errorf("got  %s\nwant %s", got, tt.want)
+			}
+		})
+	}
+	c := healthcheck.NewCounter(healthcheck.Up)
+	now := time.Unix(1000, 0)
+	for _, r := range "-+-+-++" {
+		now = now.Add(time.Second)
+		c.ObserveCheck(now, r == '+', "status 200", check)
+	}
+	if want := "kept down, as it went down 3 times within 20s: status 200 for 1s of 5s"; c.Verdict().Reason != want {
+		t.Errorf("got %s, want %s", c.Verdict().Reason, want)
+	}
+}
+
+func TestWeigh(t *testing.T) {
+	type a = healthcheck.Advice
+	for _, tt := range []struct {
+		advice []healthcheck.Advice
+		weight int
+		admin  healthcheck.Admin
+	}{
+		{nil, 10, healthcheck.AsIs},
+		{[]a{{}, {}}, 10, healthcheck.AsIs},
+		{[]a{{Unit: healthcheck.Percent, Weight: 25}}, 3, healthcheck.AsIs},
+		{[]a{{Unit: healthcheck.Percent, Weight: 0}}, 0, healthcheck.AsIs},
+		{[]a{{Unit: healthcheck.Percent, Weight: 50}, {Unit: healthcheck.Absolute, Weight: 7}}, 4, healthcheck.AsIs},
+		// keepalived's misc_dynamic: two scripts that exit with 5 and 22.
+		{[]a{{Unit: healthcheck.Added, Weight: 3 - 10}, {Unit: healthcheck.Added, Weight: 20 - 10}}, 13, healthcheck.AsIs},
+		{[]a{{Unit: healthcheck.Added, Weight: -100}}, 0, healthcheck.AsIs},
+		{[]a{{Unit: healthcheck.Added, Weight: 1000}}, 100, healthcheck.AsIs},
+		{[]a{{Admin: healthcheck.Maint}, {Admin: healthcheck.Drain, Unit: healthcheck.Percent, Weight: 100}}, 10, healthcheck.Maint},
+	} {
+		if weight, admin := healthcheck.Weigh(10, 100, tt.advice); weight != tt.weight || admin != tt.admin {
+			t.Errorf("%v: got %d, %v; want %d, %v", tt.advice, weight, admin, tt.weight, tt.admin)
+		}
+	}
+}
+
+func TestHistogram(t *testing.T) {
+	var h healthcheck.Histogram
+	for _, d := range []time.Duration{0, time.Millisecond, 1100 * time.Microsecond, time.Second, 6 * time.Second} {
+		h.Add(d)
+	}
+	if got, want := h.String(), "<=1ms 2, <=2ms 1, <=1s 1, >5s 1"; got != want {
+		t.Errorf("got %s, want %s", got, want)
+	}
+	text, err := h.MarshalJSON()
+	if want := `{"1ms":2,"1s":1,"2ms":1,"inf":1}`; err != nil || string(text) != want {
+		t.Errorf("got %s (%v), want %s", text, err, want)
+	}
+}
+
+// TestCombineWeights holds that a check counts for its weight.
+func TestCombineWeights(t *testing.T) {
+	up, down, unknown := healthcheck.Verdict{State: healthcheck.Up, Reason: "fine"}, healthcheck.Verdict{State: healthcheck.Down, Reason: "not"}, healthcheck.Verdict{}
+	for _, tt := range []struct {
+		verdicts []healthcheck.Verdict
+		want     string
+	}{
+		{[]healthcheck.Verdict{up, down, down}, "up: 3 of 5 points of checks up, want 3: fine"},
+		{[]healthcheck.Verdict{down, up, up}, "down: 2 of 5 points of checks up, want 3: not"},
+		{[]healthcheck.Verdict{unknown, up, down}, "unknown: "},
+	} {
+		v := healthcheck.Require(3).Combine(tt.verdicts, 3, 1, 1)
+		if got := v.State.String() + ": " + v.Reason; got != tt.want {
+			t.Errorf("got %s, want %s", got, tt.want)
+		}
+	}
+}
+
 func TestCombine(t *testing.T) {
 	at := func(sec int64) time.Time { return time.Unix(sec, 0) }
 	up := healthcheck.Verdict{State: healthcheck.Up, Reason: "connected", Since: at(1)}
@@ -183,8 +273,8 @@ func FuzzParseStatus(f *testing.F) {
 }
 
 func TestCanonical(t *testing.T) {
-	a := healthcheck.Target{Server: addrPort("192.0.2.21:80"), Check: healthcheck.Check{Kind: "tcp", Port: 8080}}
-	b := healthcheck.Target{Server: addrPort("[::ffff:192.0.2.21]:443"), Check: healthcheck.Check{Kind: "tcp", Port: 8080}}
+	a := healthcheck.Target{Server: addrPort("192.0.2.21:80"), Check: healthcheck.Check{Ask: healthcheck.TCP{}, Port: 8080}}
+	b := healthcheck.Target{Server: addrPort("[::ffff:192.0.2.21]:443"), Check: healthcheck.Check{Ask: healthcheck.TCP{}, Port: 8080}}
 	if a.Canonical() != b.Canonical() {
 		t.Errorf("%v and %v are one probe", a.Canonical(), b.Canonical())
 	}

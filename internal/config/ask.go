@@ -62,9 +62,12 @@ func (r *report) question(s section, def healthcheck.Question) healthcheck.Quest
 		r.setting(s, f, v.FieldByIndex(f.index))
 	}
 	q := v.Interface().(healthcheck.Question)
-	if valid, ok := q.(healthcheck.Validator); ok && len(r.problems) == before {
+	if valid, ok := q.(healthcheck.Validator); ok {
+		said := slices.Clone(r.problems[before:])
 		for _, p := range valid.Validate() {
-			s.wrong(p)
+			if !slices.ContainsFunc(said, func(o Problem) bool { return o.Key == string(s.node.path.key(p.Key)) }) {
+				s.wrong(p)
+			}
 		}
 	}
 	if chain == nil || s.keys[chain.key] == nil {
@@ -181,8 +184,7 @@ func (r *report) textSetting(n *node, to encoding.TextUnmarshaler) {
 		text, isText = strconv.FormatInt(number, 10), true
 	}
 	if !isText {
-		r.at(n, "want a string, got %s", typeName(n.value))
-		return
+		text = "" // never what is wanted
 	}
 	if err := to.UnmarshalText([]byte(text)); err != nil {
 		r.at(n, "%v", err)

@@ -69,8 +69,8 @@ func addrPort(s string) netip.AddrPort { return netip.MustParseAddrPort(s) }
 
 func TestParse(t *testing.T) {
 	checks := []healthcheck.Check{
-		{Kind: "http", Interval: 2 * time.Second, Timeout: time.Second, Rise: 2, Fall: 3, Method: "GET", Path: "/healthz", Status: "204"},
-		{Kind: "tcp", Port: 8080, Interval: 500 * time.Millisecond, Timeout: 500 * time.Millisecond, Rise: 2, Fall: 3},
+		{Interval: 2 * time.Second, Timeout: time.Second, Rise: 2, Fall: 3, Ask: healthcheck.HTTP{Version: "1.1", Request: healthcheck.Request{Method: "GET", Path: "/healthz", Status: "204"}}},
+		{Ask: healthcheck.TCP{}, Port: 8080, Interval: 500 * time.Millisecond, Timeout: 500 * time.Millisecond, Rise: 2, Fall: 3},
 	}
 	want := &config.Config{
 		File:     "lvsha.toml",
@@ -98,8 +98,8 @@ func TestParse(t *testing.T) {
 			Servers: []config.Server{
 				{Address: addrPort("192.0.2.21:0"), Weight: 2, Forward: ipvs.DR, Checks: checks},
 				{Address: addrPort("10.1.0.22:8000"), Weight: 1, Forward: ipvs.NAT, Checks: []healthcheck.Check{{
-					Kind: "exec", Interval: 2 * time.Second, Timeout: time.Second, Rise: 1, Fall: 1,
-					Command: "/bin/true\x00a b", User: "nobody",
+					Interval: 2 * time.Second, Timeout: time.Second, Rise: 1, Fall: 1,
+					Ask: healthcheck.Exec{Command: "/bin/true\x00a b", User: "nobody"},
 				}}},
 			},
 			Sorry: &config.Server{Address: addrPort("192.0.2.99:8080"), Weight: 1, Forward: ipvs.NAT},

@@ -21,7 +21,12 @@ func KnownKeys() []string {
 	add("vrrp.NAME.announce.", announceKeys())
 	add("vrrp.NAME.track.", trackUseKeys())
 	add("group.NAME.", groupKeys())
-	add("track.NAME.", slices.Sorted(maps.Keys(trackKeys())))
+	for _, k := range slices.Sorted(maps.Keys(trackKeys())) {
+		// What a check asks is documented with the checks of services.
+		if _, asked := checkKeys()[k]; !asked {
+			add("track.NAME.", []string{k})
+		}
+	}
 	add("vrrp.NAME.unicast.", unicastKeys())
 	add("vrrp.NAME.auth.", authKeys())
 	add("vrrp.NAME.auth.keys.", authKeyKeys())

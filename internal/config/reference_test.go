@@ -44,7 +44,7 @@ func exemplary(name string) ([]byte, error) {
 	switch {
 	case strings.HasPrefix(name, "/etc/lvsha/") && strings.HasSuffix(name, ".key"):
 		return []byte(strings.Repeat("a5", 32) + "\n"), nil
-	case name == "/etc/lvsha/vrrp.password":
+	case strings.HasPrefix(name, "/etc/lvsha/") && strings.HasSuffix(name, ".password"):
 		return []byte("s3cret\n"), nil
 	}
 	return nil, fs.ErrNotExist
@@ -98,7 +98,10 @@ func TestReference(t *testing.T) {
 			k[1] = "NAME"
 		}
 		for i := range k {
-			shown[strings.Join(k[:i+1], ".")] = true
+			key := strings.Join(k[:i+1], ".")
+			shown[key], shown[strings.TrimSuffix(key, "_file")] = true, true
+			// A request of several is a check's in all but its place.
+			shown[strings.Replace(key, ".check.requests.", ".check.", 1)] = true
 		}
 	}
 	for _, key := range config.KnownKeys() {

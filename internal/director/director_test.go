@@ -103,7 +103,7 @@ func TestDesired(t *testing.T) {
 		t.Run(c.name, func(t *testing.T) {
 			got := desired(cfg, func(target healthcheck.Target) healthcheck.Verdict {
 				v := healthcheck.Verdict{State: healthcheck.Down}
-				if slices.Contains(c.up, target.Server.String()+" "+target.Check.Kind) {
+				if slices.Contains(c.up, target.Server.String()+" "+target.Check.Kind()) {
 					v.State = healthcheck.Up
 				}
 				return v
@@ -124,7 +124,7 @@ func TestTargets(t *testing.T) {
 	}}}
 	var got []string
 	for _, w := range targets(parse(t, file), usedBy(table)) {
-		got = append(got, fmt.Sprint(w.Target.Server, " ", w.Target.Check.Kind, " ", w.Initial))
+		got = append(got, fmt.Sprint(w.Target.Server, " ", w.Target.Check.Kind(), " ", w.Initial))
 	}
 	want := []string{
 		"192.0.2.21:8080 tcp up", "192.0.2.21:8080 http up", "192.0.2.22:80 tcp unknown", // for port 80
