@@ -57,7 +57,9 @@ func (r *report) check(n *node) (healthcheck.Check, bool) {
 			s.bad(name, "is for checks of type %s, and this one is %q", oneOf(only), kind)
 		}
 	}
-	return r.checkOf(s, kind), true
+	c := r.checkOf(s, kind)
+	c.Through = s.word("through", "server", "service") == "service"
+	return c, true
 }
 
 // checkOf reads the keys of a check of a kind.
@@ -85,6 +87,11 @@ func checkKeys() map[string][]string {
 		k, _ := healthcheck.KindOf(name)
 		if k.Ports != healthcheck.NoPort {
 			keys["port"] = append(keys["port"], name)
+		}
+		// A program would have to mark its packets itself, and one that does not
+		// would be answered by any server; ICMP is of no service.
+		if k.Ports == healthcheck.NeedsPort && !k.Local {
+			keys["through"] = append(keys["through"], name)
 		}
 		for _, f := range questionFields(k.Default) {
 			for _, key := range f.keys() {

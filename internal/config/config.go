@@ -45,6 +45,8 @@ type Config struct {
 	BFD *bfd.Params
 	// Notify is who is told of the states of routers and groups.
 	Notify notify.Config
+	// ManageSysctls has lvsha set the kernel's parameters that it needs.
+	ManageSysctls bool
 	// Sync is nil when the file has no such section.
 	Sync *connsync.Config
 }

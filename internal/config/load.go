@@ -74,6 +74,7 @@ func parse(text string, as Identity, read func(name string) ([]byte, error)) (*C
 		r.add(0, "", "the file has no vrrp, service or sync section: there is nothing to do")
 		return nil, r.problems
 	}
+	manage := top.flag("manage_sysctls")
 	directors := r.directors(top)
 	own := r.choose(top, directors, as)
 
@@ -99,7 +100,9 @@ func parse(text string, as Identity, read func(name string) ([]byte, error)) (*C
 	if len(r.problems) > 0 {
 		return nil, r.problems
 	}
-	return assemble(directors, drafts, own), nil
+	cfg := assemble(directors, drafts, own)
+	cfg.ManageSysctls = manage
+	return cfg, nil
 }
 
 // merge joins the problems of all views; one that not every director has names
