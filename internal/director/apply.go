@@ -71,12 +71,15 @@ func (d *Director) apply(ctx context.Context, cfg *config.Config, used inUse) (g
 	d.mu.Lock()
 	d.generation++
 	d.cfg, generation = cfg, d.generation
+	d.steering = newSteering(cfg, d.steering, sourceOf(cfg, d.opts.Network))
+	st := d.steering
 	d.mu.Unlock()
 	d.setHooks(cfg)
 	d.follow(ctx)
 	d.tracker.Set(cfg.Conditions)
 	d.retrack()
-	d.monitor.Set(targets(cfg, used))
+	d.manageSysctls()
+	d.monitor.Set(targets(cfg, st, used))
 	d.daemons.Set(connsync.Desired{Generation: generation, Daemons: syncDaemons(cfg)})
 	d.want()
 	return generation, nil
@@ -94,15 +97,22 @@ func syncDaemons(cfg *config.Config) []connsync.Daemon {
 func (d *Director) want() {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	d.tracker.SetServices(serviceHealth(d.cfg, d.verdict))
+	d.tracker.SetServices(serviceHealth(d.cfg, d.steering, d.verdict))
 	if !d.flushing {
-		d.table.Set(ipvs.Desired{Generation: d.generation, Services: desired(d.cfg, d.verdict)})
+		d.table.Set(ipvs.Desired{Generation: d.generation, Services: desired(d.cfg, d.steering, d.verdict)})
 	}
 }
 
-// verdict is what the monitor knows of a target.
+// verdict is what the monitor knows of a target. A check through the service that
+// this machine lets nothing be learned by decides nothing: without it a director
+// with a wrong setting would start with no server at all.
 func (d *Director) verdict(t healthcheck.Target) healthcheck.Verdict {
 	status, _ := d.monitor.Status(t)
+	if status.State == healthcheck.Unknown && t.Check.Through {
+		if why := d.doubts.of(t.Path.Mark); why != "" {
+			return healthcheck.Verdict{State: healthcheck.Up, Reason: "taken for up, because nothing can be learned: " + why, Since: status.Since}
+		}
+	}
 	return status.Verdict
 }
 

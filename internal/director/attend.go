@@ -46,6 +46,9 @@ func (d *Director) attend(ctx context.Context, items []any) {
 		case healthcheck.Change:
 			changed = true
 			d.health(item)
+		case doubted:
+			changed = true
+			d.doubted(item)
 		case ipvs.Result:
 			d.applied(item)
 		}
@@ -83,6 +86,17 @@ func (d *Director) health(c healthcheck.Change) {
 	d.log.Log(context.Background(), level, fmt.Sprintf("server %s is %s", c.Target.Server, c.To),
 		"check", c.Target.Check.String(), "reason", c.Reason)
 	d.events.add(c.Time, "server", c.Target.Server.String(), text)
+}
+
+// doubted keeps it as an event that checks learn nothing.
+func (d *Director) doubted(what doubted) {
+	if what.why == "" {
+		d.event("check", what.way.String(), "learns of the server again")
+		return
+	}
+	d.log.Warn("checks through services learn nothing", "server", what.way.String(), "reason", what.why)
+	d.event("check", what.way.String(), "learns nothing: "+what.why)
+	d.manageSysctls()
 }
 
 func (d *Director) applied(r ipvs.Result) {

@@ -16,18 +16,19 @@ type inUse func(ipvs.ServiceKey, netip.AddrPort) bool
 
 // judge is the verdict about a server as the destination of one listen. A
 // server without checks is up.
-func judge(s config.Service, server config.Server, listen ipvs.ServiceKey, known verdicts) healthcheck.Verdict {
+func judge(s config.Service, server config.Server, listen ipvs.ServiceKey, st steering, known verdicts) healthcheck.Verdict {
 	all := make([]healthcheck.Verdict, len(server.Checks))
 	for i, check := range server.Checks {
-		all[i] = known(healthcheck.Target{Server: server.At(listen), Check: check})
+		all[i] = known(st.target(server, listen, check))
 	}
 	return s.Require.Combine(all)
 }
 
 // desired is the IPVS table that the file and the servers' health ask for. It
 // does not depend on any role: every director keeps the whole table. A server
-// gets traffic once it is known to be up; the sorry server when none is.
-func desired(cfg *config.Config, known verdicts) []ipvs.Service {
+// gets traffic once it is known to be up; the sorry server when none is. What
+// checks need to get through their services comes last.
+func desired(cfg *config.Config, st steering, known verdicts) []ipvs.Service {
 	var table []ipvs.Service
 	for _, s := range cfg.Services {
 		for _, listen := range s.Listen {
@@ -35,7 +36,7 @@ func desired(cfg *config.Config, known verdicts) []ipvs.Service {
 				Key: listen, Scheduler: s.Scheduler, Persistence: s.Persistence, PersistenceMask: s.PersistenceMask,
 			}
 			for _, server := range s.Servers {
-				if judge(s, server, listen, known).State == healthcheck.Up {
+				if judge(s, server, listen, st, known).State == healthcheck.Up {
 					service.Destinations = append(service.Destinations, destination(server, listen))
 				}
 			}
@@ -45,7 +46,7 @@ func desired(cfg *config.Config, known verdicts) []ipvs.Service {
 			table = append(table, service)
 		}
 	}
-	return table
+	return append(table, st.services()...)
 }
 
 func destination(server config.Server, listen ipvs.ServiceKey) ipvs.Destination {
@@ -54,7 +55,7 @@ func destination(server config.Server, listen ipvs.ServiceKey) ipvs.Destination 
 
 // targets are what must be probed. A target whose server is in use by the
 // kernel starts up, so that taking over a working table cuts nobody off.
-func targets(cfg *config.Config, used inUse) []healthcheck.Want {
+func targets(cfg *config.Config, st steering, used inUse) []healthcheck.Want {
 	var want []healthcheck.Want
 	for _, s := range cfg.Services {
 		for _, listen := range s.Listen {
@@ -65,7 +66,7 @@ func targets(cfg *config.Config, used inUse) []healthcheck.Want {
 				}
 				for _, check := range server.Checks {
 					want = append(want, healthcheck.Want{
-						Target:  healthcheck.Target{Server: server.At(listen), Check: check},
+						Target:  st.target(server, listen, check),
 						Initial: initial,
 					})
 				}

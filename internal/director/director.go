@@ -42,6 +42,9 @@ type Options struct {
 
 	Port  vrrp.Port
 	Links vrrp.Links
+	// Network is what checks through a service depend on; nil is taken to be as it
+	// has to be.
+	Network Network
 	// BFD is the network of the sessions with other directors; nil is none.
 	BFD bfd.Port
 	// VRRPThread is called on the OS threads of the VRRP and the BFD loop, which
@@ -84,12 +87,14 @@ type Director struct {
 	reloads chan reload
 	ended   chan struct{} // closed when no reload is taken any more
 
+	doubts      doubts
 	ipvsProblem string // the last one told, of the director's goroutine
 
 	tracking   sync.Mutex // held by retrack
 	mu         sync.Mutex // guards what follows, for Status
 	cfg        *config.Config
 	generation uint64
+	steering   steering
 	flushing   bool // nothing is wanted any more: the table is given up
 }
 
@@ -145,7 +150,9 @@ func New(opts Options) (*Director, error) {
 			d.inbox.add(r)
 		}
 	}})
-	d.monitor = healthcheck.New(healthcheck.Options{OnChange: func(c healthcheck.Change) { d.inbox.add(c) }})
+	d.monitor = healthcheck.New(healthcheck.Options{
+		OnChange: func(c healthcheck.Change) { d.inbox.add(c) }, Ready: d.pathReady, Doubt: d.pathDoubt,
+	})
 	d.table = ipvs.New(ipvs.Options{
 		Kernel: opts.IPVS, Owned: last.Services, Logger: opts.Logger,
 		Record:    func(keys []ipvs.ServiceKey) error { return d.store.update(func(r *Record) { r.Services = keys }) },
@@ -299,7 +306,7 @@ func (d *Director) leave(ctx context.Context, mode vrrp.StopMode, hurry <-chan s
 	d.mu.Lock()
 	d.flushing = true
 	d.mu.Unlock()
-	err = errors.Join(err, d.table.Flush(ctx), d.daemons.Flush(ctx))
+	err = errors.Join(err, d.table.Flush(ctx), d.daemons.Flush(ctx), d.restoreSysctls(d.store.read().AcceptLocal))
 	if err != nil {
 		return fmt.Errorf("giving everything up: %w", err)
 	}

@@ -101,7 +101,7 @@ func TestDesired(t *testing.T) {
 `},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			got := desired(cfg, func(target healthcheck.Target) healthcheck.Verdict {
+			got := desired(cfg, steering{}, func(target healthcheck.Target) healthcheck.Verdict {
 				v := healthcheck.Verdict{State: healthcheck.Down}
 				if slices.Contains(c.up, target.Server.String()+" "+target.Check.Kind()) {
 					v.State = healthcheck.Up
@@ -123,7 +123,7 @@ func TestTargets(t *testing.T) {
 		{Addr: netip.MustParseAddrPort("192.0.2.22:80"), Weight: 0},
 	}}}
 	var got []string
-	for _, w := range targets(parse(t, file), usedBy(table)) {
+	for _, w := range targets(parse(t, file), steering{}, usedBy(table)) {
 		got = append(got, fmt.Sprint(w.Target.Server, " ", w.Target.Check.Kind(), " ", w.Initial))
 	}
 	want := []string{

@@ -17,14 +17,14 @@ import (
 // Status is part of control.Daemon: it joins what the rooms show.
 func (d *Director) Status() control.Status {
 	d.mu.Lock()
-	cfg, generation := d.cfg, d.generation
+	cfg, generation, st := d.cfg, d.generation, d.steering
 	d.mu.Unlock()
 	table, daemons := d.table.Snapshot(), d.daemons.Snapshot()
 	s := control.Status{
 		Director: cfg.Director, Version: d.opts.Version, Generation: generation, Started: d.started, File: cfg.File,
 		Conditions: conditionStatus(d.tracker.Snapshot()),
 		Problems:   missingCapabilities(), VRRP: []control.Router{}, Services: []control.Service{}, Foreign: []string{},
-		IPVS: control.IPVS{State: table.State, Repaired: table.Drift, Error: table.Error},
+		IPVS: control.IPVS{State: table.State, Repaired: table.Drift, Error: table.Error, Checks: checkPaths(st, table)},
 	}
 	for _, r := range d.engine.Snapshot() {
 		s.VRRP = append(s.VRRP, routerStatus(r))
@@ -39,7 +39,8 @@ func (d *Director) Status() control.Status {
 		}
 	}
 	for _, service := range cfg.Services {
-		s.Services = append(s.Services, serviceStatus(service, d.verdict, table.Services, d.started))
+		s.Services = append(s.Services, serviceStatus(service, st, d.verdict, table.Services, d.started))
+		s.Problems = append(s.Problems, pathProblems(service, st, d.opts.Network)...)
 	}
 	s.BFD, s.BFDDropped = d.sessionStatus(cfg)
 	for _, f := range table.Foreign {
@@ -60,6 +61,25 @@ func (d *Director) Status() control.Status {
 		s.Problems = []string{}
 	}
 	return s
+}
+
+// checkPaths shows how checks get through their services.
+func checkPaths(st steering, table ipvs.Status) (out []control.CheckPath) {
+	for _, s := range st.services() {
+		w := st.ways[s.Key.Mark]
+		row := control.CheckPath{Mark: s.Key.Mark, Server: w.server.Addr().String(), Forward: w.forward.String(), Source: st.source[w].String()}
+		if w.server.Port() != 0 {
+			row.Server = w.server.String()
+		}
+		if !st.source[w].IsValid() {
+			row.Source = ""
+		}
+		if err := st.missing(s.Key.Mark, table); err != nil {
+			row.Problem = err.Error()
+		}
+		out = append(out, row)
+	}
+	return out
 }
 
 func routerStatus(r vrrp.Status) control.Router {
@@ -119,7 +139,7 @@ func counters(c vrrp.Counters) map[string]uint64 {
 }
 
 // serviceStatus shows a service with one row for each address of a server.
-func serviceStatus(s config.Service, known verdicts, table []ipvs.Service, started time.Time) control.Service {
+func serviceStatus(s config.Service, st steering, known verdicts, table []ipvs.Service, started time.Time) control.Service {
 	out := control.Service{
 		Name: s.Name, Scheduler: s.Scheduler, Forward: s.Forward.String(), State: "down", Servers: []control.Server{},
 	}
@@ -135,7 +155,7 @@ func serviceStatus(s config.Service, known verdicts, table []ipvs.Service, start
 				continue
 			}
 			rows = append(rows, address)
-			verdict := judge(s, server, listen, known)
+			verdict := judge(s, server, listen, st, known)
 			if verdict.State == healthcheck.Up {
 				up++
 			}

@@ -40,14 +40,14 @@ func (d *Director) conditionChanged(r track.Report) {
 
 // serviceHealth counts, by service, the servers that are up and those that nobody
 // knows about yet. A server counts once, however many addresses the service has.
-func serviceHealth(cfg *config.Config, known verdicts) map[string]track.Health {
+func serviceHealth(cfg *config.Config, st steering, known verdicts) map[string]track.Health {
 	out := make(map[string]track.Health, len(cfg.Services))
 	for _, s := range cfg.Services {
 		var h track.Health
 		for _, server := range s.Servers {
 			best := healthcheck.Down
 			for _, listen := range s.Listen {
-				switch judge(s, server, listen, known).State {
+				switch judge(s, server, listen, st, known).State {
 				case healthcheck.Up:
 					best = healthcheck.Up
 				case healthcheck.Unknown:

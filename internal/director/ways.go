@@ -1,0 +1,197 @@
+package director
+
+import (
+	"fmt"
+	"net/netip"
+	"slices"
+	"sync"
+
+	"lvsha/healthcheck"
+	"lvsha/internal/config"
+	"lvsha/internal/netif"
+	"lvsha/ipvs"
+)
+
+// Network tells what this machine does with packets, on which checks through a
+// service depend.
+type Network interface {
+	// WayTo is how packets to an address leave; an error means that they do not.
+	WayTo(netip.Addr) (netif.Way, error)
+	// Setting is a parameter of net.ipv4.conf that is in force on an interface.
+	Setting(ifname, name string) (int, error)
+	// AcceptLocal switches an interface's accept_local.
+	AcceptLocal(ifname string, on bool) error
+}
+
+var _ Network = (*netif.Links)(nil)
+
+// sourceOf is the address of this director that probes of a way come from: the
+// one that the file gives it, or else the kernel's choice towards the server. An
+// address of a service is none: answers to it go to whoever has it.
+func sourceOf(cfg *config.Config, n Network) func(way) netip.Addr {
+	var own []netip.Addr
+	if i := slices.IndexFunc(cfg.Directors, func(d config.Director) bool { return d.Name == cfg.Director }); i >= 0 {
+		own = cfg.Directors[i].Addresses
+	}
+	virtual := make(map[netip.Addr]bool)
+	for _, r := range cfg.Routers {
+		for _, a := range slices.Concat(r.Addresses, r.Excluded) {
+			virtual[a.Prefix.Addr()] = true
+		}
+	}
+	for _, s := range cfg.Services {
+		for _, l := range s.Listen {
+			virtual[l.Addr.Addr()] = true
+		}
+	}
+	return func(w way) netip.Addr {
+		server := w.server.Addr()
+		for _, a := range own {
+			if a.Is4() == server.Is4() && !virtual[a] {
+				return a
+			}
+		}
+		if n == nil {
+			return netip.Addr{}
+		}
+		if to, err := n.WayTo(server); err == nil && !virtual[to.Source] {
+			return to.Source
+		}
+		return netip.Addr{}
+	}
+}
+
+// doubts are the marks whose checks have learned nothing of late because of this
+// machine, with the reasons.
+type doubts struct {
+	mu  sync.Mutex // guards why: probes are many
+	why map[uint32]string
+}
+
+// set notes a doubt or its end, and reports whether that is news.
+func (d *doubts) set(mark uint32, why error) (news bool, text string) {
+	if why != nil {
+		text = why.Error()
+	}
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.why[mark] == text {
+		return false, text
+	}
+	if d.why == nil {
+		d.why = make(map[uint32]string)
+	}
+	d.why[mark] = text
+	return true, text
+}
+
+func (d *doubts) of(mark uint32) string {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.why[mark]
+}
+
+// doubted is what the inbox gets when there is a new doubt, or an end of one.
+type doubted struct {
+	way way
+	why string
+}
+
+// steered is how checks get through their services now.
+func (d *Director) steered() steering {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.steering
+}
+
+// pathReady is the monitor's: whether a path leads to its server.
+func (d *Director) pathReady(p healthcheck.Path) error {
+	return d.steered().missing(p.Mark, d.table.Snapshot())
+}
+
+// pathDoubt is the monitor's: why a failure along a path may not be the server's.
+func (d *Director) pathDoubt(p healthcheck.Path) error {
+	w, ok := d.steered().ways[p.Mark]
+	if !ok || d.opts.Network == nil {
+		return nil
+	}
+	why := doubt(d.opts.Network, p, w)
+	if news, text := d.doubts.set(p.Mark, why); news {
+		d.inbox.add(doubted{w, text})
+	}
+	return why
+}
+
+// doubt returns what of this machine keeps the answers of a server from coming
+// back along a path, as things are now.
+func doubt(n Network, p healthcheck.Path, w way) error {
+	to, err := n.WayTo(p.VIP.Addr())
+	if err != nil {
+		return fmt.Errorf("this machine has no route to %s, without which nothing can be sent to it: %w", p.VIP.Addr(), err)
+	}
+	if p.Source.IsValid() {
+		if own, err := n.WayTo(p.Source); err != nil || !own.Local {
+			return fmt.Errorf("this machine does not have the address %s, which the file gives this director", p.Source)
+		}
+	}
+	if !w.server.Addr().Is4() {
+		return nil
+	}
+	back, err := n.WayTo(w.server.Addr())
+	if err != nil {
+		return nil // of which a client would be told the same
+	}
+	switch {
+	case to.Local && w.forward != ipvs.NAT && !p.Source.IsValid():
+		return fmt.Errorf("this director has no address of its own towards %s for its probes: give it one in [director.NAME]", w.server.Addr())
+	case to.Local && w.forward != ipvs.NAT:
+		return deaf(n, back.Interface)
+	case !to.Local && w.forward == ipvs.NAT && to.Interface != back.Interface:
+		if strict, err := n.Setting(to.Interface, "rp_filter"); err == nil && strict == 1 {
+			return fmt.Errorf("net.ipv4.conf.%s.rp_filter = 1 drops answers of %s that come by way of the active director; want 2 or 0", to.Interface, w.server.Addr())
+		}
+	}
+	return nil
+}
+
+// deaf returns why answers that come from an address of this machine are dropped on
+// an interface, as those of direct routing and tunnels are that come from the
+// service's address while this director has it; nil when they are not.
+func deaf(n Network, ifname string) error {
+	if accepts, err := n.Setting(ifname, "accept_local"); err != nil || accepts != 0 {
+		return nil
+	}
+	return fmt.Errorf("net.ipv4.conf.%s.accept_local = 0 drops answers that come from the service's address while this director has it; set it to 1, or have lvsha do it with manage_sysctls = true", ifname)
+}
+
+// pathProblems are what a person should know of the checks through a service.
+func pathProblems(s config.Service, st steering, n Network) (out []string) {
+	if n == nil {
+		return nil
+	}
+	add := func(err error) {
+		if err == nil {
+			return
+		}
+		text := fmt.Sprintf("checks through service %s: %v", s.Name, err)
+		if !slices.Contains(out, text) {
+			out = append(out, text)
+		}
+	}
+	for _, listen := range s.Listen {
+		for _, server := range s.Servers {
+			for _, check := range server.Checks {
+				if !check.Through {
+					continue
+				}
+				w, _ := wayOf(server, listen, check)
+				add(doubt(n, st.target(server, listen, check).Path, w))
+				// In good time, on a backup too.
+				if back, err := n.WayTo(w.server.Addr()); err == nil && w.server.Addr().Is4() && w.forward != ipvs.NAT {
+					add(deaf(n, back.Interface))
+				}
+			}
+		}
+	}
+	return out
+}
