@@ -99,6 +99,12 @@ func (c Check) withDefaults() Check {
 	return c
 }
 
+// Patience is the longest time in which the check finds a death.
+func (c Check) Patience() time.Duration {
+	c = c.withDefaults()
+	return c.Interval + c.Jitter + time.Duration(c.Fall-1)*max(c.FastInterval, c.Timeout) + c.Timeout
+}
+
 // question is the check without its pace: what is asked, not how often and how
 // many answers it takes.
 func (c Check) question() Check {

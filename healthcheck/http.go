@@ -146,8 +146,10 @@ func (w *web) transport(ctx context.Context, t Target) (*http.Transport, error) 
 		// the probe's own context bounds the one, and the connection's deadline the
 		// other.
 		DialContext: func(_ context.Context, network, _ string) (net.Conn, error) {
-			if err := ctx.Err(); err != nil {
-				return nil, err // the transport tries again what timed out
+			// The transport tries again what timed out; the connection may have
+			// noticed before the context does.
+			if deadline, ok := ctx.Deadline(); ok && !time.Now().Before(deadline) {
+				return nil, context.DeadlineExceeded
 			}
 			return t.dial(ctx, network)
 		},

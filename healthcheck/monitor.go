@@ -20,10 +20,10 @@ type Options struct {
 	// after a Set that dropped its target.
 	OnChange func(Change)
 	// Ready says why a path does not lead to its server now; a probe is not sent
-	// then. Doubt says why a failure along a path may be this machine's doing and
-	// not the server's. Nil is ready, and has no doubts. They are called from many
+	// then. Excuse says why a failure along a path may be this machine's doing and
+	// not the server's. Nil is ready, and excuses nothing. They are called from many
 	// goroutines.
-	Ready, Doubt func(Path) error
+	Ready, Excuse func(Path) error
 	// Limits replaces the limits on probes in flight, by kind of check; nil means
 	// those of the kinds.
 	Limits map[string]int
@@ -43,13 +43,13 @@ type Want struct {
 
 // Monitor probes targets and keeps their verdicts. Use New.
 type Monitor struct {
-	log       *slog.Logger
-	onChange  func(Change)
-	pathReady func(Path) error
-	pathDoubt func(Path) error
-	limits    map[string]int
-	prepare   func(Question) (ProbeFunc, error)
-	wake      chan struct{}
+	log        *slog.Logger
+	onChange   func(Change)
+	pathReady  func(Path) error
+	pathExcuse func(Path) error
+	limits     map[string]int
+	prepare    func(Question) (ProbeFunc, error)
+	wake       chan struct{}
 
 	// mu guards what follows: Set, Snapshot and Status come from other
 	// goroutines than Run. It is never held over a probe or a callback.
@@ -96,15 +96,15 @@ type lane struct {
 // New returns a monitor without targets. Run starts it.
 func New(o Options) *Monitor {
 	m := &Monitor{
-		log:       o.Logger,
-		onChange:  o.OnChange,
-		pathReady: o.Ready,
-		pathDoubt: o.Doubt,
-		limits:    o.Limits,
-		prepare:   o.Prepare,
-		wake:      make(chan struct{}, 1),
-		entries:   make(map[Target]*entry),
-		lanes:     make(map[string]*lane),
+		log:        o.Logger,
+		onChange:   o.OnChange,
+		pathReady:  o.Ready,
+		pathExcuse: o.Excuse,
+		limits:     o.Limits,
+		prepare:    o.Prepare,
+		wake:       make(chan struct{}, 1),
+		entries:    make(map[Target]*entry),
+		lanes:      make(map[string]*lane),
 	}
 	if m.log == nil {
 		m.log = slog.New(slog.DiscardHandler)
@@ -115,8 +115,8 @@ func New(o Options) *Monitor {
 	if m.pathReady == nil {
 		m.pathReady = func(Path) error { return nil }
 	}
-	if m.pathDoubt == nil {
-		m.pathDoubt = func(Path) error { return nil }
+	if m.pathExcuse == nil {
+		m.pathExcuse = func(Path) error { return nil }
 	}
 	if m.prepare == nil {
 		m.prepare = Question.Prepare
@@ -254,9 +254,13 @@ func (m *Monitor) Status(t Target) (Status, bool) {
 type Judgment struct {
 	Verdict
 	Advice Advice
+	// Fell says that it was up before it went down.
+	Fell bool
 	// Silent and Warning are those of the last probe.
 	Silent  bool
 	Warning string
+	// Assumed says that nobody has seen it so.
+	Assumed bool
 }
 
 // Judgments are those of targets, in their order; the zero value for one that is
@@ -267,7 +271,9 @@ func (m *Monitor) Judgments(targets []Target) []Judgment {
 	defer m.mu.Unlock()
 	for i, t := range targets {
 		if e := m.entries[t.Canonical()]; e != nil {
-			out[i] = Judgment{Verdict: e.counter.verdict, Advice: e.advice, Silent: e.last.Silent, Warning: e.last.Warning}
+			out[i] = Judgment{
+				Verdict: e.counter.verdict, Advice: e.advice, Fell: e.counter.fell(), Silent: e.last.Silent, Warning: e.last.Warning,
+			}
 		}
 	}
 	return out

@@ -337,8 +337,9 @@ func TestMonitorShows(t *testing.T) {
 		if len(s.History) != 20 || s.History[19].To != healthcheck.Up || s.History[18].Reason != "no" {
 			t.Errorf("history: %v", s.History)
 		}
-		if want := fmt.Sprintf("<=20ms %d", s.Counters.Successes); s.Latency.String() != want {
-			t.Errorf("latency: %s, want %s", s.Latency, want)
+		want := []healthcheck.Bucket{{UpTo: 20 * time.Millisecond, Count: uint32(s.Counters.Successes)}}
+		if diff := cmp.Diff(want, s.Latency.Buckets()); diff != "" {
+			t.Errorf("latency (-want +got):\n%s", diff)
 		}
 		c.take()
 		f.advise(healthcheck.Advice{Unit: healthcheck.Percent, Weight: 50})

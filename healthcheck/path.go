@@ -80,7 +80,7 @@ func (m *Monitor) ask(ctx context.Context, ask ProbeFunc, t Target) (Answer, err
 	}
 	why := m.pathReady(t.Path)
 	if why == nil {
-		why = m.pathDoubt(t.Path)
+		why = m.pathExcuse(t.Path)
 	}
 	if why != nil {
 		// Nothing of it is wrapped that could be taken for the server's silence.

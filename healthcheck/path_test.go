@@ -158,7 +158,7 @@ func TestPorts(t *testing.T) {
 // machine may be to blame for is no failure.
 func TestMonitorPaths(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		var ready, doubt atomic.Pointer[error]
+		var ready, excuse atomic.Pointer[error]
 		var paths []healthcheck.Path
 		why := func(p *atomic.Pointer[error]) func(healthcheck.Path) error {
 			return func(healthcheck.Path) error {
@@ -170,7 +170,7 @@ func TestMonitorPaths(t *testing.T) {
 		}
 		f := newFarm()
 		m := healthcheck.New(healthcheck.Options{
-			Ready: why(&ready), Doubt: why(&doubt),
+			Ready: why(&ready), Excuse: why(&excuse),
 			Prepare: func(q healthcheck.Question) (healthcheck.ProbeFunc, error) {
 				return func(ctx context.Context, t healthcheck.Target) (healthcheck.Answer, error) {
 					paths = append(paths, t.Path)
@@ -209,17 +209,17 @@ func TestMonitorPaths(t *testing.T) {
 		}
 
 		f.set(through, errors.New("connection refused"))
-		doubt.Store(&blamed)
+		excuse.Store(&blamed)
 		wait(30 * time.Second)
 		s = state(t, m, through)
 		if s.State != healthcheck.Up || s.Last.Reason != "nothing learned about the server: our fault (seen: connection refused)" {
-			t.Errorf("doubted: %+v", s)
+			t.Errorf("excused: %+v", s)
 		}
 		if s := state(t, m, direct); s.State != healthcheck.Down && s.Streak == 0 {
-			t.Errorf("the direct way has no doubts: %+v", s)
+			t.Errorf("the direct way has no excuse: %+v", s)
 		}
 		ready.Store(&absent)
-		doubt.Store(nil)
+		excuse.Store(nil)
 		wait(30 * time.Second)
 		if s := state(t, m, through); s.State != healthcheck.Up || s.Counters.Failures != 0 {
 			t.Errorf("not ready any more: %+v", s)
@@ -227,7 +227,7 @@ func TestMonitorPaths(t *testing.T) {
 		ready.Store(nil)
 		wait(10 * time.Second)
 		if s := state(t, m, through); s.State != healthcheck.Down {
-			t.Errorf("no doubt: %+v", s)
+			t.Errorf("no excuse: %+v", s)
 		}
 
 		// Another mark or source is another path to the same server.

@@ -1,11 +1,6 @@
 package healthcheck
 
-import (
-	"encoding/json"
-	"fmt"
-	"strings"
-	"time"
-)
+import "time"
 
 // Status is what is known of a target.
 type Status struct {
@@ -92,32 +87,24 @@ func (h *Histogram) add(d time.Duration) {
 	h[i]++
 }
 
-// String lists the buckets that are not empty: "<=1ms 120, <=2ms 3".
-func (h Histogram) String() string {
-	var parts []string
-	for i, n := range h {
-		if n > 0 {
-			parts = append(parts, fmt.Sprintf("%s %d", bucketName(i), n))
-		}
-	}
-	return strings.Join(parts, ", ")
+// Bucket is one bucket of a Histogram.
+type Bucket struct {
+	// UpTo is its upper bound; zero is none.
+	UpTo  time.Duration
+	Count uint32
 }
 
-// MarshalJSON is an object with the buckets that are not empty, by their upper
-// bounds: {"1ms": 120, "inf": 1}.
-func (h Histogram) MarshalJSON() ([]byte, error) {
-	buckets := make(map[string]uint32)
+// Buckets are those that are not empty, in order.
+func (h Histogram) Buckets() (out []Bucket) {
 	for i, n := range h {
-		if n > 0 {
-			buckets[strings.TrimLeft(strings.Replace(bucketName(i), ">5s", "inf", 1), "<=")] = n
+		if n == 0 {
+			continue
 		}
+		b := Bucket{Count: n}
+		if i < len(histogramBounds) {
+			b.UpTo = histogramBounds[i]
+		}
+		out = append(out, b)
 	}
-	return json.Marshal(buckets)
-}
-
-func bucketName(i int) string {
-	if i == len(histogramBounds) {
-		return ">" + histogramBounds[i-1].String()
-	}
-	return "<=" + histogramBounds[i].String()
+	return out
 }

@@ -140,3 +140,9 @@ func (c *counter) flaps(now time.Time, d Damping) bool {
 	}
 	return downs >= d.Changes
 }
+
+// fell reports whether the server is down and was up before.
+func (c *counter) fell() bool {
+	last := len(c.history) - 1
+	return c.verdict.State == Down && last >= 0 && c.history[last].From == Up
+}

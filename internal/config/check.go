@@ -59,6 +59,7 @@ func (r *report) check(n *node) (healthcheck.Check, bool) {
 	}
 	c := r.checkOf(s, kind)
 	c.Through = s.word("through", "server", "service") == "service"
+	c.Weight = s.number("weight", 0, 1, maxCheckCount)
 	return c, true
 }
 
@@ -71,6 +72,13 @@ func (r *report) checkOf(s section, kind string) healthcheck.Check {
 	}
 	c.Interval = s.duration("interval", healthcheck.DefaultInterval, minCheckInterval, maxCheckInterval, 1)
 	c.Timeout = s.duration("timeout", min(healthcheck.DefaultTimeout, c.Interval), minCheckTimeout, maxCheckInterval, 1)
+	c.FastInterval = s.duration("fast_interval", 0, minCheckInterval, maxCheckInterval, 1)
+	c.DownInterval = s.duration("down_interval", 0, minCheckInterval, maxCheckInterval, 1)
+	c.Jitter = s.duration("jitter", 0, time.Millisecond, maxCheckInterval, 1)
+	c.Damping = r.damping(s)
+	if c.Jitter > c.Interval {
+		s.bad("jitter", "%s is longer than the interval of %s", brief(c.Jitter), brief(c.Interval))
+	}
 	if c.Timeout > c.Interval {
 		s.bad("timeout", "%s is longer than the interval of %s, and a probe never overlaps the next", brief(c.Timeout), brief(c.Interval))
 	}
@@ -82,7 +90,12 @@ func (r *report) checkOf(s section, kind string) healthcheck.Check {
 // checkKeys are the keys of a check, with the types that have them; none means
 // all types.
 func checkKeys() map[string][]string {
-	keys := map[string][]string{"type": nil, "interval": nil, "timeout": nil, "rise": nil, "fall": nil}
+	keys := make(map[string][]string)
+	for _, key := range []string{
+		"damping", "down_interval", "fall", "fast_interval", "interval", "jitter", "rise", "timeout", "type", "weight",
+	} {
+		keys[key] = nil
+	}
 	for _, name := range healthcheck.Kinds() {
 		k, _ := healthcheck.KindOf(name)
 		if k.Ports != healthcheck.NoPort {

@@ -49,6 +49,18 @@ type Config struct {
 	ManageSysctls bool
 	// Sync is nil when the file has no such section.
 	Sync *connsync.Config
+	// Health is how this director judges itself.
+	Health Health
+}
+
+// Health is the [health] section.
+type Health struct {
+	// Doubt is how long nothing heard from any server may be held against this
+	// director rather than the servers; zero is not at all.
+	Doubt time.Duration
+	// DoubtWeight is added to the priority of its virtual routers meanwhile; it is
+	// negative or zero.
+	DoubtWeight int
 }
 
 // Director is a [director.NAME] section.
@@ -79,8 +91,14 @@ type Service struct {
 	// Servers are the real servers in the order of the file; empty only beside a
 	// Sorry server.
 	Servers []Server
-	// Sorry gets the traffic when no server is up; nil is none.
+	// Sorry gets the traffic without a quorum; nil is none.
 	Sorry *Server
+	// Rules say how the servers share the traffic.
+	Rules healthcheck.PoolRules
+	// Initial is where a server starts that the kernel does not have in use.
+	Initial healthcheck.State
+	// Follows is the service whose checks decide about the servers; empty is none.
+	Follows string
 }
 
 // Server is a real server of a service.

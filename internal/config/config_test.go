@@ -103,8 +103,10 @@ func TestParse(t *testing.T) {
 				}}},
 			},
 			Sorry: &config.Server{Address: addrPort("192.0.2.99:8080"), Weight: 1, Forward: ipvs.NAT},
+			Rules: healthcheck.PoolRules{Quorum: 1, Sorry: true, MostWeight: ipvs.MaxWeight},
 		}},
-		Sync: &connsync.Config{Interface: "eth0", ID: 1},
+		Sync:   &connsync.Config{Interface: "eth0", ID: 1},
+		Health: config.Health{Doubt: time.Minute, DoubtWeight: -100},
 	}
 	got, err := config.Parse("lvsha.toml", []byte(pair), config.Identity{Hostname: "lvs1.example.com"})
 	if err != nil {

@@ -57,7 +57,7 @@ func (r *report) directors(top section) []director {
 			owner[a] = d.Name
 			d.Addresses = append(d.Addresses, a)
 		}
-		for _, key := range []string{"vrrp", "service", "sync", "group", "track", "pacing", "bfd", "notify"} {
+		for _, key := range []string{"vrrp", "service", "sync", "group", "track", "pacing", "bfd", "health", "notify"} {
 			if over := s.keys[key]; over != nil {
 				r.overrides(top, key, over, d.overrides)
 			}
@@ -69,7 +69,7 @@ func (r *report) directors(top section) []director {
 }
 
 // singular are the sections that have keys of their own, and no named ones below.
-func singular() []string { return []string{"bfd", "notify", "sync"} }
+func singular() []string { return []string{"bfd", "health", "notify", "sync"} }
 
 // overrides adds what can be laid over the file to valid: what it overrides
 // must be there, or a misspelt name would make a new router.

@@ -4,12 +4,12 @@ package config
 // test holds.
 
 func rootKeys() []string {
-	return []string{"bfd", "director", "group", "manage_sysctls", "notify", "pacing", "service", "sync", "track", "vrrp"}
+	return []string{"bfd", "director", "group", "health", "manage_sysctls", "notify", "pacing", "service", "sync", "track", "vrrp"}
 }
 
 // directorKeys are a director's own and the sections it may override.
 func directorKeys() []string {
-	return []string{"address", "bfd", "group", "notify", "pacing", "priority", "service", "sync", "track", "vrrp"}
+	return []string{"address", "bfd", "group", "health", "notify", "pacing", "priority", "service", "sync", "track", "vrrp"}
 }
 
 func routerKeys() []string {
@@ -35,12 +35,22 @@ func authKeys() []string {
 func authKeyKeys() []string { return []string{"file", "hex", "id"} }
 
 func serviceKeys() []string {
-	return []string{"check", "forward", "listen", "owner", "persistence", "persistence_mask", "require", "scheduler", "server", "sorry"}
+	return []string{
+		"check", "follow", "forward", "hysteresis", "initial", "listen", "max_down", "notify", "owner", "panic", "persistence",
+		"persistence_mask", "quorum", "require", "scheduler", "server", "slow_start", "sorry",
+	}
 }
 
 func serverKeys() []string { return []string{"address", "check", "forward", "weight"} }
 
 func sorryKeys() []string { return []string{"address", "forward", "weight"} }
+
+func healthKeys() []string { return []string{"doubt", "doubt_weight"} }
+
+// serviceHookKeys are those of notify of a service.
+func serviceHookKeys() []string { return []string{"any", "down", "up"} }
+
+func dampingKeys() []string { return []string{"changes", "hold", "within"} }
 
 func syncKeys() []string { return []string{"id", "interface"} }
 
@@ -54,7 +64,7 @@ func keepalivedWords() map[string]string {
 		"lvs_sched": "scheduler", "master": "active", "nopreempt": "takeover", "notify_backup": "notify",
 		"notify_fault": "notify", "notify_master": "notify", "notify_stop": "notify", "persistence_timeout": "persistence",
 		"preempt": "takeover", "preempt_delay": "takeover", "real_server": "server",
-		"sorry_server": "sorry", "syncid": "id", "track_file": "track", "track_interface": "track",
+		"sorry_server": "sorry", "quorum_up": "notify", "quorum_down": "notify", "connect_timeout": "timeout", "retry": "fall", "misc_path": "command", "warmup": "jitter", "alpha": "initial", "syncid": "id", "track_file": "track", "track_interface": "track",
 		"track_process": "track", "track_script": "track", "unicast_peer": "unicast", "use_vmac": "virtual_mac",
 		"virtual_ipaddress": "addresses", "virtual_ipaddress_excluded": "excluded", "virtual_router_id": "vrid",
 		"virtual_routes": "routes", "virtual_rules": "rules",

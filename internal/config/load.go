@@ -131,6 +131,7 @@ type draft struct {
 	sync     *connsync.Config
 	bfd      *bfd.Params
 	notify   notify.Config
+	health   Health
 	pacing   []vrrp.Pacing
 	// conditions, and the groups that may use them.
 	conditions []condition
@@ -153,7 +154,8 @@ func (r *report) draft(root *node, d director) *draft {
 	out.groups = r.groups(top["group"], out.routers, out.conditions)
 	out.pacing = r.pacing(top["pacing"], out.routers)
 	out.bfd = r.bfd(top["bfd"])
-	out.notify = r.notify(top["notify"], out.routers, out.groups)
+	out.health = r.health(top["health"])
+	out.notify = r.notify(top["notify"], out.routers, out.groups, top["service"])
 	for _, rt := range out.routers {
 		r.ownersTrack(rt, rt.tracks)
 	}
@@ -168,7 +170,7 @@ func (r *report) draft(root *node, d director) *draft {
 // assemble makes the configuration of one director of a valid file.
 func assemble(directors []director, drafts []*draft, own int) *Config {
 	mine := drafts[own]
-	cfg := &Config{Services: mine.services, Sync: mine.sync, BFD: mine.bfd, Notify: mine.notify, Pacing: mine.pacing, Tracks: make(map[vrrp.Key][]track.Ref)}
+	cfg := &Config{Services: mine.services, Sync: mine.sync, BFD: mine.bfd, Health: mine.health, Notify: mine.notify, Pacing: mine.pacing, Tracks: make(map[vrrp.Key][]track.Ref)}
 	for _, c := range mine.conditions {
 		cfg.Conditions = append(cfg.Conditions, c.Condition)
 	}

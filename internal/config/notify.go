@@ -1,6 +1,8 @@
 package config
 
 import (
+	"maps"
+	"slices"
 	"strings"
 	"time"
 
@@ -13,16 +15,16 @@ const (
 	maxNotifyTimeout     = time.Hour
 )
 
-// notify reads [notify], and notify of each virtual router and sync group. Where
+// notify reads [notify], and notify of each virtual router, sync group and service. Where
 // nobody is told the result is zero.
-func (r *report) notify(n *node, routers []router, groups []group) notify.Config {
+func (r *report) notify(n *node, routers []router, groups []group, services *node) notify.Config {
 	out := notify.Config{Timeout: defaultNotifyTimeout}
 	if n != nil {
 		if s, ok := r.section(n, notifyKeys()); ok {
 			out.Common = s.command("command")
 			out.Timeout = s.duration("timeout", defaultNotifyTimeout, minNotifyTimeout, maxNotifyTimeout, 1)
 			if v, ok := s.text("user"); ok {
-				if v == "" || strings.ContainsFunc(v, func(r rune) bool { return r <= ' ' || r == ':' }) {
+				if !validUser(v) {
 					s.bad("user", "want the name of a user, got %q", v)
 				}
 				out.User = v
@@ -35,7 +37,7 @@ func (r *report) notify(n *node, routers []router, groups []group) notify.Config
 			}
 		}
 	}
-	add := func(kind notify.Kind, name string, of *node) {
+	add := func(kind notify.Kind, name string, of *node, states map[string]notify.State) {
 		t, _ := of.value.(table)
 		if t["notify"] == nil {
 			return
@@ -43,13 +45,19 @@ func (r *report) notify(n *node, routers []router, groups []group) notify.Config
 		if out.Hooks == nil {
 			out.Hooks = make(map[notify.Object]notify.Hooks)
 		}
-		out.Hooks[notify.Object{Kind: kind, Name: name}] = r.hooks(t["notify"])
+		out.Hooks[notify.Object{Kind: kind, Name: name}] = r.hooks(t["notify"], states)
+	}
+	moves := map[string]notify.State{
+		"active": notify.Active, "backup": notify.Backup, "fault": notify.Fault, "stop": notify.Stopped,
 	}
 	for _, rt := range routers {
-		add(notify.Router, rt.Name, rt.node)
+		add(notify.Router, rt.Name, rt.node, moves)
 	}
 	for _, g := range groups {
-		add(notify.Group, g.Name, g.node)
+		add(notify.Group, g.Name, g.node, moves)
+	}
+	for _, c := range services.children() {
+		add(notify.Service, c.name, c.node, map[string]notify.State{"up": notify.Up, "down": notify.Down})
 	}
 	if n == nil && out.Hooks == nil {
 		return notify.Config{}
@@ -58,15 +66,13 @@ func (r *report) notify(n *node, routers []router, groups []group) notify.Config
 }
 
 // hooks reads the programs of one object.
-func (r *report) hooks(n *node) (out notify.Hooks) {
-	s, ok := r.section(n, hookKeys())
+func (r *report) hooks(n *node, states map[string]notify.State) (out notify.Hooks) {
+	s, ok := r.section(n, append(slices.Sorted(maps.Keys(states)), "any"))
 	if !ok {
 		return out
 	}
 	out.Any = s.command("any")
-	for key, state := range map[string]notify.State{
-		"active": notify.Active, "backup": notify.Backup, "fault": notify.Fault, "stop": notify.Stopped,
-	} {
+	for key, state := range states {
 		if c := s.command(key); c != nil {
 			if out.On == nil {
 				out.On = make(map[notify.State]notify.Command)

@@ -12,7 +12,7 @@ import (
 func (r *report) servers(s section, svc *Service) {
 	checks := r.checks(s)
 	svc.Require = healthcheck.RequireAll
-	fewest := len(checks)
+	fewest := points(checks)
 	seen := make(map[netip.AddrPort]int)
 	var items []*node
 	if n := s.keys["server"]; n != nil {
@@ -27,7 +27,7 @@ func (r *report) servers(s section, svc *Service) {
 		server.Checks = checks
 		if sv.keys["check"] != nil {
 			server.Checks = r.checks(sv)
-			fewest = min(fewest, len(server.Checks))
+			fewest = min(fewest, points(server.Checks))
 		}
 		if !ok {
 			continue
@@ -47,6 +47,14 @@ func (r *report) servers(s section, svc *Service) {
 		s.bad("server", "the service has no server; add [[%s]]", s.node.path.key("server"))
 	}
 	svc.Require = r.require(s, fewest)
+}
+
+// points are what checks count for together.
+func points(checks []healthcheck.Check) (sum int) {
+	for _, c := range checks {
+		sum += max(c.Weight, 1)
+	}
+	return sum
 }
 
 // resolved are the addresses of a server under all listens, each once.

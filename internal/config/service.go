@@ -23,6 +23,7 @@ func (r *report) services(n *node, routers []router) []Service {
 		}
 	}
 	var out []Service
+	sections := make(map[string]section)
 	listens := make(map[ipvs.ServiceKey]claim)
 	for _, c := range r.named(n, "virtual service") {
 		s, ok := r.section(c.node, serviceKeys())
@@ -34,9 +35,16 @@ func (r *report) services(n *node, routers []router) []Service {
 		r.listens(s, &svc, owned, listens)
 		r.forwarding(s, &svc)
 		r.servers(s, &svc)
+		r.judgment(s, &svc)
 		out = append(out, svc)
+		sections[svc.Name] = s
 	}
 	slices.SortFunc(out, func(a, b Service) int { return strings.Compare(a.Name, b.Name) })
+	inOrder := make([]section, len(out))
+	for i, svc := range out {
+		inOrder[i] = sections[svc.Name]
+	}
+	r.follow(inOrder, out)
 	return out
 }
 

@@ -158,6 +158,10 @@ type Service struct {
 	Reason  string   `json:"reason"`
 	Servers []Server `json:"servers"`
 	Sorry   *Server  `json:"sorry,omitempty"`
+	// Quorum is whether the weights of the servers that are up add up to enough.
+	Quorum bool `json:"quorum"`
+	// Follows is the service whose checks decide about the servers.
+	Follows string `json:"follows,omitempty"`
 }
 
 // Server is one real server of a service. Active and Inactive are the kernel's
@@ -171,6 +175,63 @@ type Server struct {
 	Reason   string    `json:"reason"`
 	Active   int       `json:"active"`
 	Inactive int       `json:"inactive"`
+	// Used is whether it is in the pool, and Share its weight there.
+	Used  bool `json:"used"`
+	Share int  `json:"share"`
+	// Checks are what decides about it.
+	Checks []Check `json:"checks"`
+}
+
+// Check is one check of a server.
+type Check struct {
+	// Check names the target and what is asked, such as "192.0.2.21:80 http /healthz".
+	Check string `json:"check"`
+	// State is unknown, up or down, since a time and for a reason.
+	State  string    `json:"state"`
+	Since  time.Time `json:"since"`
+	Reason string    `json:"reason"`
+	// Streak counts the results in a row that contradict the state.
+	Streak int `json:"streak,omitempty"`
+	// Last is the last probe; absent before the first.
+	Last *Probe `json:"last,omitempty"`
+	// Advice is what the check says of the server's share, and Warning what will be
+	// the matter some day.
+	Advice  string `json:"advice,omitempty"`
+	Warning string `json:"warning,omitempty"`
+	// History are the last 20 changes of state, oldest first.
+	History []Transition `json:"history"`
+	// Latency counts the probes that passed by how long they took; empty buckets are
+	// left out.
+	Latency []Bucket `json:"latency"`
+	// Probes counts all; of Failures the server is to blame, of Inconclusive this
+	// machine; Late are those that began late.
+	Probes       uint64 `json:"probes"`
+	Failures     uint64 `json:"failures"`
+	Inconclusive uint64 `json:"inconclusive"`
+	Late         uint64 `json:"late"`
+}
+
+// Probe is the result of one probe.
+type Probe struct {
+	Time    time.Time `json:"time"`
+	Latency string    `json:"latency"`
+	OK      bool      `json:"ok"`
+	Reason  string    `json:"reason"`
+}
+
+// Bucket counts what took at most UpTo, and longer than the bucket before it. The
+// last one has no bound, and "inf".
+type Bucket struct {
+	UpTo  string `json:"up_to"`
+	Count uint32 `json:"count"`
+}
+
+// Transition is a change of state.
+type Transition struct {
+	Time   time.Time `json:"time"`
+	From   string    `json:"from"`
+	To     string    `json:"to"`
+	Reason string    `json:"reason"`
 }
 
 // IPVS tells how the kernel's table follows the desired one.

@@ -4,8 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"time"
 
-	"lvsha/healthcheck"
 	"lvsha/internal/config"
 	"lvsha/internal/control"
 	"lvsha/ipvs"
@@ -68,11 +68,11 @@ func (d *Director) apply(ctx context.Context, cfg *config.Config, used inUse) (g
 	if err := d.engine.Configure(ctx, cfg.Routers, cfg.Groups...); err != nil {
 		return 0, fmt.Errorf("configuring the virtual routers: %w", err)
 	}
+	st := newSteering(cfg, d.steered(), sourceOf(cfg, d.opts.Network))
 	d.mu.Lock()
 	d.generation++
-	d.cfg, generation = cfg, d.generation
-	d.steering = newSteering(cfg, d.steering, sourceOf(cfg, d.opts.Network))
-	st := d.steering
+	d.cfg, d.steering, generation = cfg, st, d.generation
+	d.judging.set(cfg, st)
 	d.mu.Unlock()
 	d.setHooks(cfg)
 	d.follow(ctx)
@@ -92,28 +92,32 @@ func syncDaemons(cfg *config.Config) []connsync.Daemon {
 	return cfg.Sync.Daemons()
 }
 
-// want hands the desired table to the reconciler, unless the table has been
-// given up: a verdict that comes late must not bring it back.
+// want judges the services and hands the desired table to the reconciler, unless the
+// table has been given up: a verdict that comes late must not bring it back.
 func (d *Director) want() {
+	now := time.Now()
 	d.mu.Lock()
-	defer d.mu.Unlock()
-	d.tracker.SetServices(serviceHealth(d.cfg, d.steering, d.verdict))
+	next := d.judging.look(now, d.judgments, nil)
+	d.tracker.SetServices(serviceHealth(d.judging.rows))
 	if !d.flushing {
-		d.table.Set(ipvs.Desired{Generation: d.generation, Services: desired(d.cfg, d.steering, d.verdict)})
+		d.table.Set(ipvs.Desired{Generation: d.generation, Services: append(d.judging.table(), d.steering.services()...)})
 	}
-}
+	quorums, doubt := d.judging.quorums(), d.judging.doubted.Why
+	d.mu.Unlock()
 
-// verdict is what the monitor knows of a target. A check through the service that
-// this machine lets nothing be learned by decides nothing: without it a director
-// with a wrong setting would start with no server at all.
-func (d *Director) verdict(t healthcheck.Target) healthcheck.Verdict {
-	status, _ := d.monitor.Status(t)
-	if status.State == healthcheck.Unknown && t.Check.Through {
-		if why := d.doubts.of(t.Path.Mark); why != "" {
-			return healthcheck.Verdict{State: healthcheck.Up, Reason: "taken for up, because nothing can be learned: " + why, Since: status.Since}
-		}
+	if !next.IsZero() {
+		d.rejudge.Reset(next.Sub(now))
 	}
-	return status.Verdict
+	d.notifyQuorums(quorums, now)
+	if doubt != d.doubtTold {
+		d.doubtTold = doubt
+		if doubt == "" {
+			doubt = "this director is not doubted any more"
+		}
+		d.log.Warn(doubt)
+		d.event("health", d.cfg.Director, doubt)
+		d.retrack()
+	}
 }
 
 // kernelTable is the table found at the start; empty when there is none.

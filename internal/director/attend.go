@@ -46,9 +46,9 @@ func (d *Director) attend(ctx context.Context, items []any) {
 		case healthcheck.Change:
 			changed = true
 			d.health(item)
-		case doubted:
+		case excused:
 			changed = true
-			d.doubted(item)
+			d.excused(item)
 		case ipvs.Result:
 			d.applied(item)
 		}
@@ -83,13 +83,22 @@ func (d *Director) health(c healthcheck.Change) {
 		level = slog.LevelWarn
 	}
 	text := fmt.Sprintf("%s -> %s: %s", c.From, c.To, c.Reason)
+	if c.From == c.To {
+		advice := c.Advice.String()
+		if advice == "" {
+			advice = "nothing any more"
+		}
+		d.log.Info(fmt.Sprintf("server %s is advised %s", c.Target.Server, advice), "check", c.Target.Check.String(), "reason", c.Reason)
+		d.events.add(c.Time, "server", c.Target.Server.String(), fmt.Sprintf("advised %s: %s", advice, c.Reason))
+		return
+	}
 	d.log.Log(context.Background(), level, fmt.Sprintf("server %s is %s", c.Target.Server, c.To),
 		"check", c.Target.Check.String(), "reason", c.Reason)
 	d.events.add(c.Time, "server", c.Target.Server.String(), text)
 }
 
-// doubted keeps it as an event that checks learn nothing.
-func (d *Director) doubted(what doubted) {
+// excused keeps it as an event that checks learn nothing.
+func (d *Director) excused(what excused) {
 	if what.why == "" {
 		d.event("check", what.way.String(), "learns of the server again")
 		return

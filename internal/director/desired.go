@@ -8,59 +8,18 @@ import (
 	"lvsha/ipvs"
 )
 
-// verdicts answers what is known of a target.
-type verdicts func(healthcheck.Target) healthcheck.Verdict
-
 // inUse answers whether a server of a service gets traffic from the kernel.
 type inUse func(ipvs.ServiceKey, netip.AddrPort) bool
 
-// judge is the verdict about a server as the destination of one listen. A
-// server without checks is up.
-func judge(s config.Service, server config.Server, listen ipvs.ServiceKey, st steering, known verdicts) healthcheck.Verdict {
-	all := make([]healthcheck.Verdict, len(server.Checks))
-	for i, check := range server.Checks {
-		all[i] = known(st.target(server, listen, check))
-	}
-	return s.Require.Combine(all)
-}
-
-// desired is the IPVS table that the file and the servers' health ask for. It
-// does not depend on any role: every director keeps the whole table. A server
-// gets traffic once it is known to be up; the sorry server when none is. What
-// checks need to get through their services comes last.
-func desired(cfg *config.Config, st steering, known verdicts) []ipvs.Service {
-	var table []ipvs.Service
-	for _, s := range cfg.Services {
-		for _, listen := range s.Listen {
-			service := ipvs.Service{
-				Key: listen, Scheduler: s.Scheduler, Persistence: s.Persistence, PersistenceMask: s.PersistenceMask,
-			}
-			for _, server := range s.Servers {
-				if judge(s, server, listen, st, known).State == healthcheck.Up {
-					service.Destinations = append(service.Destinations, destination(server, listen))
-				}
-			}
-			if len(service.Destinations) == 0 && s.Sorry != nil {
-				service.Destinations = []ipvs.Destination{destination(*s.Sorry, listen)}
-			}
-			table = append(table, service)
-		}
-	}
-	return append(table, st.services()...)
-}
-
-func destination(server config.Server, listen ipvs.ServiceKey) ipvs.Destination {
-	return ipvs.Destination{Addr: server.At(listen), Forward: server.Forward, Weight: server.Weight}
-}
-
 // targets are what must be probed. A target whose server is in use by the
-// kernel starts up, so that taking over a working table cuts nobody off.
+// kernel starts up, so that taking over a working table cuts nobody off; others
+// start as their service says.
 func targets(cfg *config.Config, st steering, used inUse) []healthcheck.Want {
 	var want []healthcheck.Want
 	for _, s := range cfg.Services {
 		for _, listen := range s.Listen {
 			for _, server := range s.Servers {
-				initial := healthcheck.Unknown
+				initial := s.Initial
 				if used(listen, server.At(listen)) {
 					initial = healthcheck.Up
 				}

@@ -87,8 +87,12 @@ type Director struct {
 	reloads chan reload
 	ended   chan struct{} // closed when no reload is taken any more
 
-	doubts      doubts
+	excuses     excuses
 	ipvsProblem string // the last one told, of the director's goroutine
+	// rejudge fires when services have to be judged although nothing happened; it
+	// and doubtTold, the last doubt told, belong to the director's goroutine.
+	rejudge   *time.Timer
+	doubtTold string
 
 	tracking   sync.Mutex // held by retrack
 	mu         sync.Mutex // guards what follows, for Status
@@ -96,6 +100,7 @@ type Director struct {
 	generation uint64
 	steering   steering
 	flushing   bool // nothing is wanted any more: the table is given up
+	judging    judging
 }
 
 // New loads the file, reads what the last process left behind and prepares
@@ -151,7 +156,7 @@ func New(opts Options) (*Director, error) {
 		}
 	}})
 	d.monitor = healthcheck.New(healthcheck.Options{
-		OnChange: func(c healthcheck.Change) { d.inbox.add(c) }, Ready: d.pathReady, Doubt: d.pathDoubt,
+		OnChange: func(c healthcheck.Change) { d.inbox.add(c) }, Ready: d.pathReady, Excuse: d.pathExcuse,
 	})
 	d.table = ipvs.New(ipvs.Options{
 		Kernel: opts.IPVS, Owned: last.Services, Logger: opts.Logger,
@@ -218,6 +223,8 @@ func (d *Director) Stop(mode vrrp.StopMode) {
 // loop is the director's goroutine.
 func (d *Director) loop(ctx context.Context) error {
 	defer close(d.ended)
+	d.rejudge = time.NewTimer(time.Hour)
+	defer d.rejudge.Stop()
 	d.removeStale()
 	if _, err := d.apply(ctx, d.cfg, usedBy(d.kernelTable())); err != nil {
 		return err
@@ -242,6 +249,8 @@ func (d *Director) loop(ctx context.Context) error {
 			return nil
 		case <-d.inbox.wake:
 			d.attend(ctx, d.inbox.take())
+		case <-d.rejudge.C:
+			d.want()
 		case request := <-d.reloads:
 			if leaving != nil {
 				request.answer <- reloaded{err: errStopping}

@@ -101,13 +101,19 @@ func TestDesired(t *testing.T) {
 `},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			got := desired(cfg, steering{}, func(target healthcheck.Target) healthcheck.Verdict {
-				v := healthcheck.Verdict{State: healthcheck.Down}
-				if slices.Contains(c.up, target.Server.String()+" "+target.Check.Kind()) {
-					v.State = healthcheck.Up
+			var j judging
+			j.set(cfg, steering{})
+			j.look(time.Unix(1000, 0), func(targets []healthcheck.Target) (out []healthcheck.Judgment) {
+				for _, target := range targets {
+					v := healthcheck.Judgment{Verdict: healthcheck.Verdict{State: healthcheck.Down}}
+					if slices.Contains(c.up, target.Server.String()+" "+target.Check.Kind()) {
+						v.State = healthcheck.Up
+					}
+					out = append(out, v)
 				}
-				return v
-			})
+				return out
+			}, nil)
+			got := j.table()
 			if diff := cmp.Diff(c.want, render(got)); diff != "" {
 				t.Errorf("table (-want +got):\n%s", diff)
 			}

@@ -138,6 +138,32 @@ func (d *Director) groupState(g vrrp.GroupConfig) notify.State {
 	return all
 }
 
+// notifyQuorums tells of services that gained or lost their quorum.
+func (d *Director) notifyQuorums(quorums map[string]bool, at time.Time) {
+	for _, s := range d.cfg.Services {
+		whole, changed := quorums[s.Name]
+		if !changed {
+			continue
+		}
+		d.mu.Lock()
+		rows := d.judging.of(s.Name)
+		reason := fmt.Sprintf("%d of %d servers up, their weights add up to %d", rows[0].outcome.Up, len(rows[0].servers), rows[0].outcome.Sum)
+		d.mu.Unlock()
+		e := notify.Event{
+			Object: notify.Object{Kind: notify.Service, Name: s.Name}, To: notify.Down, Reason: reason, Time: at, Director: d.cfg.Director,
+		}
+		text := "quorum lost: "
+		if whole {
+			e.To, text = notify.Up, "quorum gained: "
+		}
+		for _, l := range s.Listen {
+			e.Addresses = append(e.Addresses, fmt.Sprintf("[%s]:%s:%d", l.Addr.Addr(), l.Protocol, l.Addr.Port()))
+		}
+		d.event("service", s.Name, text+reason)
+		d.hooks.notifier.Tell(e)
+	}
+}
+
 // notified keeps how a program ended as an event.
 func (d *Director) notified(r notify.Result) {
 	text := fmt.Sprintf("%s: told %s by %s in %s", r.Event.Object, r.Event.To, r.Command[0], r.Took.Round(time.Millisecond))

@@ -3,12 +3,7 @@ package director
 import (
 	"encoding/json"
 	"fmt"
-	"net/netip"
-	"slices"
-	"time"
 
-	"lvsha/healthcheck"
-	"lvsha/internal/config"
 	"lvsha/internal/control"
 	"lvsha/ipvs"
 	"lvsha/vrrp"
@@ -18,6 +13,7 @@ import (
 func (d *Director) Status() control.Status {
 	d.mu.Lock()
 	cfg, generation, st := d.cfg, d.generation, d.steering
+	services, matter := d.judging.status(d.monitor.Status)
 	d.mu.Unlock()
 	table, daemons := d.table.Snapshot(), d.daemons.Snapshot()
 	s := control.Status{
@@ -38,8 +34,10 @@ func (d *Director) Status() control.Status {
 			s.Problems = append(s.Problems, fmt.Sprintf("virtual router %s is in fault: %s", r.Name, r.Reason))
 		}
 	}
+	s.Problems = append(s.Problems, matter...)
+	s.Services = append(s.Services, services...)
+	countConnections(s.Services, cfg.Services, table.Services)
 	for _, service := range cfg.Services {
-		s.Services = append(s.Services, serviceStatus(service, st, d.verdict, table.Services, d.started))
 		s.Problems = append(s.Problems, pathProblems(service, st, d.opts.Network)...)
 	}
 	s.BFD, s.BFDDropped = d.sessionStatus(cfg)
@@ -136,72 +134,4 @@ func counters(c vrrp.Counters) map[string]uint64 {
 		}
 	}
 	return all
-}
-
-// serviceStatus shows a service with one row for each address of a server.
-func serviceStatus(s config.Service, st steering, known verdicts, table []ipvs.Service, started time.Time) control.Service {
-	out := control.Service{
-		Name: s.Name, Scheduler: s.Scheduler, Forward: s.Forward.String(), State: "down", Servers: []control.Server{},
-	}
-	up := 0
-	for _, listen := range s.Listen {
-		out.Listen = append(out.Listen, listen.String())
-	}
-	var rows []netip.AddrPort
-	for _, server := range s.Servers {
-		for _, listen := range s.Listen {
-			address := server.At(listen)
-			if slices.Contains(rows, address) {
-				continue
-			}
-			rows = append(rows, address)
-			verdict := judge(s, server, listen, st, known)
-			if verdict.State == healthcheck.Up {
-				up++
-			}
-			row := control.Server{
-				Address: address.String(), Weight: server.Weight, State: verdict.State.String(),
-				Since: verdict.Since, Reason: verdict.Reason,
-			}
-			if len(server.Checks) == 0 {
-				row.Since, row.Reason = started, "no check: always up"
-			}
-			row.Active, row.Inactive = connections(s, address, table)
-			out.Servers = append(out.Servers, row)
-		}
-	}
-	switch {
-	case up > 0:
-		out.State, out.Reason = "up", fmt.Sprintf("%d of %d servers up", up, len(rows))
-	case s.Sorry != nil:
-		out.State, out.Reason = "sorry", "no server is up: the sorry server answers"
-	default:
-		out.Reason = "no server is up"
-	}
-	if s.Sorry != nil {
-		address := s.Sorry.At(s.Listen[0])
-		sorry := control.Server{Address: address.String(), Weight: s.Sorry.Weight, State: "standby", Since: started, Reason: "servers are up"}
-		if out.State == "sorry" {
-			sorry.State, sorry.Reason = "in use", "no server is up"
-		}
-		sorry.Active, sorry.Inactive = connections(s, address, table)
-		out.Sorry = &sorry
-	}
-	return out
-}
-
-// connections are the kernel's counts of a server over the service's listens.
-func connections(s config.Service, server netip.AddrPort, table []ipvs.Service) (active, inactive int) {
-	for _, row := range table {
-		if !slices.Contains(s.Listen, row.Key) {
-			continue
-		}
-		for _, d := range row.Destinations {
-			if d.Addr == server {
-				active += d.Active
-				inactive += d.Inactive
-			}
-		}
-	}
-	return active, inactive
 }

@@ -10,7 +10,7 @@ import (
 
 // manageSysctls switches accept_local on where checks of the file need it, if the
 // file says so, and off again where they no longer do. It is tried again whenever
-// a check has a doubt: interfaces may come later.
+// a check has learned nothing: interfaces may come later.
 func (d *Director) manageSysctls() {
 	d.mu.Lock()
 	cfg, st, flushing := d.cfg, d.steering, d.flushing

@@ -4,10 +4,10 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"net/netip"
 	"time"
 
 	"lvsha/healthcheck"
-	"lvsha/internal/config"
 	"lvsha/internal/control"
 	"lvsha/internal/track"
 	"lvsha/vrrp"
@@ -20,10 +20,17 @@ func (d *Director) retrack() {
 	d.tracking.Lock()
 	defer d.tracking.Unlock()
 	d.mu.Lock()
-	cfg := d.cfg
+	cfg, doubt := d.cfg, d.judging.doubted.Why
 	d.mu.Unlock()
 	for _, r := range cfg.Routers {
 		adjust, why, fault := track.Sum(cfg.Tracks[r.Key()], d.tracker.Report)
+		if doubt != "" {
+			adjust += cfg.Health.DoubtWeight
+			if why != "" {
+				why += ", "
+			}
+			why += fmt.Sprintf("%+d because %s", cfg.Health.DoubtWeight, doubt)
+		}
 		d.engine.Track(r.Key(), vrrp.Tracked{Adjust: adjust, Why: why, Fault: fault})
 	}
 }
@@ -40,30 +47,35 @@ func (d *Director) conditionChanged(r track.Report) {
 
 // serviceHealth counts, by service, the servers that are up and those that nobody
 // knows about yet. A server counts once, however many addresses the service has.
-func serviceHealth(cfg *config.Config, st steering, known verdicts) map[string]track.Health {
-	out := make(map[string]track.Health, len(cfg.Services))
-	for _, s := range cfg.Services {
-		var h track.Health
-		for _, server := range s.Servers {
-			best := healthcheck.Down
-			for _, listen := range s.Listen {
-				switch judge(s, server, listen, st, known).State {
-				case healthcheck.Up:
-					best = healthcheck.Up
-				case healthcheck.Unknown:
-					if best == healthcheck.Down {
-						best = healthcheck.Unknown
-					}
-				}
-			}
-			switch best {
-			case healthcheck.Up:
-				h.Up++
-			case healthcheck.Unknown:
-				h.Unknown++
+func serviceHealth(rows []*judgedRow) map[string]track.Health {
+	type server struct {
+		service string
+		address netip.AddrPort // of the file
+	}
+	best := make(map[server]healthcheck.State)
+	// Up is better than unknown, and that than down.
+	rank := map[healthcheck.State]int{healthcheck.Down: 0, healthcheck.Unknown: 1, healthcheck.Up: 2}
+	for _, row := range rows {
+		for i, s := range row.servers {
+			key := server{row.service.Name, s.Address}
+			if was, seen := best[key]; !seen || rank[row.members[i].State] > rank[was] {
+				best[key] = row.members[i].State
 			}
 		}
-		out[s.Name] = h
+	}
+	out := make(map[string]track.Health)
+	for _, row := range rows {
+		out[row.service.Name] = track.Health{} // a service without servers has one too
+	}
+	for key, state := range best {
+		h := out[key.service]
+		switch state {
+		case healthcheck.Up:
+			h.Up++
+		case healthcheck.Unknown:
+			h.Unknown++
+		}
+		out[key.service] = h
 	}
 	return out
 }

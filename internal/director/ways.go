@@ -61,38 +61,38 @@ func sourceOf(cfg *config.Config, n Network) func(way) netip.Addr {
 	}
 }
 
-// doubts are the marks whose checks have learned nothing of late because of this
+// excuses are the marks whose checks have learned nothing of late because of this
 // machine, with the reasons.
-type doubts struct {
+type excuses struct {
 	mu  sync.Mutex // guards why: probes are many
 	why map[uint32]string
 }
 
-// set notes a doubt or its end, and reports whether that is news.
-func (d *doubts) set(mark uint32, why error) (news bool, text string) {
+// set notes an excuse or its end, and reports whether that is news.
+func (e *excuses) set(mark uint32, why error) (news bool, text string) {
 	if why != nil {
 		text = why.Error()
 	}
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	if d.why[mark] == text {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if e.why[mark] == text {
 		return false, text
 	}
-	if d.why == nil {
-		d.why = make(map[uint32]string)
+	if e.why == nil {
+		e.why = make(map[uint32]string)
 	}
-	d.why[mark] = text
+	e.why[mark] = text
 	return true, text
 }
 
-func (d *doubts) of(mark uint32) string {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	return d.why[mark]
+func (e *excuses) of(mark uint32) string {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	return e.why[mark]
 }
 
-// doubted is what the inbox gets when there is a new doubt, or an end of one.
-type doubted struct {
+// excused is what the inbox gets when there is a new excuse, or an end of one.
+type excused struct {
 	way way
 	why string
 }
@@ -109,22 +109,22 @@ func (d *Director) pathReady(p healthcheck.Path) error {
 	return d.steered().missing(p.Mark, d.table.Snapshot())
 }
 
-// pathDoubt is the monitor's: why a failure along a path may not be the server's.
-func (d *Director) pathDoubt(p healthcheck.Path) error {
+// pathExcuse is the monitor's: why a failure along a path may not be the server's.
+func (d *Director) pathExcuse(p healthcheck.Path) error {
 	w, ok := d.steered().ways[p.Mark]
 	if !ok || d.opts.Network == nil {
 		return nil
 	}
-	why := doubt(d.opts.Network, p, w)
-	if news, text := d.doubts.set(p.Mark, why); news {
-		d.inbox.add(doubted{w, text})
+	why := excuse(d.opts.Network, p, w)
+	if news, text := d.excuses.set(p.Mark, why); news {
+		d.inbox.add(excused{w, text})
 	}
 	return why
 }
 
-// doubt returns what of this machine keeps the answers of a server from coming
+// excuse returns what of this machine keeps the answers of a server from coming
 // back along a path, as things are now.
-func doubt(n Network, p healthcheck.Path, w way) error {
+func excuse(n Network, p healthcheck.Path, w way) error {
 	to, err := n.WayTo(p.VIP.Addr())
 	if err != nil {
 		return fmt.Errorf("this machine has no route to %s, without which nothing can be sent to it: %w", p.VIP.Addr(), err)
@@ -185,12 +185,29 @@ func pathProblems(s config.Service, st steering, n Network) (out []string) {
 					continue
 				}
 				w, _ := wayOf(server, listen, check)
-				add(doubt(n, st.target(server, listen, check).Path, w))
+				add(excuse(n, st.target(server, listen, check).Path, w))
 				// In good time, on a backup too.
 				if back, err := n.WayTo(w.server.Addr()); err == nil && w.server.Addr().Is4() && w.forward != ipvs.NAT {
 					add(deaf(n, back.Interface))
 				}
 			}
+		}
+	}
+	return out
+}
+
+// judgments are what the monitor knows of targets. A check through the service that
+// this machine lets nothing be learned by decides nothing: without it a director
+// with a wrong setting would start with no server at all.
+func (d *Director) judgments(targets []healthcheck.Target) []healthcheck.Judgment {
+	out := d.monitor.Judgments(targets)
+	for i, t := range targets {
+		if out[i].State != healthcheck.Unknown || !t.Check.Through {
+			continue
+		}
+		if why := d.excuses.of(t.Path.Mark); why != "" {
+			out[i].Verdict = healthcheck.Verdict{State: healthcheck.Up, Reason: "taken for up, because nothing can be learned: " + why, Since: out[i].Since}
+			out[i].Assumed = true
 		}
 	}
 	return out

@@ -3,6 +3,7 @@ package notify
 import (
 	"encoding/json"
 	"fmt"
+	"strings"
 	"time"
 )
 
@@ -16,6 +17,8 @@ const (
 	Router
 	// Group is a sync group.
 	Group
+	// Service is a virtual service, keepalived's VS, whose quorum is gained or lost.
+	Service
 )
 
 // String is the kind in lvsha's word.
@@ -25,14 +28,19 @@ func (k Kind) String() string {
 		return "router"
 	case Group:
 		return "group"
+	case Service:
+		return "service"
 	}
 	return fmt.Sprintf("kind %d", uint8(k))
 }
 
 // word is the kind in keepalived's.
 func (k Kind) word() string {
-	if k == Group {
+	switch k {
+	case Group:
 		return "GROUP"
+	case Service:
+		return "VS"
 	}
 	return "INSTANCE"
 }
@@ -49,6 +57,9 @@ const (
 	Fault
 	// Stopped is the end: the daemon stops, or the object left the file.
 	Stopped
+	// Up and Down are a service with and without a quorum.
+	Up
+	Down
 )
 
 // String is the state in lvsha's word.
@@ -64,6 +75,10 @@ func (s State) String() string {
 		return "fault"
 	case Stopped:
 		return "stop"
+	case Up:
+		return "up"
+	case Down:
+		return "down"
 	}
 	return fmt.Sprintf("state %d", uint8(s))
 }
@@ -79,6 +94,10 @@ func (s State) word() string {
 		return "FAULT"
 	case Stopped:
 		return "STOP"
+	case Up:
+		return "UP"
+	case Down:
+		return "DOWN"
 	}
 	return "{UNKNOWN}"
 }
@@ -104,7 +123,8 @@ type Event struct {
 	Time     time.Time
 	// Director is the name of this director.
 	Director string
-	// Addresses are the virtual addresses.
+	// Addresses are the virtual addresses; those of a service in keepalived's form,
+	// such as "[192.0.2.10]:tcp:80".
 	Addresses []string
 }
 
@@ -115,6 +135,14 @@ func (e Event) arguments() []string {
 
 // line is what the FIFO gets.
 func (e Event) line() string {
+	if e.Object.Kind == Service {
+		// keepalived knows a service by its address: VS [192.0.2.10]:tcp:80 UP.
+		var b strings.Builder
+		for _, a := range e.Addresses {
+			fmt.Fprintf(&b, "VS %s %s\n", a, e.To.word())
+		}
+		return b.String()
+	}
 	return fmt.Sprintf("%s \"%s\" %s %d\n", e.Object.Kind.word(), e.Object.Name, e.To.word(), e.Priority)
 }
 

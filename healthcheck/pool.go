@@ -1,0 +1,232 @@
+package healthcheck
+
+import (
+	"cmp"
+	"fmt"
+	"net/netip"
+	"slices"
+	"time"
+)
+
+// PoolRules say how the servers of a service share its traffic.
+type PoolRules struct {
+	// Quorum is the sum of the weights of the servers that are up which makes a
+	// service whole, and Hysteresis what it takes more to gain it, and less to lose
+	// it (keepalived's arithmetic). A Quorum of 0 means 1.
+	Quorum, Hysteresis int
+	// Sorry says that there is a sorry server, which gets the traffic without a
+	// quorum.
+	Sorry bool
+	// SlowStart is how long the share of a server that comes back grows; 0 is not
+	// at all.
+	SlowStart time.Duration
+	// Scale multiplies all weights, so that a share can grow in steps; 0 means 1.
+	Scale int
+	// MaxDown is how many of a hundred servers checks may take out; 0 means all.
+	MaxDown int
+	// Panic is a percentage: when fewer of the servers are up, what checks say is
+	// disregarded and all are used; 0 never does.
+	Panic int
+	// MostWeight is the largest weight there is.
+	MostWeight int
+}
+
+// Member is a server of a pool, as it is judged.
+type Member struct {
+	Server netip.AddrPort
+	// Weight is the configured one.
+	Weight int
+	Verdict
+	// Advice is what its checks advise.
+	Advice []Advice
+	// Doubted says that it was lost while nothing was heard from any server (see
+	// Doubt): it is kept.
+	Doubted bool
+}
+
+// Share is what a member gets.
+type Share struct {
+	// Used is whether it is in the pool.
+	Used bool
+	// Weight is the kernel's.
+	Weight int
+	// Admin is what the server asks to be treated as.
+	Admin Admin
+	// Why says why the share is not what verdict and configured weight make one
+	// think; empty when it is.
+	Why string
+}
+
+// Outcome is how a pool stands.
+type Outcome struct {
+	// Shares are those of the members, in their order. Without a quorum and with a
+	// sorry server none is used.
+	Shares []Share
+	// Quorum is whether the service is whole, Changed whether that changed now.
+	Quorum, Changed bool
+	// Up and Known count the servers that are up and those that are up or down;
+	// Sum is the weight of those that are up.
+	Up, Known, Sum int
+	// Why words what is out of the ordinary; empty is nothing.
+	Why string
+	// Next is when to look again although nothing happened; zero is never.
+	Next time.Time
+}
+
+// Pool decides what share each server of a service gets. It keeps what a decision
+// needs to know of those before. The zero value is ready.
+type Pool struct {
+	// decided is whether quorum means anything yet.
+	decided, quorum bool
+	members         map[netip.AddrPort]member
+}
+
+// member is what a pool remembers of a server.
+type member struct {
+	// down is whether it was down when last seen decided, and ramp when it came up
+	// from that; zero is never.
+	down bool
+	ramp time.Time
+}
+
+// slowSteps is in how many steps a share grows, at most one a second.
+const slowSteps = 20
+
+// Judge decides.
+func (p *Pool) Judge(now time.Time, rules PoolRules, members []Member) Outcome {
+	scale := max(rules.Scale, 1)
+	out := Outcome{Shares: make([]Share, len(members))}
+	p.remember(now, members)
+	for i, m := range members {
+		share := &out.Shares[i]
+		share.Weight, share.Admin = Weigh(m.Weight, rules.MostWeight/scale, m.Advice)
+		if share.Weight != m.Weight {
+			share.Why = fmt.Sprintf("weight %d instead of %d, as it was advised", share.Weight, m.Weight)
+		}
+		switch m.State {
+		case Up:
+			share.Used = share.Admin != Maint
+			out.Up++
+			out.Known++
+			if share.Used {
+				out.Sum += share.Weight
+			}
+		case Down:
+			out.Known++
+		}
+		share.Weight *= scale
+		switch share.Admin {
+		case Drain:
+			share.Weight, share.Why = 0, "asks to be drained"
+		case Maint:
+			share.Why = "asks for maintenance"
+		}
+		p.grow(now, rules.SlowStart, m, share, &out)
+	}
+	p.count(rules, &out)
+	p.spare(rules, members, &out)
+	if rules.Sorry && !out.Quorum {
+		for i := range out.Shares {
+			out.Shares[i].Used = false
+		}
+	}
+	return out
+}
+
+// remember takes notice of what went down and came back.
+func (p *Pool) remember(now time.Time, members []Member) {
+	next := make(map[netip.AddrPort]member, len(members))
+	for _, m := range members {
+		old := p.members[m.Server]
+		switch m.State {
+		case Down:
+			old = member{down: true}
+		case Up:
+			if old.down {
+				old = member{ramp: now}
+			}
+		}
+		next[m.Server] = old
+	}
+	p.members = next
+}
+
+// grow makes the share of a server that came back grow. A server that was never
+// seen down, as at the start of this process, gets all of it at once.
+func (p *Pool) grow(now time.Time, over time.Duration, m Member, share *Share, out *Outcome) {
+	ramp := p.members[m.Server].ramp
+	if over <= 0 || ramp.IsZero() || !share.Used || share.Weight == 0 {
+		return
+	}
+	passed := now.Sub(ramp)
+	if passed >= over {
+		return
+	}
+	full := share.Weight
+	share.Weight = max(1, int(int64(full)*int64(passed)/int64(over)))
+	share.Why = fmt.Sprintf("slow start: %d %% of its share, all of it in %v", 100*share.Weight/full, (over - passed).Round(time.Second))
+	step := now.Add(min(max(over/slowSteps, time.Second), over-passed))
+	if out.Next.IsZero() || step.Before(out.Next) {
+		out.Next = step
+	}
+}
+
+// count decides about the quorum.
+func (p *Pool) count(rules PoolRules, out *Outcome) {
+	quorum := max(rules.Quorum, 1)
+	was := p.quorum
+	switch {
+	case !p.decided:
+		p.quorum = out.Sum >= quorum
+		// Nothing is known before the first verdict.
+		p.decided = out.Known > 0 || len(out.Shares) == 0
+		was = p.quorum
+		out.Changed = p.decided
+	case p.quorum:
+		p.quorum = out.Sum > 0 && out.Sum >= quorum-rules.Hysteresis
+	default:
+		p.quorum = out.Sum >= quorum+rules.Hysteresis
+	}
+	out.Quorum = p.quorum
+	out.Changed = out.Changed || was != p.quorum
+	if !out.Quorum && quorum > 1 {
+		out.Why = fmt.Sprintf("no quorum: the weights of the servers that are up add up to %d, want %d", out.Sum, quorum+rules.Hysteresis)
+	}
+}
+
+// spare keeps servers in the pool although their checks fail.
+func (p *Pool) spare(rules PoolRules, members []Member, out *Outcome) {
+	var down []int
+	for i, m := range members {
+		if m.State != Down || out.Shares[i].Admin == Maint {
+			continue
+		}
+		if m.Doubted {
+			out.Shares[i].Used, out.Shares[i].Why = true, "kept: nothing is heard from any server, so this director is doubted"
+			continue
+		}
+		down = append(down, i)
+	}
+	if rules.Panic > 0 && out.Known > 0 && 100*out.Up < rules.Panic*out.Known {
+		out.Why = fmt.Sprintf("panic: %d of %d servers are up, fewer than %d %%: all are used", out.Up, out.Known, rules.Panic)
+		for _, i := range down {
+			out.Shares[i].Used, out.Shares[i].Why = true, "kept: fewer servers are up than panic wants"
+		}
+		return
+	}
+	if rules.MaxDown <= 0 || rules.MaxDown >= 100 {
+		return
+	}
+	// Those that have been down for the longest go first.
+	slices.SortStableFunc(down, func(a, b int) int {
+		return cmp.Or(members[a].Since.Compare(members[b].Since), members[a].Server.Compare(members[b].Server))
+	})
+	allowed := rules.MaxDown * out.Known / 100
+	for _, i := range down[min(allowed, len(down)):] {
+		out.Shares[i].Used = true
+		out.Shares[i].Why = fmt.Sprintf("kept: checks may take out %d of %d servers (max_down), and have", allowed, out.Known)
+	}
+	if kept := len(down) - allowed; kept > 0 {
+		out.Why = fmt.Sprintf("%d of %d servers are down, and %d of them are kept (max_down)", len(down), out.Known, kept)
+	}
+}

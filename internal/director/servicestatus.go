@@ -1,0 +1,187 @@
+package director
+
+import (
+	"fmt"
+	"net/netip"
+	"slices"
+	"time"
+
+	"lvsha/healthcheck"
+	"lvsha/internal/config"
+	"lvsha/internal/control"
+	"lvsha/ipvs"
+)
+
+// shown bounds how many warnings about servers of one service are problems.
+const shown = 5
+
+// status shows the services, with one row for each address of a server, and what is
+// the matter with them.
+func (j *judging) status(known func(healthcheck.Target) (healthcheck.Status, bool)) (out []control.Service, problems []string) {
+	if j.doubted.Now {
+		problems = append(problems, j.doubted.Why)
+	}
+	if j.cfg == nil {
+		return nil, problems
+	}
+	for _, s := range j.cfg.Services {
+		rows := j.of(s.Name)
+		shows := serviceStatus(s, rows, known)
+		out = append(out, shows)
+		warnings := make(map[string]bool)
+		for _, row := range rows {
+			if row.outcome.Why != "" {
+				warnings[row.outcome.Why] = true
+			}
+			for _, w := range row.warnings {
+				warnings[w] = true
+			}
+		}
+		n := 0
+		for _, row := range rows {
+			for _, w := range append([]string{row.outcome.Why}, row.warnings...) {
+				if !warnings[w] {
+					continue
+				}
+				delete(warnings, w)
+				if n++; n <= shown {
+					problems = append(problems, fmt.Sprintf("service %s: %s", s.Name, w))
+				}
+			}
+		}
+		if n > shown {
+			problems = append(problems, fmt.Sprintf("service %s: and %d more of its kind", s.Name, n-shown))
+		}
+	}
+	return out, problems
+}
+
+// serviceStatus shows one service.
+func serviceStatus(s config.Service, rows []*judgedRow, known func(healthcheck.Target) (healthcheck.Status, bool)) control.Service {
+	out := control.Service{
+		Name: s.Name, Scheduler: s.Scheduler, Forward: s.Forward.String(), State: "down", Servers: []control.Server{},
+		Quorum: true, Follows: s.Follows,
+	}
+	up, used := 0, 0
+	seen := make(map[netip.AddrPort]bool)
+	for _, row := range rows {
+		out.Listen = append(out.Listen, row.listen.String())
+		out.Quorum = out.Quorum && row.outcome.Quorum
+		for i, server := range row.servers {
+			if seen[server.at] || i >= len(row.outcome.Shares) {
+				continue
+			}
+			seen[server.at] = true
+			shows := serverStatus(server, row.members[i], row.outcome.Shares[i], known)
+			if row.members[i].State == healthcheck.Up {
+				up++
+			}
+			if row.outcome.Shares[i].Used {
+				used++
+			}
+			out.Servers = append(out.Servers, shows)
+		}
+	}
+	switch {
+	case out.Quorum && up > 0:
+		out.State, out.Reason = "up", fmt.Sprintf("%d of %d servers up", up, len(out.Servers))
+	case s.Sorry != nil && !out.Quorum && up > 0:
+		out.State, out.Reason = "sorry", fmt.Sprintf("%d of %d servers up, which is no quorum: the sorry server answers", up, len(out.Servers))
+	case s.Sorry != nil && !out.Quorum:
+		out.State, out.Reason = "sorry", "no server is up: the sorry server answers"
+	case up > 0:
+		out.State, out.Reason = "up", fmt.Sprintf("%d of %d servers up, without a quorum", up, len(out.Servers))
+	case used > 0:
+		out.State, out.Reason = "up", fmt.Sprintf("no server passes its checks, and %d are kept", used)
+	default:
+		out.Reason = "no server is up"
+	}
+	if s.Sorry != nil && len(s.Listen) > 0 {
+		sorry := control.Server{
+			Address: s.Sorry.At(s.Listen[0]).String(), Weight: s.Sorry.Weight, State: "standby", Reason: "there is a quorum",
+		}
+		if out.State == "sorry" {
+			sorry.State, sorry.Reason = "in use", out.Reason
+			sorry.Share = s.Sorry.Weight * max(s.Rules.Scale, 1)
+		}
+		out.Sorry = &sorry
+	}
+	return out
+}
+
+// serverStatus shows one server.
+func serverStatus(server judgedServer, m healthcheck.Member, share healthcheck.Share, known func(healthcheck.Target) (healthcheck.Status, bool)) control.Server {
+	out := control.Server{
+		Address: server.at.String(), Weight: server.Weight, State: m.State.String(), Since: m.Since, Reason: m.Reason,
+		Used: share.Used, Checks: []control.Check{},
+	}
+	if share.Used {
+		out.Share = share.Weight
+	}
+	switch share.Admin {
+	case healthcheck.Drain:
+		out.State = "draining"
+	case healthcheck.Maint:
+		out.State = "disabled"
+	}
+	if share.Why != "" {
+		out.Reason = share.Why + "; " + out.Reason
+	}
+	if len(server.targets) == 0 {
+		out.Reason = "no check: always up"
+	}
+	for _, t := range server.targets {
+		if s, ok := known(t); ok {
+			out.Checks = append(out.Checks, checkStatus(s))
+		}
+	}
+	return out
+}
+
+func checkStatus(s healthcheck.Status) control.Check {
+	out := control.Check{
+		Check: s.Target.String(), State: s.State.String(), Since: s.Since, Reason: s.Reason, Streak: s.Streak,
+		Advice: s.Advice.String(), Warning: s.Last.Warning, History: []control.Transition{}, Latency: []control.Bucket{},
+		Probes: s.Counters.Probes, Failures: s.Counters.Failures, Inconclusive: s.Counters.Inconclusive, Late: s.Counters.Late,
+	}
+	if !s.Last.Start.IsZero() {
+		out.Last = &control.Probe{
+			Time: s.Last.Start, Latency: s.Last.Latency.Round(time.Microsecond).String(), OK: s.Last.OK, Reason: s.Last.Reason,
+		}
+	}
+	for _, b := range s.Latency.Buckets() {
+		upTo := "inf"
+		if b.UpTo > 0 {
+			upTo = b.UpTo.String()
+		}
+		out.Latency = append(out.Latency, control.Bucket{UpTo: upTo, Count: b.Count})
+	}
+	for _, h := range s.History {
+		out.History = append(out.History, control.Transition{Time: h.Time, From: h.From.String(), To: h.To.String(), Reason: h.Reason})
+	}
+	return out
+}
+
+// countConnections adds the kernel's counts of each server, over all listens of its
+// service.
+func countConnections(shows []control.Service, services []config.Service, table []ipvs.Service) {
+	for i := range shows {
+		counts := make(map[string][2]int)
+		for _, row := range table {
+			if !slices.Contains(services[i].Listen, row.Key) {
+				continue
+			}
+			for _, d := range row.Destinations {
+				n := counts[d.Addr.String()]
+				counts[d.Addr.String()] = [2]int{n[0] + d.Active, n[1] + d.Inactive}
+			}
+		}
+		count := func(s *control.Server) { s.Active, s.Inactive = counts[s.Address][0], counts[s.Address][1] }
+		for k := range shows[i].Servers {
+			count(&shows[i].Servers[k])
+		}
+		if shows[i].Sorry != nil {
+			count(shows[i].Sorry)
+		}
+	}
+}
