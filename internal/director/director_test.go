@@ -287,7 +287,7 @@ func TestCleanup(t *testing.T) {
 			err = s.update(func(r *Record) {
 				*r = Record{
 					Boot: boot, Phase: c.phase, Services: []ipvs.ServiceKey{mine}, Daemons: []connsync.Role{connsync.Master},
-					Holdings: held,
+					Holdings: held, AcceptLocal: []string{"eth0"},
 				}
 			})
 			if err != nil {
@@ -302,9 +302,10 @@ func TestCleanup(t *testing.T) {
 				t.Fatal(err)
 			}
 			before := links.State()
+			machine := &network{settings: map[string]int{"eth0 accept_local": 1}}
 			clean := Cleanup{
 				Dir: dir, IPVS: func() (ipvs.Kernel, error) { return table, nil }, Sync: func() (connsync.Kernel, error) { return daemons, nil },
-				Links: links,
+				Links: links, Network: machine,
 			}
 			act := clean.Unfinished
 			if c.all {
@@ -328,6 +329,9 @@ func TestCleanup(t *testing.T) {
 			}
 			if diff := cmp.Diff(want, []int{len(left), len(running)}); diff != "" {
 				t.Errorf("services, daemons (-want +got):\n%s\n%q", diff, done)
+			}
+			if restored := machine.settings["eth0 accept_local"] == 0; restored != c.gone {
+				t.Errorf("accept_local was put back: %t, %q", restored, done)
 			}
 			if diff := cmp.Diff(state, links.State()); diff != "" {
 				t.Errorf("what virtual routers hold (-want +got):\n%s\n%q", diff, done)
