@@ -3,6 +3,7 @@ package healthcheck
 import (
 	"net/netip"
 	"strconv"
+	"strings"
 	"time"
 )
 
@@ -144,3 +145,18 @@ func (t Target) identity() Target {
 
 // String names the target, such as "192.0.2.21:80 http /healthz".
 func (t Target) String() string { return t.Server.String() + " " + t.Check.String() }
+
+// fill puts the server's address and port in place of {server} and {port}.
+func (t Target) fill(text string) string {
+	return strings.NewReplacer("{server}", t.Server.Addr().String(), "{port}", strconv.Itoa(int(t.Server.Port()))).Replace(text)
+}
+
+// For is the check as a service asks it: {vip} and {vport} in the command of an Exec
+// stand for the service's address and port, or its mark and 0.
+func (c Check) For(vip string, vport uint16) Check {
+	if q, ok := c.Ask.(Exec); ok {
+		q.Command = List(strings.NewReplacer("{vip}", vip, "{vport}", strconv.Itoa(int(vport))).Replace(string(q.Command)))
+		c.Ask = q
+	}
+	return c
+}

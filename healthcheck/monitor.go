@@ -176,6 +176,20 @@ func (m *Monitor) Set(want []Want) {
 	m.kick()
 }
 
+// Soon probes the targets that match at once, but for those in flight.
+func (m *Monitor) Soon(match func(Target) bool) {
+	now := time.Now()
+	m.mu.Lock()
+	for t, e := range m.entries {
+		if e.at >= 0 && e.due.After(now) && match(t) {
+			e.due = now
+			heap.Fix(&m.queue, e.at)
+		}
+	}
+	m.mu.Unlock()
+	m.kick()
+}
+
 // kick has Run look at what has changed.
 func (m *Monitor) kick() {
 	select {

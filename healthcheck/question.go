@@ -36,6 +36,11 @@ type Validator interface {
 	Validate() []Problem
 }
 
+// Mute is a Question that may pass without a word from the server.
+type Mute interface {
+	Mute() bool
+}
+
 // Problem is something wrong with a question.
 type Problem struct {
 	// Key is the key of the field, Item the number of the item of its list, from
@@ -86,6 +91,8 @@ const (
 	MayHavePort
 	// NoPort has none.
 	NoPort
+	// NeedsOwnPort is probed at another port than the server's, which has to be named.
+	NeedsOwnPort
 )
 
 const (
@@ -99,11 +106,17 @@ const (
 // kinds is the registry. A new kind is one file and one line here.
 func kinds() map[string]Kind {
 	return map[string]Kind{
-		"exec":  {Default: Exec{}, Ports: MayHavePort, Limit: execLimit},
+		"agent": {Default: Agent{}, Ports: NeedsOwnPort},
+		"bfd":   {Default: BFD{}, Ports: NoPort, Local: true},
+		"exec":  {Default: Exec{}, Ports: MayHavePort, Limit: execLimit, Local: true},
+		"file":  {Default: File{}, Ports: NoPort, Local: true},
 		"http":  {Default: HTTP{Request: defaultRequest, Version: "1.1"}},
 		"https": {Default: HTTPS{Request: defaultRequest, Version: "1.1", TLS: defaultTLS}},
+		"off":   {Default: Switch{}, Ports: NoPort, Local: true},
+		"on":    {Default: Switch{On: true}, Ports: NoPort, Local: true},
 		"ping":  {Default: Ping{}, Ports: NoPort},
-		"tcp":   {Default: TCP{}},
+		"tcp":   {Default: TCP{TLS: defaultTLS}},
+		"udp":   {Default: UDP{}},
 	}
 }
 

@@ -196,6 +196,10 @@ func (m *Monitor) schedule(now time.Time, e *entry, again time.Time) {
 		e.base = again
 	case e.round.After(now):
 		e.base = e.round
+	case e.base.After(now): // it was probed before its time
+		if soon := now.Add(e.check.pace(e.counter.verdict.State, e.counter.streak)); soon.Before(e.base) {
+			e.base = soon
+		}
 	default:
 		if !e.round.IsZero() {
 			e.base = e.round // overtaken by the first probe: begin with the one after

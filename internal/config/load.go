@@ -155,6 +155,7 @@ func (r *report) draft(root *node, d director) *draft {
 	out.pacing = r.pacing(top["pacing"], out.routers)
 	out.bfd = r.bfd(top["bfd"])
 	out.health = r.health(top["health"])
+	r.sessions(out.services, out.bfd, top["service"])
 	out.notify = r.notify(top["notify"], out.routers, out.groups, top["service"])
 	for _, rt := range out.routers {
 		r.ownersTrack(rt, rt.tracks)

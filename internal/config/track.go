@@ -225,7 +225,7 @@ func trackTypes() []string {
 func trackProbes() []string {
 	return slices.DeleteFunc(healthcheck.Kinds(), func(name string) bool {
 		k, _ := healthcheck.KindOf(name)
-		return k.Local && name != "exec"
+		return k.Local && name != "exec" || k.Ports == healthcheck.NeedsOwnPort
 	})
 }
 

@@ -33,6 +33,8 @@ func (d *Director) attend(ctx context.Context, items []any) {
 			if !item.Source.IsValid() {
 				delete(d.followed, item.Key)
 			}
+		case noSession:
+			follow = true
 		case bfd.Transition:
 			d.sessionChanged(item)
 		case bfd.Voided:

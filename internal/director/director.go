@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"net/netip"
 	"slices"
 	"sync"
 	"time"
@@ -47,6 +48,9 @@ type Options struct {
 	Network Network
 	// BFD is the network of the sessions with other directors; nil is none.
 	BFD bfd.Port
+	// LocalTo is the interface and the address from which another machine is
+	// spoken to; nil knows none.
+	LocalTo func(peer netip.Addr) (iface string, local netip.Addr, err error)
 	// VRRPThread is called on the OS threads of the VRRP and the BFD loop, which
 	// it may schedule; nil leaves them as they are.
 	VRRPThread func()
@@ -156,7 +160,7 @@ func New(opts Options) (*Director, error) {
 		}
 	}})
 	d.monitor = healthcheck.New(healthcheck.Options{
-		OnChange: func(c healthcheck.Change) { d.inbox.add(c) }, Ready: d.pathReady, Excuse: d.pathExcuse,
+		OnChange: func(c healthcheck.Change) { d.inbox.add(c) }, Ready: d.pathReady, Excuse: d.pathExcuse, Prepare: d.prepare,
 	})
 	d.table = ipvs.New(ipvs.Options{
 		Kernel: opts.IPVS, Owned: last.Services, Logger: opts.Logger,

@@ -123,7 +123,7 @@ func wayOf(server config.Server, listen ipvs.ServiceKey, check healthcheck.Check
 
 // target is a server as the destination of one listen under one of its checks.
 func (s steering) target(server config.Server, listen ipvs.ServiceKey, check healthcheck.Check) healthcheck.Target {
-	t := healthcheck.Target{Server: server.At(listen), Check: check}
+	t := target(server, listen, check)
 	if check.Through {
 		w, port := wayOf(server, listen, check)
 		t.Path = healthcheck.Path{VIP: netip.AddrPortFrom(listen.Addr.Addr(), port), Mark: s.marks[w], Source: s.source[w]}
