@@ -9,6 +9,7 @@ import (
 	"net"
 	"net/http"
 	"slices"
+	"strconv"
 	"strings"
 	"syscall"
 	"testing"
@@ -29,7 +30,8 @@ type through struct {
 }
 
 // throughFile has services for all of them, whose checks go through the service
-// and, for direct routing, also to the server.
+// and, for direct routing, also to the server. Of the servers of datagrams each has
+// to answer with its own name.
 const throughFile = `
 manage_sysctls = true
 [director.lvs1]
@@ -40,29 +42,43 @@ address  = "10.0.0.2"
 [vrrp.web]
 interface = "eth0"
 vrid      = 51
-advertise = "100ms"
+advertise = "500ms"
 addresses = ["10.0.0.100/24", "10.1.0.254/24 dev eth1"]
 [service.dr]
 listen    = "10.0.0.100:7000/tcp"
 forward   = "dr"
 check     = [
-  { type = "tcp", interval = "200ms", timeout = "150ms", rise = 1, fall = 2 },
-  { type = "tcp", interval = "200ms", timeout = "150ms", rise = 1, fall = 3, through = "service" },
+  { type = "tcp", interval = "300ms", timeout = "300ms", rise = 1, fall = 2 },
+  { type = "tcp", interval = "300ms", timeout = "300ms", rise = 1, fall = 4, through = "service" },
 ]
 [[service.dr.server]]
 address = "10.0.0.21"
 [service.tun]
 listen    = "10.0.0.100:7080/tcp"
 forward   = "tun"
-check     = { type = "http", path = "/healthz", interval = "200ms", timeout = "150ms", rise = 1, fall = 3, through = "service" }
+check     = { type = "http", path = "/healthz", interval = "300ms", timeout = "300ms", rise = 1, fall = 4, through = "service" }
 [[service.tun.server]]
 address = "10.0.0.22"
 [service.nat]
 listen    = "10.0.0.100:7002/tcp"
 forward   = "nat"
-check     = { type = "tcp", interval = "200ms", timeout = "150ms", rise = 1, fall = 3, through = "service" }
+check     = { type = "tcp", interval = "300ms", timeout = "300ms", rise = 1, fall = 4, through = "service" }
 [[service.nat.server]]
 address = "10.1.0.23:7000"
+[service.names]
+listen    = "10.0.0.100:7000/udp"
+forward   = "dr"
+[[service.names.server]]
+address = "10.0.0.21"
+check   = { type = "udp", expect = "dr", interval = "300ms", timeout = "300ms", rise = 1, fall = 4, through = "service" }
+[[service.names.server]]
+address = "10.0.0.22"
+forward = "tun"
+check   = { type = "udp", expect = "tun", interval = "300ms", timeout = "300ms", rise = 1, fall = 4, through = "service" }
+[[service.names.server]]
+address = "10.1.0.23"
+forward = "nat"
+check   = { type = "udp", expect = "nat", interval = "300ms", timeout = "300ms", rise = 1, fall = 4, through = "service" }
 `
 
 func newThrough(t *testing.T) *through {
@@ -86,7 +102,6 @@ func newThrough(t *testing.T) *through {
 			r.check(h.Sysctl("net/ipv4/conf/all/"+name, value))
 			r.check(h.Sysctl("net/ipv4/conf/eth0/"+name, value))
 		}
-		r.listen(h, 7000)
 		r.serveHTTP(h, 7080)
 		return h
 	}
@@ -101,6 +116,9 @@ func newThrough(t *testing.T) *through {
 	r.check(r.tun.Sysctl("net/ipv4/conf/tunl0/rp_filter", "0"))
 	r.ip(r.tun, "addr add 10.0.0.100/32 dev tunl0")
 	r.ip(r.nat, "route add default via 10.1.0.254")
+	r.serveName(r.dr, "dr")
+	r.serveName(r.tun, "tun")
+	r.serveName(r.nat, "nat")
 	return r
 }
 
@@ -121,24 +139,26 @@ func (r *through) serveHTTP(h *lab.Host, port int) {
 	})
 }
 
-// server is the one server of a service as a daemon sees it.
+// server is a server of a service, "NAME" or "NAME/NUMBER", as a daemon sees it.
 func (r *through) server(d *lab.Daemon, service string) control.Server {
 	s, err := d.Status()
 	if err != nil {
 		return control.Server{Reason: err.Error()}
 	}
-	i := slices.IndexFunc(s.Services, func(s control.Service) bool { return s.Name == service })
-	if i < 0 || len(s.Services[i].Servers) != 1 {
-		return control.Server{Reason: "no such service"}
+	name, number, _ := strings.Cut(service, "/")
+	n, _ := strconv.Atoi(number)
+	i := slices.IndexFunc(s.Services, func(s control.Service) bool { return s.Name == name })
+	if i < 0 || len(s.Services[i].Servers) <= n {
+		return control.Server{Reason: "no such server"}
 	}
-	return s.Services[i].Servers[0]
+	return s.Services[i].Servers[n]
 }
 
 // is waits until daemons see the server of a service in a state.
 func (r *through) is(service, state string, daemons ...*lab.Daemon) {
 	r.Helper()
 	for i, d := range daemons {
-		if _, err := lab.Eventually("", 10*time.Second, func() bool { return r.server(d, service).State == state }); err != nil {
+		if _, err := lab.Eventually("", 20*time.Second, func() bool { return r.server(d, service).State == state }); err != nil {
 			s, _ := d.Status()
 			r.Fatalf("daemon %d: the server of %s is not %s: %+v\n%+v\nproblems %q", i+1, service, state, r.server(d, service), s.IPVS, s.Problems)
 		}
@@ -156,11 +176,11 @@ func (r *through) steering(h *lab.Host) (out []string) {
 	return out
 }
 
-// leads fails the test unless the marks lead to all three servers, with weight 1.
+// leads fails the test unless the marks lead to all servers, with weight 1.
 func (r *through) leads(h *lab.Host) {
 	r.Helper()
 	rows := strings.Join(r.steering(h), "\n")
-	for _, want := range []string{"-r 10.0.0.21:0 -g -w 1", "-r 10.0.0.22:0 -i -w 1", "-r 10.1.0.23:7000 -m -w 1"} {
+	for _, want := range []string{"-r 10.0.0.21:0 -g -w 1", "-r 10.0.0.22:0 -i -w 1", "-r 10.1.0.23:7000 -m -w 1", "-r 10.1.0.23:0 -m -w 1"} {
 		if !strings.Contains(rows, want) {
 			r.Errorf("%s: no row has %q:\n%s", h.Name, want, rows)
 		}
@@ -176,7 +196,7 @@ func TestKernelThrough(t *testing.T) {
 	r.becomes(d1, "active")
 	d2 := r.lvsha(r.lvs[1], throughFile)
 	r.becomes(d2, "backup")
-	services := []string{"dr", "tun", "nat"}
+	services := []string{"dr", "tun", "nat", "names/0", "names/1", "names/2"}
 	for _, service := range services {
 		r.is(service, "up", d1, d2)
 	}
@@ -203,7 +223,9 @@ func TestKernelThrough(t *testing.T) {
 			}
 		}
 		r.ip(f.host, f.fix)
-		r.is(f.service, "up", d1, d2)
+		for _, service := range services {
+			r.is(service, "up", d1, d2)
+		}
 	}
 
 	// The address moves there and back.
@@ -224,13 +246,14 @@ func TestKernelThrough(t *testing.T) {
 		t.Fatal(err)
 	}
 	r.becomes(d2, "active")
-	r.settle(2 * time.Second) // ten probes
+	r.settle(3 * time.Second) // ten probes
 	if after := since(); !slices.EqualFunc(before, after, time.Time.Equal) {
 		t.Errorf("a failover disturbed the checks: %v, then %v", before, after)
 	}
 	// The servers are found as before.
 	r.ip(r.dr, "addr del 10.0.0.100/32 dev lo")
 	r.is("dr", "down", d1, d2)
+	r.is("names/0", "down", d1, d2)
 	r.ip(r.dr, "addr add 10.0.0.100/32 dev lo")
 	r.is("dr", "up", d1, d2)
 	if _, err := r.lvs[0].Run(r.binary, "yield", "--back", "web"); err != nil {
@@ -239,7 +262,7 @@ func TestKernelThrough(t *testing.T) {
 	r.becomes(d1, "active")
 	for _, d := range []*lab.Daemon{d1, d2} {
 		s, err := d.Status()
-		if err != nil || len(s.Foreign) > 0 || len(s.IPVS.Checks) != 3 || strings.Contains(fmt.Sprint(s.Problems), "check") {
+		if err != nil || len(s.Foreign) > 0 || len(s.IPVS.Checks) != 4 || strings.Contains(fmt.Sprint(s.Problems), "check") {
 			t.Errorf("status: problems %q, foreign %q, %+v, %v", s.Problems, s.Foreign, s.IPVS.Checks, err)
 		}
 	}
@@ -256,7 +279,7 @@ func TestKernelThrough(t *testing.T) {
 address = "10.0.0.29"
 `)
 	r.becomes(d1, "active")
-	r.eventually("the new server's mark", 5*time.Second, func() bool { return len(r.steering(r.lvs[0])) == len(marks)+2 })
+	r.eventually("the new server's mark", 20*time.Second, func() bool { return len(r.steering(r.lvs[0])) == len(marks)+2 })
 	for _, row := range marks {
 		if got := r.steering(r.lvs[0]); !slices.Contains(got, row) {
 			t.Errorf("%q has gone: %q", row, got)
@@ -305,9 +328,9 @@ func TestKernelThroughBlamesItself(t *testing.T) {
 			return err == nil && slices.ContainsFunc(s.Problems, func(p string) bool { return strings.Contains(p, what) })
 		}
 	}
-	r.eventually("accept_local is named on the active", 5*time.Second, problem(d1, "checks through service tun: net.ipv4.conf.eth0.accept_local = 0"))
-	r.eventually("accept_local is named on the backup", 5*time.Second, problem(d2, "checks through service dr: net.ipv4.conf.eth0.accept_local = 0"))
-	r.eventually("the route is named on the backup", 5*time.Second, problem(d2, "checks through service nat: this machine has no route to 172.16.9.100"))
+	r.eventually("accept_local is named on the active", 20*time.Second, problem(d1, "checks through service tun: net.ipv4.conf.eth0.accept_local = 0"))
+	r.eventually("accept_local is named on the backup", 20*time.Second, problem(d2, "checks through service dr: net.ipv4.conf.eth0.accept_local = 0"))
+	r.eventually("the route is named on the backup", 20*time.Second, problem(d2, "checks through service nat: this machine has no route to 172.16.9.100"))
 	for _, service := range []string{"dr", "tun"} {
 		r.is(service, "up", d1)
 	}
@@ -319,7 +342,7 @@ func TestKernelThroughBlamesItself(t *testing.T) {
 
 	// A dead server is not found so, and at once when the setting is right.
 	r.ip(r.tun, "link set tunl0 down")
-	r.settle(2 * time.Second) // ten probes
+	r.settle(3 * time.Second) // ten probes
 	r.is("tun", "up", d1, d2)
 	for _, h := range r.lvs {
 		r.check(h.Sysctl("net/ipv4/conf/eth0/accept_local", "1"))
@@ -329,7 +352,7 @@ func TestKernelThroughBlamesItself(t *testing.T) {
 	r.ip(r.tun, "link set tunl0 up")
 	r.is("tun", "up", d1, d2)
 	for _, d := range []*lab.Daemon{d1, d2} {
-		if s, err := d.Status(); err != nil || len(s.Problems) > 0 {
+		if s, err := d.Status(); err != nil || strings.Contains(fmt.Sprint(s.Problems), "check") {
 			t.Errorf("problems %q, %v", s.Problems, err)
 		}
 	}
@@ -337,7 +360,7 @@ func TestKernelThroughBlamesItself(t *testing.T) {
 	// Nobody's services by mark are left alone.
 	_, err := r.lvs[0].Run("ipvsadm", "-A", "-f", "5", "-s", "rr")
 	r.check(err)
-	r.eventually("a foreign mark", 5*time.Second, func() bool {
+	r.eventually("a foreign mark", 20*time.Second, func() bool {
 		s, err := d1.Status()
 		return err == nil && slices.Equal(s.Foreign, []string{"fwmark 5"})
 	})
