@@ -3,6 +3,7 @@ package healthcheck
 import (
 	"context"
 	"net"
+	"syscall"
 	"time"
 )
 
@@ -57,3 +58,8 @@ type SourcePorts = ports
 
 // Pick picks one.
 func (p *ports) Pick(path Path, now time.Duration) uint16 { return p.pick(path, now) }
+
+// Socket is that of a connection that Dial made.
+func Socket(conn net.Conn) (syscall.RawConn, error) {
+	return conn.(*boundConn).Conn.(syscall.Conn).SyscallConn()
+}

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net/netip"
 	"os"
+	"strings"
 	"syscall"
 	"time"
 
@@ -12,7 +13,10 @@ import (
 )
 
 // control is a net.Dialer's.
-func (p Path) control(_, _ string, c syscall.RawConn) error {
+func (p Path) control(network, _ string, c syscall.RawConn) error {
+	if !strings.HasPrefix(network, "udp") {
+		p.Port = 0
+	}
 	var err error
 	if failed := c.Control(func(fd uintptr) { err = p.prepare(int(fd)) }); failed != nil {
 		return failed
@@ -20,7 +24,8 @@ func (p Path) control(_, _ string, c syscall.RawConn) error {
 	return err
 }
 
-// prepare makes a socket, that is not bound yet, one of the path.
+// prepare makes a socket, that is not bound yet, one of the path, whose Port is zero
+// for streams.
 func (p Path) prepare(fd int) error {
 	err := os.NewSyscallError("setsockopt SO_MARK", unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_MARK, int(p.Mark)))
 	switch {
@@ -43,7 +48,7 @@ func (p Path) prepare(fd int) error {
 
 // bind prepares a socket that connect makes, and gives it the path's source.
 func (p Path) bind(fd int) error {
-	p.Port = 0 // of datagrams
+	p.Port = 0
 	if err := p.prepare(fd); err != nil || !p.Source.IsValid() {
 		return err
 	}

@@ -3,6 +3,7 @@ package healthcheck_test
 import (
 	"errors"
 	"net"
+	"net/netip"
 	"runtime"
 	"strings"
 	"testing"
@@ -11,6 +12,32 @@ import (
 
 	"lvsha/healthcheck"
 )
+
+// TestPathStream: a stream's port is chosen when it connects, whatever the Monitor
+// has picked for datagrams.
+func TestPathStream(t *testing.T) {
+	path := healthcheck.Path{VIP: addrPort(listen(t, func(net.Conn) {})), Mark: 0x4c560007, Source: netip.MustParseAddr("127.0.0.5"), Port: 33335}
+	conn, err := healthcheck.Target{Path: path}.Dial(t.Context(), "tcp")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	if got := addrPort(conn.LocalAddr().String()); got.Port() == path.Port || got.Addr() != path.Source {
+		t.Errorf("from %s", got)
+	}
+	raw, err := healthcheck.Socket(conn)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var mark, late int
+	err = raw.Control(func(fd uintptr) {
+		mark, _ = unix.GetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_MARK)
+		late, _ = unix.GetsockoptInt(int(fd), unix.SOL_IP, unix.IP_BIND_ADDRESS_NO_PORT)
+	})
+	if err != nil || mark != 0x4c560007 || late != 1 {
+		t.Errorf("mark %#x, IP_BIND_ADDRESS_NO_PORT %d, %v", mark, late, err)
+	}
+}
 
 // TestPathWithoutCapability gives up CAP_NET_ADMIN on this thread.
 func TestPathWithoutCapability(t *testing.T) {

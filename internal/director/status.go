@@ -37,8 +37,9 @@ func (d *Director) Status() control.Status {
 	s.Problems = append(s.Problems, matter...)
 	s.Services = append(s.Services, services...)
 	countConnections(s.Services, cfg.Services, table.Services)
+	network := remember(d.opts.Network)
 	for _, service := range cfg.Services {
-		s.Problems = append(s.Problems, pathProblems(service, st, d.opts.Network)...)
+		s.Problems = append(s.Problems, pathProblems(service, st, network)...)
 	}
 	s.BFD, s.BFDDropped = d.sessionStatus(cfg)
 	for _, f := range table.Foreign {

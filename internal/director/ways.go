@@ -164,6 +164,48 @@ func deaf(n Network, ifname string) error {
 	return fmt.Errorf("net.ipv4.conf.%s.accept_local = 0 drops answers that come from the service's address while this director has it; set it to 1, or have lvsha do it with manage_sysctls = true", ifname)
 }
 
+// remembered is a Network that asks everything once.
+type remembered struct {
+	Network
+	ways     map[netip.Addr]answeredWay
+	settings map[[2]string]answeredSetting
+}
+
+type answeredWay struct {
+	way netif.Way
+	err error
+}
+
+type answeredSetting struct {
+	value int
+	err   error
+}
+
+func remember(n Network) Network {
+	if n == nil {
+		return nil
+	}
+	return &remembered{n, make(map[netip.Addr]answeredWay), make(map[[2]string]answeredSetting)}
+}
+
+func (r *remembered) WayTo(a netip.Addr) (netif.Way, error) {
+	answer, ok := r.ways[a]
+	if !ok {
+		answer.way, answer.err = r.Network.WayTo(a)
+		r.ways[a] = answer
+	}
+	return answer.way, answer.err
+}
+
+func (r *remembered) Setting(ifname, name string) (int, error) {
+	answer, ok := r.settings[[2]string{ifname, name}]
+	if !ok {
+		answer.value, answer.err = r.Network.Setting(ifname, name)
+		r.settings[[2]string{ifname, name}] = answer
+	}
+	return answer.value, answer.err
+}
+
 // pathProblems are what a person should know of the checks through a service.
 func pathProblems(s config.Service, st steering, n Network) (out []string) {
 	if n == nil {
