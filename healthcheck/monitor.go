@@ -59,14 +59,19 @@ type Monitor struct {
 	lanes   map[string]*lane
 	ports   ports
 	news    []Change // to be told
+	// connector makes plain connections; nil until there is one to make, and where
+	// it cannot.
+	connector *connector
 }
 
 // entry is a monitored target. It is in the queue (at >= 0), in its lane's
-// waiting list, or in flight (cancel != nil).
+// waiting list, or in flight (flying).
 type entry struct {
-	target  Target // canonical
-	check   Check  // with defaults
-	ask     ProbeFunc
+	target Target // canonical
+	check  Check  // with defaults
+	ask    ProbeFunc
+	// plain is whether to connect directly is all there is to ask.
+	plain   bool
 	counter counter
 	last    Probe
 	count   Counters
@@ -78,7 +83,8 @@ type entry struct {
 	// round is when the regular schedule begins; zero once it has.
 	round  time.Time
 	at     int
-	cancel context.CancelFunc
+	flying bool
+	cancel context.CancelFunc // of a probe with a goroutine
 	gone   bool
 	// spared is whether the previous result was disregarded as starvation: that
 	// is done only once in a row, or an overloaded machine would never see a
@@ -163,6 +169,9 @@ func (m *Monitor) Set(want []Want) {
 	for _, w := range fresh {
 		e := &entry{target: w.Target, check: w.Target.Check.withDefaults(), at: -1}
 		e.ask = m.ready(e.check)
+		if q, ok := e.check.Ask.(TCP); ok {
+			e.plain = q.plain() && !e.check.Through
+		}
 		e.counter.adopt(now, w.Initial, initialReason(w.Initial))
 		if p := predecessors[w.Target.identity()]; p != nil {
 			e.counter, e.last, e.count, e.advice, e.latency = p.counter, p.last, p.count, p.advice, p.latency

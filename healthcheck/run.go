@@ -61,11 +61,18 @@ func (m *Monitor) startDue(ctx context.Context, now time.Time, probes *sync.Wait
 			}
 		}
 	}
-	if len(m.queue) == 0 {
+	switch n := len(m.queue); {
+	case n == 0:
 		return 0, false
+	case n > many:
+		return max(m.queue[0].due.Sub(now), breath), true
 	}
 	return m.queue[0].due.Sub(now), true
 }
+
+// many is how many targets make it worth to start those that are due within a breath
+// together.
+const many = 500
 
 // lane finds or makes the lane of a kind. The caller holds mu.
 func (m *Monitor) lane(kind string) *lane {
@@ -85,9 +92,13 @@ func (m *Monitor) start(ctx context.Context, now time.Time, e *entry, l *lane, p
 	if now.Sub(e.due) > lateAfter(e.check.Interval) {
 		e.count.Late++
 	}
+	e.flying = true
+	l.inFlight++
+	if e.plain && m.connect(ctx, now, e, probes) {
+		return
+	}
 	probe, cancel := context.WithTimeout(ctx, e.check.Timeout)
 	e.cancel = cancel
-	l.inFlight++
 	t := Target{Server: e.target.Server, Check: e.check, Path: e.target.Path}
 	if !t.Path.Direct() {
 		t.Path.Port = m.ports.pick(t.Path, uptime())
@@ -103,21 +114,71 @@ func (m *Monitor) start(ctx context.Context, now time.Time, e *entry, l *lane, p
 	})
 }
 
+// connect has the connector probe; false when it cannot. The caller holds mu.
+func (m *Monitor) connect(ctx context.Context, now time.Time, e *entry, probes *sync.WaitGroup) bool {
+	if m.connector == nil {
+		c, err := newConnector(m.landed)
+		if err != nil {
+			return false // no descriptors, or another system
+		}
+		m.connector = c
+		probes.Go(func() {
+			if err := c.run(ctx); err != nil {
+				m.log.Error("probing by plain connections; beginning again", "error", err)
+				m.mu.Lock()
+				m.connector = nil
+				m.mu.Unlock()
+			}
+		})
+	}
+	t := Target{Server: e.target.Server, Check: e.check}
+	if err := m.connector.start(e, t, now); err != nil {
+		err = dialError(err, t)
+		// Not from here: the entry would go back into the queue that is being read.
+		probes.Go(func() { m.finish(time.Now(), result{entry: e, start: now, err: err}) })
+	}
+	return true
+}
+
+// landed takes in the results of plain connections, on the connector's goroutine.
+func (m *Monitor) landed(all []landing) {
+	now := time.Now()
+	m.mu.Lock()
+	kick := false
+	for _, l := range all {
+		r := result{entry: l.entry, start: l.start, elapsed: now.Sub(l.start), answer: Answer{Detail: "connected"}}
+		if l.err != nil {
+			r.answer, r.err = Answer{}, dialError(l.err, Target{Server: l.entry.target.Server, Check: l.entry.check})
+		}
+		kick = m.take(now, r) || kick
+	}
+	m.mu.Unlock()
+	if kick {
+		m.kick()
+	}
+}
+
 // finish takes a result in, on the probe's own goroutine. Run is woken only when
 // that gives it something to do: a thread that wakes up another one is most of
 // what an idle director costs.
 func (m *Monitor) finish(now time.Time, r result) {
 	m.mu.Lock()
+	kick := m.take(now, r)
+	m.mu.Unlock()
+	if kick {
+		m.kick()
+	}
+}
+
+// take takes a result in, and says whether Run has something to do because of it.
+// The caller holds mu.
+func (m *Monitor) take(now time.Time, r result) bool {
 	change, changed := m.record(now, r)
 	if changed {
 		m.news = append(m.news, change)
 	}
 	next := len(m.queue) > 0 && m.queue[0] == r.entry
-	waiting := len(m.lane(r.entry.check.Kind()).waiting) > 0
-	m.mu.Unlock()
-	if changed || next || waiting {
-		m.kick()
-	}
+	return changed || next || len(m.lane(r.entry.check.Kind()).waiting) > 0
 }
 
 // tell tells of the changes since the last time.
@@ -141,7 +202,7 @@ func (m *Monitor) tell() {
 func (m *Monitor) record(now time.Time, r result) (Change, bool) {
 	e := r.entry
 	m.lane(e.check.Kind()).inFlight--
-	e.cancel = nil
+	e.flying, e.cancel = false, nil
 	if e.gone {
 		return Change{}, false
 	}
