@@ -196,7 +196,7 @@ func TestMonitorPaths(t *testing.T) {
 		m.Set(wants(through, direct))
 		wait(5 * time.Second)
 		s := state(t, m, through)
-		if s.State != healthcheck.Unknown || !s.Last.Inconclusive || s.Last.Silent || s.Last.Reason != "nothing learned about the server: not asked: the way is not there" {
+		if s.State != healthcheck.Unknown || !s.Last.Inconclusive || s.Last.Silent || s.Reason != "nothing learned about the server: not asked: the way is not there" {
 			t.Errorf("not ready: %+v", s)
 		}
 		if s := state(t, m, direct); s.State != healthcheck.Up {

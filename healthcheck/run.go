@@ -232,6 +232,9 @@ func (m *Monitor) record(now time.Time, r result) (Change, bool) {
 	from, changed := e.counter.verdict.State, false
 	if e.last.Inconclusive {
 		e.count.Inconclusive++
+		if e.counter.verdict.State == Unknown {
+			e.counter.verdict.Reason = e.last.Reason
+		}
 	} else {
 		changed = e.counter.observe(now.Round(0), e.last.OK, e.last.Reason, e.check)
 	}

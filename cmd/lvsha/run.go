@@ -186,6 +186,7 @@ func useMemory(options *director.Options, logFile string) (done func() error, er
 	table, daemons := ipvs.NewMemory(w), connsync.NewMemory()
 	options.IPVS = func() (ipvs.Kernel, error) { return table, nil }
 	options.Sync = func() (connsync.Kernel, error) { return daemons, nil }
+	options.InMemory = true
 	return done, nil
 }
 

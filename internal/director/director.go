@@ -46,6 +46,8 @@ type Options struct {
 	// Network is what checks through a service depend on; nil is taken to be as it
 	// has to be.
 	Network Network
+	// InMemory says that IPVS is not the kernel's, so that it leads no packet anywhere.
+	InMemory bool
 	// BFD is the network of the sessions with other directors; nil is none.
 	BFD bfd.Port
 	// LocalTo is the interface and the address from which another machine is

@@ -1,6 +1,7 @@
 package director
 
 import (
+	"errors"
 	"fmt"
 	"net/netip"
 	"slices"
@@ -106,6 +107,9 @@ func (d *Director) steered() steering {
 
 // pathReady is the monitor's: whether a path leads to its server.
 func (d *Director) pathReady(p healthcheck.Path) error {
+	if d.opts.InMemory {
+		return errors.New("IPVS is in memory and leads nowhere")
+	}
 	return d.steered().missing(p.Mark, d.table.Snapshot())
 }
 
