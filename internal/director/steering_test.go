@@ -368,3 +368,38 @@ func TestManageSysctls(t *testing.T) {
 	d.manageSysctls()
 	expect("put back", nil, "eth1 false")
 }
+
+// TestExcuses: the failure that meets the end of an excuse is excused as well, and
+// each change is told once.
+func TestExcuses(t *testing.T) {
+	n := &network{
+		own:      map[string]bool{"192.0.2.1": true, "192.0.2.10": true},
+		by:       map[string]string{"192.0.2.31": "eth0 192.0.2.1"},
+		settings: map[string]int{},
+	}
+	cfg := parse(t, throughFile)
+	d := &Director{opts: Options{Network: n}, inbox: newInbox(), steering: steer(cfg, steering{})}
+	var path healthcheck.Path
+	for _, w := range targets(cfg, d.steering, usedBy(nil)) {
+		if w.Target.Server.Port() == 53 {
+			path = w.Target.Path
+		}
+	}
+	var got []string
+	for _, accepts := range []int{1, 0, 0, 1, 1} {
+		n.settings["eth0 accept_local"] = accepts
+		err := d.pathExcuse(path)
+		text := "none"
+		if err != nil {
+			text, _, _ = strings.Cut(err.Error(), " drops")
+		}
+		got = append(got, fmt.Sprint(text, ", ", len(d.inbox.take()), " told"))
+	}
+	want := []string{
+		"none, 0 told", "net.ipv4.conf.eth0.accept_local = 0, 1 told", "net.ipv4.conf.eth0.accept_local = 0, 0 told",
+		"what kept answers away has only just gone, 1 told", "none, 0 told",
+	}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("excuses (-want +got):\n%s", diff)
+	}
+}

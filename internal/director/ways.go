@@ -120,8 +120,13 @@ func (d *Director) pathExcuse(p healthcheck.Path) error {
 		return nil
 	}
 	why := excuse(d.opts.Network, p, w)
-	if news, text := d.excuses.set(p.Mark, why); news {
+	news, text := d.excuses.set(p.Mark, why)
+	if news {
 		d.inbox.add(excused{w, text})
+	}
+	if news && why == nil {
+		// While this probe was under way.
+		return errors.New("what kept answers away has only just gone")
 	}
 	return why
 }
