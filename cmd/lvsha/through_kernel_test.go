@@ -91,6 +91,7 @@ func newThrough(t *testing.T) *through {
 		r.check(err)
 		for _, name := range []string{"all", "eth0", "eth1"} {
 			r.check(h.Sysctl("net/ipv4/conf/"+name+"/rp_filter", "0"))
+			r.check(h.Sysctl("net/ipv4/conf/"+name+"/accept_local", "0"))
 		}
 	}
 	host := func(name string, on *lab.Segment, address string) *lab.Host {
@@ -98,6 +99,7 @@ func newThrough(t *testing.T) *through {
 		r.check(err)
 		_, err = on.Attach(h, "eth0", address)
 		r.check(err)
+		r.check(h.Sysctl("net/ipv4/ip_forward", "0"))
 		for name, value := range map[string]string{"arp_ignore": "1", "arp_announce": "2", "rp_filter": "0"} {
 			r.check(h.Sysctl("net/ipv4/conf/all/"+name, value))
 			r.check(h.Sysctl("net/ipv4/conf/eth0/"+name, value))
@@ -267,8 +269,8 @@ func TestKernelThrough(t *testing.T) {
 		}
 	}
 
-	// A crash leaves the marks to the next process, a reload of other servers leaves
-	// them as they are, and a stop takes them away.
+	// A crash leaves the marks to the next process, other servers leave them as they
+	// are, and a stop takes them away.
 	marks := r.steering(r.lvs[0])
 	r.check(d1.Kill())
 	if got := r.steering(r.lvs[0]); !slices.Equal(got, marks) {
@@ -286,6 +288,13 @@ address = "10.0.0.29"
 		}
 	}
 	r.is("tun", "up", d1)
+	r.check(r.lvs[0].WriteFile(configPath, []byte(throughFile), 0o644))
+	if _, err := r.lvs[0].Run(r.binary, "reload"); err != nil {
+		t.Fatal(err)
+	}
+	if got := r.steering(r.lvs[0]); !slices.Equal(got, marks) {
+		t.Errorf("after a reload without the new server: %q", got)
+	}
 	if s, err := d1.Status(); err != nil || len(s.Foreign) > 0 {
 		t.Errorf("foreign %q, %v", s.Foreign, err)
 	}

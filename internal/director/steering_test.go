@@ -13,7 +13,6 @@ import (
 
 	"lvsha/healthcheck"
 	"lvsha/internal/config"
-	"lvsha/internal/netif"
 	"lvsha/ipvs"
 )
 
@@ -51,15 +50,15 @@ type network struct {
 	broken   error
 }
 
-func (n *network) WayTo(a netip.Addr) (netif.Way, error) {
+func (n *network) WayTo(a netip.Addr) (ifname string, source netip.Addr, local bool, err error) {
 	if n.own[a.String()] {
-		return netif.Way{Interface: "lo", Source: a, Local: true}, nil
+		return "lo", a, true, nil
 	}
 	if by, ok := n.by[a.String()]; ok {
-		ifname, source, _ := strings.Cut(by, " ")
-		return netif.Way{Interface: ifname, Source: netip.MustParseAddr(source)}, nil
+		ifname, from, _ := strings.Cut(by, " ")
+		return ifname, netip.MustParseAddr(from), false, nil
 	}
-	return netif.Way{}, errors.New("network is unreachable")
+	return "", netip.Addr{}, false, errors.New("network is unreachable")
 }
 
 func (n *network) Setting(ifname, name string) (int, error) { return n.settings[ifname+" "+name], nil }

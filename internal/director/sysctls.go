@@ -59,8 +59,8 @@ func hearing(st steering, n Network) []string {
 		if w.forward == ipvs.NAT || !w.server.Addr().Is4() {
 			continue
 		}
-		if back, err := n.WayTo(w.server.Addr()); err == nil && !back.Local && !slices.Contains(out, back.Interface) {
-			out = append(out, back.Interface)
+		if back, err := routeTo(n, w.server.Addr()); err == nil && !back.local && !slices.Contains(out, back.ifname) {
+			out = append(out, back.ifname)
 		}
 	}
 	slices.Sort(out)

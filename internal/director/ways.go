@@ -9,22 +9,8 @@ import (
 
 	"lvsha/healthcheck"
 	"lvsha/internal/config"
-	"lvsha/internal/netif"
 	"lvsha/ipvs"
 )
-
-// Network tells what this machine does with packets, on which checks through a
-// service depend.
-type Network interface {
-	// WayTo is how packets to an address leave; an error means that they do not.
-	WayTo(netip.Addr) (netif.Way, error)
-	// Setting is a parameter of net.ipv4.conf that is in force on an interface.
-	Setting(ifname, name string) (int, error)
-	// AcceptLocal switches an interface's accept_local.
-	AcceptLocal(ifname string, on bool) error
-}
-
-var _ Network = (*netif.Links)(nil)
 
 // sourceOf is the address of this director that probes of a way come from: the
 // one that the file gives it, or else the kernel's choice towards the server. An
@@ -55,8 +41,8 @@ func sourceOf(cfg *config.Config, n Network) func(way) netip.Addr {
 		if n == nil {
 			return netip.Addr{}
 		}
-		if to, err := n.WayTo(server); err == nil && !virtual[to.Source] {
-			return to.Source
+		if to, err := routeTo(n, server); err == nil && !virtual[to.source] {
+			return to.source
 		}
 		return netip.Addr{}
 	}
@@ -134,30 +120,30 @@ func (d *Director) pathExcuse(p healthcheck.Path) error {
 // excuse returns what of this machine keeps the answers of a server from coming
 // back along a path, as things are now.
 func excuse(n Network, p healthcheck.Path, w way) error {
-	to, err := n.WayTo(p.VIP.Addr())
+	to, err := routeTo(n, p.VIP.Addr())
 	if err != nil {
 		return fmt.Errorf("this machine has no route to %s, without which nothing can be sent to it: %w", p.VIP.Addr(), err)
 	}
 	if p.Source.IsValid() {
-		if own, err := n.WayTo(p.Source); err != nil || !own.Local {
+		if own, err := routeTo(n, p.Source); err != nil || !own.local {
 			return fmt.Errorf("this machine does not have the address %s, which the file gives this director", p.Source)
 		}
 	}
 	if !w.server.Addr().Is4() {
 		return nil
 	}
-	back, err := n.WayTo(w.server.Addr())
+	back, err := routeTo(n, w.server.Addr())
 	if err != nil {
 		return nil // of which a client would be told the same
 	}
 	switch {
-	case to.Local && w.forward != ipvs.NAT && !p.Source.IsValid():
+	case to.local && w.forward != ipvs.NAT && !p.Source.IsValid():
 		return fmt.Errorf("this director has no address of its own towards %s for its probes: give it one in [director.NAME]", w.server.Addr())
-	case to.Local && w.forward != ipvs.NAT:
-		return deaf(n, back.Interface)
-	case !to.Local && w.forward == ipvs.NAT && to.Interface != back.Interface:
-		if strict, err := n.Setting(to.Interface, "rp_filter"); err == nil && strict == 1 {
-			return fmt.Errorf("net.ipv4.conf.%s.rp_filter = 1 drops answers of %s that come by way of the active director; want 2 or 0", to.Interface, w.server.Addr())
+	case to.local && w.forward != ipvs.NAT:
+		return deaf(n, back.ifname)
+	case !to.local && w.forward == ipvs.NAT && to.ifname != back.ifname:
+		if strict, err := n.Setting(to.ifname, "rp_filter"); err == nil && strict == 1 {
+			return fmt.Errorf("net.ipv4.conf.%s.rp_filter = 1 drops answers of %s that come by way of the active director; want 2 or 0", to.ifname, w.server.Addr())
 		}
 	}
 	return nil
@@ -171,48 +157,6 @@ func deaf(n Network, ifname string) error {
 		return nil
 	}
 	return fmt.Errorf("net.ipv4.conf.%s.accept_local = 0 drops answers that come from the service's address while this director has it; set it to 1, or have lvsha do it with manage_sysctls = true", ifname)
-}
-
-// remembered is a Network that asks everything once.
-type remembered struct {
-	Network
-	ways     map[netip.Addr]answeredWay
-	settings map[[2]string]answeredSetting
-}
-
-type answeredWay struct {
-	way netif.Way
-	err error
-}
-
-type answeredSetting struct {
-	value int
-	err   error
-}
-
-func remember(n Network) Network {
-	if n == nil {
-		return nil
-	}
-	return &remembered{n, make(map[netip.Addr]answeredWay), make(map[[2]string]answeredSetting)}
-}
-
-func (r *remembered) WayTo(a netip.Addr) (netif.Way, error) {
-	answer, ok := r.ways[a]
-	if !ok {
-		answer.way, answer.err = r.Network.WayTo(a)
-		r.ways[a] = answer
-	}
-	return answer.way, answer.err
-}
-
-func (r *remembered) Setting(ifname, name string) (int, error) {
-	answer, ok := r.settings[[2]string{ifname, name}]
-	if !ok {
-		answer.value, answer.err = r.Network.Setting(ifname, name)
-		r.settings[[2]string{ifname, name}] = answer
-	}
-	return answer.value, answer.err
 }
 
 // pathProblems are what a person should know of the checks through a service.
@@ -238,8 +182,8 @@ func pathProblems(s config.Service, st steering, n Network) (out []string) {
 				w, _ := wayOf(server, listen, check)
 				add(excuse(n, st.target(server, listen, check).Path, w))
 				// In good time, on a backup too.
-				if back, err := n.WayTo(w.server.Addr()); err == nil && w.server.Addr().Is4() && w.forward != ipvs.NAT {
-					add(deaf(n, back.Interface))
+				if back, err := routeTo(n, w.server.Addr()); err == nil && w.server.Addr().Is4() && w.forward != ipvs.NAT {
+					add(deaf(n, back.ifname))
 				}
 			}
 		}

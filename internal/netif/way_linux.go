@@ -17,21 +17,12 @@ import (
 // acceptLocal is IPV4_DEVCONF_ACCEPT_LOCAL of include/uapi/linux/ip.h.
 const acceptLocal = 23
 
-// Way is how packets to an address leave this machine.
-type Way struct {
-	// Interface is where they leave; lo for addresses of this machine.
-	Interface string
-	// Source is the address that they have unless the sender says otherwise.
-	Source netip.Addr
-	// Local says that the address is this machine's.
-	Local bool
-}
-
-// WayTo asks the kernel how packets to an address leave. An error means that they
-// do not.
-func (l *Links) WayTo(a netip.Addr) (Way, error) {
+// WayTo asks the kernel how packets to an address leave: by which interface, from
+// what address unless the sender says otherwise, and whether the address is this
+// machine's own. An error means that they do not.
+func (l *Links) WayTo(a netip.Addr) (ifname string, source netip.Addr, local bool, err error) {
 	var found route
-	err := onRoutes(func(c *netlink.Conn) error {
+	err = onRoutes(func(c *netlink.Conn) error {
 		attributes := netlink.NewAttributeEncoder()
 		attributes.Bytes(unix.RTA_DST, a.AsSlice())
 		encoded, err := attributes.Encode()
@@ -57,13 +48,13 @@ func (l *Links) WayTo(a netip.Addr) (Way, error) {
 		return err
 	})
 	if err != nil {
-		return Way{}, fmt.Errorf("finding a route to %s: %w", a, err)
+		return "", netip.Addr{}, false, fmt.Errorf("finding a route to %s: %w", a, err)
 	}
 	link, err := net.InterfaceByIndex(found.index)
 	if err != nil {
-		return Way{}, fmt.Errorf("finding a route to %s: interface %d: %w", a, found.index, err)
+		return "", netip.Addr{}, false, fmt.Errorf("finding a route to %s: interface %d: %w", a, found.index, err)
 	}
-	return Way{Interface: link.Name, Source: found.source, Local: found.kind == unix.RTN_LOCAL}, nil
+	return link.Name, found.source, found.kind == unix.RTN_LOCAL, nil
 }
 
 // Setting reads a parameter of net.ipv4.conf, such as "rp_filter", that is in

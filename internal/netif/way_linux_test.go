@@ -15,22 +15,28 @@ func TestNetnsWay(t *testing.T) {
 	l.ip("-n", l.a, "route", "add", "10.8.0.0/16", "via", "10.9.0.3")
 	l.ip("-n", l.a, "route", "add", "blackhole", "10.7.0.0/16")
 	l.inside(l.a, func(links *netif.Links) {
+		type way struct {
+			ifname string
+			source netip.Addr
+			local  bool
+		}
 		for _, c := range []struct {
 			to   string
-			want netif.Way
+			want way
 		}{
-			{"10.9.0.2", netif.Way{Interface: "eth0", Source: netip.MustParseAddr("10.9.0.1")}},
-			{"10.8.1.1", netif.Way{Interface: "eth0", Source: netip.MustParseAddr("10.9.0.1")}},
-			{"10.9.0.100", netif.Way{Interface: "lo", Source: netip.MustParseAddr("10.9.0.100"), Local: true}},
-			{"2001:db8::2", netif.Way{Interface: "eth0", Source: netip.MustParseAddr("2001:db8::1")}},
+			{"10.9.0.2", way{"eth0", netip.MustParseAddr("10.9.0.1"), false}},
+			{"10.8.1.1", way{"eth0", netip.MustParseAddr("10.9.0.1"), false}},
+			{"10.9.0.100", way{"lo", netip.MustParseAddr("10.9.0.100"), true}},
+			{"2001:db8::2", way{"eth0", netip.MustParseAddr("2001:db8::1"), false}},
 		} {
-			if got, err := links.WayTo(netip.MustParseAddr(c.to)); err != nil || got != c.want {
+			ifname, source, local, err := links.WayTo(netip.MustParseAddr(c.to))
+			if got := (way{ifname, source, local}); err != nil || got != c.want {
 				t.Errorf("way to %s: %+v, %v", c.to, got, err)
 			}
 		}
 		for _, to := range []string{"10.7.1.1", "192.0.2.1", "2001:db8:1::1"} {
-			if got, err := links.WayTo(netip.MustParseAddr(to)); err == nil {
-				t.Errorf("way to %s: %+v", to, got)
+			if ifname, _, _, err := links.WayTo(netip.MustParseAddr(to)); err == nil {
+				t.Errorf("way to %s by %s", to, ifname)
 			}
 		}
 
