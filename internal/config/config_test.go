@@ -76,8 +76,8 @@ func TestParse(t *testing.T) {
 		File:     "lvsha.toml",
 		Director: "lvs1",
 		Directors: []config.Director{
-			{Name: "lvs1", Addresses: []netip.Addr{addr("10.0.0.1")}, Priority: 150},
-			{Name: "lvs2", Addresses: []netip.Addr{addr("10.0.0.2")}, Priority: 100},
+			{Name: "lvs1", Addresses: []netip.Addr{addr("10.0.0.1")}, Priority: 150, Port: 8849},
+			{Name: "lvs2", Addresses: []netip.Addr{addr("10.0.0.2")}, Priority: 100, Port: 8849},
 		},
 		Routers: []vrrp.Config{{
 			Name: "web", Interface: "eth0", VRID: 51, Version: 3, Priority: 150, Interval: 100 * time.Millisecond,
@@ -105,6 +105,7 @@ func TestParse(t *testing.T) {
 			Sorry: &config.Server{Address: addrPort("192.0.2.99:8080"), Weight: 1, Forward: ipvs.NAT},
 			Rules: healthcheck.PoolRules{Quorum: 1, Sorry: true, MostWeight: ipvs.MaxWeight},
 		}},
+		Channel: config.Channel{KeyFile: "/etc/lvsha/director.key"}, Hash: "0a0cb7077847025a",
 		Sync:   &connsync.Config{Interface: "eth0", ID: 1},
 		Health: config.Health{Doubt: time.Minute, DoubtWeight: -100},
 	}

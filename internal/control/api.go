@@ -52,7 +52,10 @@ type Status struct {
 	// BFDDropped counts BFD packets that belong to no session, by reason.
 	BFDDropped map[string]uint64 `json:"bfd_dropped,omitempty"`
 	IPVS       IPVS              `json:"ipvs"`
-	Sync       *Sync             `json:"sync"`
+	// Channel is how the directors speak to each other; absent where the file names
+	// no other director.
+	Channel *Channel `json:"channel,omitempty"`
+	Sync    *Sync    `json:"sync"`
 }
 
 // Router is one virtual router.
@@ -175,6 +178,8 @@ type Server struct {
 	Reason   string    `json:"reason"`
 	Active   int       `json:"active"`
 	Inactive int       `json:"inactive"`
+	// Peers are what other directors see of it, by name.
+	Peers map[string]ServerView `json:"peers,omitempty"`
 	// Used is whether it is in the pool, and Share its weight there.
 	Used  bool `json:"used"`
 	Share int  `json:"share"`
@@ -232,6 +237,62 @@ type Transition struct {
 	From   string    `json:"from"`
 	To     string    `json:"to"`
 	Reason string    `json:"reason"`
+}
+
+// ServerView is what another director sees of a server, by its own clock.
+type ServerView struct {
+	State  string    `json:"state"`
+	Since  time.Time `json:"since"`
+	Reason string    `json:"reason"`
+}
+
+// Channel is this director's end of the channel between directors.
+type Channel struct {
+	// State is on or off, and Reason why it is off.
+	State  string `json:"state"`
+	Reason string `json:"reason,omitempty"`
+	// Key is this director's public key.
+	Key string `json:"key,omitempty"`
+	// Listening are the addresses where other directors connect.
+	Listening []string `json:"listening"`
+	// Refused counts connections that were closed before anything was said, by
+	// reason.
+	Refused map[string]uint64 `json:"refused,omitempty"`
+	Peers   []ChannelPeer     `json:"peers"`
+}
+
+// ChannelPeer is another director.
+type ChannelPeer struct {
+	Name string `json:"name"`
+	// State is connected, connecting or "no key"; Since is when that began, and
+	// Reason why it is not connected.
+	State  string    `json:"state"`
+	Since  time.Time `json:"since"`
+	Reason string    `json:"reason,omitempty"`
+	// Remote is the other end of the connection.
+	Remote  string `json:"remote,omitempty"`
+	Version string `json:"version,omitempty"`
+	// Epoch is another one for each start of the process; Restarts counts those seen.
+	Epoch     string     `json:"epoch,omitempty"`
+	Restarts  uint64     `json:"restarts"`
+	LastHeard *time.Time `json:"last_heard,omitempty"`
+	// SameFile is whether it runs the same file.
+	SameFile *bool `json:"same_file,omitempty"`
+	// Compared are the checks that both directors have, NotCompared those that only
+	// one has, Differences those over which they differ now, and DifferencesTotal all
+	// there have been since the daemon started.
+	Compared         int    `json:"compared"`
+	NotCompared      int    `json:"not_compared"`
+	Differences      int    `json:"differences"`
+	DifferencesTotal uint64 `json:"differences_total"`
+	// The counters are since the daemon started, or the director came into the file.
+	// Ignored are messages of another version.
+	Connections      uint64 `json:"connections"`
+	WrongKeys        uint64 `json:"wrong_keys"`
+	FailedHandshakes uint64 `json:"failed_handshakes"`
+	Sent             uint64 `json:"sent"`
+	Received         uint64 `json:"received"`
+	Ignored          uint64 `json:"ignored"`
 }
 
 // IPVS tells how the kernel's table follows the desired one.

@@ -68,7 +68,7 @@ func (d *Director) apply(ctx context.Context, cfg *config.Config, used inUse) (g
 	if err := d.engine.Configure(ctx, cfg.Routers, cfg.Groups...); err != nil {
 		return 0, fmt.Errorf("configuring the virtual routers: %w", err)
 	}
-	st := newSteering(cfg, d.steered(), sourceOf(cfg, d.opts.Network))
+	st := newSteering(cfg, d.steered(), sourceOf(cfg, d.opts.Routing))
 	d.mu.Lock()
 	d.generation++
 	d.cfg, d.steering, generation = cfg, st, d.generation
@@ -80,6 +80,8 @@ func (d *Director) apply(ctx context.Context, cfg *config.Config, used inUse) (g
 	d.retrack()
 	d.manageSysctls()
 	d.monitor.Set(targets(cfg, st, used))
+	d.channel.Configure(channelConfig(cfg))
+	d.channel.touch()
 	d.daemons.Set(connsync.Desired{Generation: generation, Daemons: syncDaemons(cfg)})
 	d.want()
 	return generation, nil

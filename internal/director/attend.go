@@ -48,9 +48,12 @@ func (d *Director) attend(ctx context.Context, items []any) {
 		case healthcheck.Change:
 			changed = true
 			d.health(item)
+			d.channel.touch()
 		case excused:
 			changed = true
 			d.excused(item)
+		case channelEvent:
+			d.channelHappened(item)
 		case ipvs.Result:
 			d.applied(item)
 		}

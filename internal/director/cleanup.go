@@ -17,8 +17,8 @@ type Cleanup struct {
 	Links vrrp.Links
 	IPVS  func() (ipvs.Kernel, error)
 	Sync  func() (connsync.Kernel, error)
-	// Network is where sysctls are put back; nil leaves them.
-	Network Network
+	// Routing is where sysctls are put back; nil leaves them.
+	Routing Routing
 }
 
 // Unfinished removes what is left of a stop that did not come to its end. A
@@ -62,9 +62,9 @@ func (c Cleanup) remove(record Record) ([]string, error) {
 	done, errs = append(done, services...), append(errs, err)
 	daemons, err := c.stopDaemons(record.Daemons)
 	done, errs = append(done, daemons...), append(errs, err)
-	if c.Network != nil {
+	if c.Routing != nil {
 		for _, ifname := range record.AcceptLocal {
-			if err := c.Network.AcceptLocal(ifname, false); err != nil {
+			if err := c.Routing.AcceptLocal(ifname, false); err != nil {
 				errs = append(errs, err)
 				continue
 			}

@@ -16,6 +16,7 @@ import (
 	"lvsha/internal/bfd"
 	"lvsha/internal/config"
 	"lvsha/internal/control"
+	"lvsha/internal/peer"
 	"lvsha/internal/track"
 	"lvsha/ipvs"
 	connsync "lvsha/sync"
@@ -43,13 +44,15 @@ type Options struct {
 
 	Port  vrrp.Port
 	Links vrrp.Links
-	// Network is what checks through a service depend on; nil is taken to be as it
+	// Routing is what checks through a service depend on; nil is taken to be as it
 	// has to be.
-	Network Network
+	Routing Routing
 	// InMemory says that IPVS is not the kernel's, so that it leads no packet anywhere.
 	InMemory bool
 	// BFD is the network of the sessions with other directors; nil is none.
 	BFD bfd.Port
+	// Network is where the directors' channel is; nil is the machine's.
+	Network peer.Network
 	// LocalTo is the interface and the address from which another machine is
 	// spoken to; nil knows none.
 	LocalTo func(peer netip.Addr) (iface string, local netip.Addr, err error)
@@ -83,6 +86,7 @@ type Director struct {
 	table   *ipvs.Reconciler
 	daemons *connsync.Reconciler
 	tracker *track.Tracker
+	channel *channel
 	// bfd is nil without a network for it. followed is what the virtual routers
 	// follow, and of the director's goroutine, as hooks are.
 	bfd      *bfd.Engine
@@ -164,6 +168,7 @@ func New(opts Options) (*Director, error) {
 	d.monitor = healthcheck.New(healthcheck.Options{
 		OnChange: func(c healthcheck.Change) { d.inbox.add(c) }, Ready: d.pathReady, Excuse: d.pathExcuse, Prepare: d.prepare,
 	})
+	d.channel = newChannel(opts, d.monitor, func(e channelEvent) { d.inbox.add(e) })
 	d.table = ipvs.New(ipvs.Options{
 		Kernel: opts.IPVS, Owned: last.Services, Logger: opts.Logger,
 		Record:    func(keys []ipvs.ServiceKey) error { return d.store.update(func(r *Record) { r.Services = keys }) },
@@ -206,6 +211,8 @@ func (d *Director) Run(ctx context.Context) error {
 	}
 	rooms.Go(func() error { return d.hooks.notifier.Run(ctx) })
 	rooms.Go(func() error { return d.monitor.Run(ctx) })
+	rooms.Go(func() error { return d.channel.Run(ctx) })
+	rooms.Go(func() error { return d.channel.runComparison(ctx) })
 	rooms.Go(func() error { return d.tracker.Run(ctx) })
 	rooms.Go(func() error { return d.table.Run(ctx) })
 	rooms.Go(func() error { return d.daemons.Run(ctx) })

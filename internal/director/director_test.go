@@ -305,7 +305,7 @@ func TestCleanup(t *testing.T) {
 			machine := &network{settings: map[string]int{"eth0 accept_local": 1}}
 			clean := Cleanup{
 				Dir: dir, IPVS: func() (ipvs.Kernel, error) { return table, nil }, Sync: func() (connsync.Kernel, error) { return daemons, nil },
-				Links: links, Network: machine,
+				Links: links, Routing: machine,
 			}
 			act := clean.Unfinished
 			if c.all {

@@ -3,6 +3,7 @@ package director
 import (
 	"encoding/json"
 	"fmt"
+	"net/netip"
 
 	"lvsha/internal/control"
 	"lvsha/ipvs"
@@ -37,10 +38,20 @@ func (d *Director) Status() control.Status {
 	s.Problems = append(s.Problems, matter...)
 	s.Services = append(s.Services, services...)
 	countConnections(s.Services, cfg.Services, table.Services)
-	network := remember(d.opts.Network)
+	routing := remember(d.opts.Routing)
 	for _, service := range cfg.Services {
-		s.Problems = append(s.Problems, pathProblems(service, st, network)...)
+		s.Problems = append(s.Problems, pathProblems(service, st, routing)...)
 	}
+	for i, service := range cfg.Services {
+		for j := range s.Services[i].Servers {
+			row := &s.Services[i].Servers[j]
+			if address, err := netip.ParseAddrPort(row.Address); err == nil {
+				row.Peers = d.serverViews(service, address)
+			}
+		}
+	}
+	channel, problems := d.channelStatus(cfg)
+	s.Channel, s.Problems = channel, append(s.Problems, problems...)
 	s.BFD, s.BFDDropped = d.sessionStatus(cfg)
 	for _, f := range table.Foreign {
 		s.Foreign = append(s.Foreign, f.Key.String())

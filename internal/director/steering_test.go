@@ -337,7 +337,7 @@ func TestManageSysctls(t *testing.T) {
 	}
 	cfg := parse(t, throughFile)
 	d := &Director{
-		opts: Options{Network: n}, log: slog.New(slog.DiscardHandler), events: newEventLog(), cfg: cfg, steering: steer(cfg, steering{}),
+		opts: Options{Routing: n}, log: slog.New(slog.DiscardHandler), events: newEventLog(), cfg: cfg, steering: steer(cfg, steering{}),
 		store: &store{path: recordPath(t.TempDir())},
 	}
 	expect := func(what string, recorded []string, set ...string) {
@@ -377,7 +377,7 @@ func TestExcuses(t *testing.T) {
 		settings: map[string]int{},
 	}
 	cfg := parse(t, throughFile)
-	d := &Director{opts: Options{Network: n}, inbox: newInbox(), steering: steer(cfg, steering{})}
+	d := &Director{opts: Options{Routing: n}, inbox: newInbox(), steering: steer(cfg, steering{})}
 	var path healthcheck.Path
 	for _, w := range targets(cfg, d.steering, usedBy(nil)) {
 		if w.Target.Server.Port() == 53 {

@@ -15,17 +15,17 @@ func (d *Director) manageSysctls() {
 	d.mu.Lock()
 	cfg, st, flushing := d.cfg, d.steering, d.flushing
 	d.mu.Unlock()
-	if d.opts.Network == nil || flushing {
+	if d.opts.Routing == nil || flushing {
 		return
 	}
 	var want []string
 	if cfg.ManageSysctls {
-		want = hearing(st, d.opts.Network)
+		want = hearing(st, d.opts.Routing)
 	}
 	was := d.store.read().AcceptLocal
 	var on, off []string
 	for _, ifname := range want {
-		if n, err := d.opts.Network.Setting(ifname, "accept_local"); err == nil && n == 0 {
+		if n, err := d.opts.Routing.Setting(ifname, "accept_local"); err == nil && n == 0 {
 			on = append(on, ifname)
 		}
 	}
@@ -53,7 +53,7 @@ func (d *Director) manageSysctls() {
 
 // hearing are the interfaces that answers of servers arrive on with the service's
 // address, sorted.
-func hearing(st steering, n Network) []string {
+func hearing(st steering, n Routing) []string {
 	var out []string
 	for w := range st.marks {
 		if w.forward == ipvs.NAT || !w.server.Addr().Is4() {
@@ -69,7 +69,7 @@ func hearing(st steering, n Network) []string {
 
 // restoreSysctls puts back what manageSysctls set.
 func (d *Director) restoreSysctls(ifnames []string) error {
-	if len(ifnames) == 0 || d.opts.Network == nil {
+	if len(ifnames) == 0 || d.opts.Routing == nil {
 		return nil
 	}
 	var errs []error
@@ -83,7 +83,7 @@ func (d *Director) restoreSysctls(ifnames []string) error {
 }
 
 func (d *Director) setAcceptLocal(ifname string, on bool) error {
-	if err := d.opts.Network.AcceptLocal(ifname, on); err != nil {
+	if err := d.opts.Routing.AcceptLocal(ifname, on); err != nil {
 		return err
 	}
 	value := map[bool]int{true: 1}[on]

@@ -15,7 +15,7 @@ import (
 // sourceOf is the address of this director that probes of a way come from: the
 // one that the file gives it, or else the kernel's choice towards the server. An
 // address of a service is none: answers to it go to whoever has it.
-func sourceOf(cfg *config.Config, n Network) func(way) netip.Addr {
+func sourceOf(cfg *config.Config, n Routing) func(way) netip.Addr {
 	var own []netip.Addr
 	if i := slices.IndexFunc(cfg.Directors, func(d config.Director) bool { return d.Name == cfg.Director }); i >= 0 {
 		own = cfg.Directors[i].Addresses
@@ -102,10 +102,10 @@ func (d *Director) pathReady(p healthcheck.Path) error {
 // pathExcuse is the monitor's: why a failure along a path may not be the server's.
 func (d *Director) pathExcuse(p healthcheck.Path) error {
 	w, ok := d.steered().ways[p.Mark]
-	if !ok || d.opts.Network == nil {
+	if !ok || d.opts.Routing == nil {
 		return nil
 	}
-	why := excuse(d.opts.Network, p, w)
+	why := excuse(d.opts.Routing, p, w)
 	news, text := d.excuses.set(p.Mark, why)
 	if news {
 		d.inbox.add(excused{w, text})
@@ -119,7 +119,7 @@ func (d *Director) pathExcuse(p healthcheck.Path) error {
 
 // excuse returns what of this machine keeps the answers of a server from coming
 // back along a path, as things are now.
-func excuse(n Network, p healthcheck.Path, w way) error {
+func excuse(n Routing, p healthcheck.Path, w way) error {
 	to, err := routeTo(n, p.VIP.Addr())
 	if err != nil {
 		return fmt.Errorf("this machine has no route to %s, without which nothing can be sent to it: %w", p.VIP.Addr(), err)
@@ -152,7 +152,7 @@ func excuse(n Network, p healthcheck.Path, w way) error {
 // deaf returns why answers that come from an address of this machine are dropped on
 // an interface, as those of direct routing and tunnels are that come from the
 // service's address while this director has it; nil when they are not.
-func deaf(n Network, ifname string) error {
+func deaf(n Routing, ifname string) error {
 	if accepts, err := n.Setting(ifname, "accept_local"); err != nil || accepts != 0 {
 		return nil
 	}
@@ -160,7 +160,7 @@ func deaf(n Network, ifname string) error {
 }
 
 // pathProblems are what a person should know of the checks through a service.
-func pathProblems(s config.Service, st steering, n Network) (out []string) {
+func pathProblems(s config.Service, st steering, n Routing) (out []string) {
 	if n == nil {
 		return nil
 	}

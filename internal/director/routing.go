@@ -2,9 +2,9 @@ package director
 
 import "net/netip"
 
-// Network tells what this machine does with packets, on which checks through a
+// Routing tells what this machine does with packets, on which checks through a
 // service depend.
-type Network interface {
+type Routing interface {
 	// WayTo is how packets to an address leave: by which interface, from what address
 	// unless the sender says otherwise, and whether the address is this machine's
 	// own. An error means that they do not.
@@ -22,14 +22,14 @@ type route struct {
 	local  bool
 }
 
-func routeTo(n Network, a netip.Addr) (r route, err error) {
+func routeTo(n Routing, a netip.Addr) (r route, err error) {
 	r.ifname, r.source, r.local, err = n.WayTo(a)
 	return r, err
 }
 
-// remembered is a Network that asks everything once.
+// remembered is a Routing that asks everything once.
 type remembered struct {
-	Network
+	Routing
 	routes   map[netip.Addr]answeredRoute
 	settings map[[2]string]answeredSetting
 }
@@ -44,7 +44,7 @@ type answeredSetting struct {
 	err   error
 }
 
-func remember(n Network) Network {
+func remember(n Routing) Routing {
 	if n == nil {
 		return nil
 	}
@@ -55,7 +55,7 @@ func remember(n Network) Network {
 func (r *remembered) WayTo(a netip.Addr) (ifname string, source netip.Addr, local bool, err error) {
 	answer, ok := r.routes[a]
 	if !ok {
-		answer.route, answer.err = routeTo(r.Network, a)
+		answer.route, answer.err = routeTo(r.Routing, a)
 		r.routes[a] = answer
 	}
 	return answer.ifname, answer.source, answer.local, answer.err
@@ -65,7 +65,7 @@ func (r *remembered) WayTo(a netip.Addr) (ifname string, source netip.Addr, loca
 func (r *remembered) Setting(ifname, name string) (int, error) {
 	answer, ok := r.settings[[2]string{ifname, name}]
 	if !ok {
-		answer.value, answer.err = r.Network.Setting(ifname, name)
+		answer.value, answer.err = r.Routing.Setting(ifname, name)
 		r.settings[[2]string{ifname, name}] = answer
 	}
 	return answer.value, answer.err
