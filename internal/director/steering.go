@@ -159,7 +159,7 @@ func (s steering) missing(mark uint32, table ipvs.Status) error {
 	i, found := slices.BinarySearchFunc(table.Services, key, func(s ipvs.Service, k ipvs.ServiceKey) int { return s.Key.Compare(k) })
 	if !found {
 		if table.State != "ok" {
-			return fmt.Errorf("IPVS does not have the service %s, which leads to %s: %s", key, w, table.State)
+			return fmt.Errorf("IPVS %s", table.State)
 		}
 		return fmt.Errorf("IPVS does not have the service %s, which leads to %s", key, w)
 	}
