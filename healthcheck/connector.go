@@ -45,11 +45,3 @@ func (d *deadlines) Pop() any {
 	*d = old[:len(old)-1]
 	return f
 }
-
-const (
-	// busy is how many connections under way make it worth to look at them once in
-	// a breath only, instead of at each as soon as it is made.
-	busy = 16
-	// breath is how long that is, and how much later a result may come.
-	breath = time.Millisecond
-)

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"os"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"time"
 
@@ -23,12 +24,22 @@ type connector struct {
 	file *os.File
 	raw  syscall.RawConn
 
+	// polled is whether somebody else than run calls poll, resumed tells run that
+	// nobody does any more.
+	polled  atomic.Bool
+	resumed chan struct{}
+
+	polling sync.Mutex // guards what follows
+	events  [512]unix.EpollEvent
+	landed  []landing
+	over    bool // epoll is closed
+
 	mu        sync.Mutex // guards what follows
 	slots     []*flight
 	free      []int32
 	serial    int32
 	deadlines deadlines
-	// waiting is until when the goroutine waits; zero while it does not.
+	// waiting is until when the goroutine waits.
 	waiting time.Time
 	closed  bool
 }
@@ -51,7 +62,7 @@ func newConnector(done func([]landing)) (*connector, error) {
 		unix.Close(fd)
 		return nil, os.NewSyscallError("fcntl", err)
 	}
-	c := &connector{done: done, epoll: fd, file: os.NewFile(uintptr(fd), "connections")}
+	c := &connector{done: done, resumed: make(chan struct{}, 1), epoll: fd, file: os.NewFile(uintptr(fd), "connections")}
 	if c.raw, err = c.file.SyscallConn(); err != nil {
 		c.file.Close()
 		return nil, fmt.Errorf("watching connections: %w", err)
@@ -94,7 +105,7 @@ func (c *connector) start(e *entry, t Target, now time.Time) error {
 		return os.NewSyscallError("epoll_ctl", err)
 	}
 	heap.Push(&c.deadlines, f)
-	if !c.waiting.IsZero() && f.deadline.Before(c.waiting) {
+	if !c.polled.Load() && f.deadline.Before(c.waiting) {
 		c.until(f.deadline)
 	}
 	return nil
@@ -120,60 +131,91 @@ func (c *connector) run(ctx context.Context) (err error) {
 			c.done(left)
 		}
 	}()
-	events := make([]unix.EpollEvent, 512)
-	var landed []landing
-	for {
-		n, err := c.wait(events)
-		if err != nil {
+	for ctx.Err() == nil {
+		if c.polled.Load() {
+			select {
+			case <-ctx.Done():
+			case <-c.resumed:
+			}
+			continue
+		}
+		if err := c.wait(); err != nil {
 			return err
 		}
-		if ctx.Err() != nil {
-			return nil
-		}
-		landed = c.land(landed[:0], events[:n], time.Now())
-		if len(landed) > 0 {
-			c.done(landed)
+		if err := c.poll(time.Now()); err != nil {
+			return err
 		}
 	}
+	return nil
 }
 
 // theEnd is a time that is over: nothing is waited for any more.
 var theEnd = time.Unix(1, 0)
 
-// wait waits for connections that ended or are late, and says how many of the first.
-func (c *connector) wait(events []unix.EpollEvent) (n int, err error) {
-	poll := func() bool {
-		n, err = unix.EpollWait(c.epoll, events, 0)
-		if errors.Is(err, unix.EINTR) {
-			n, err = 0, nil
+// setPolled says whether somebody else calls poll often; run waits then.
+func (c *connector) setPolled(polled bool) {
+	if c.polled.Swap(polled) == polled {
+		return
+	}
+	if polled {
+		c.mu.Lock()
+		if c.waiting != theEnd {
+			c.until(time.Now()) // look at it
 		}
-		return n > 0 || err != nil
+		c.mu.Unlock()
+		return
 	}
-	if c.rest() > busy {
-		// So many are under way that more of them end in a breath.
-		time.Sleep(breath)
-		poll()
-	} else if late := c.raw.Read(func(uintptr) bool { return poll() }); late != nil && !isTimeout(late) {
-		return 0, fmt.Errorf("waiting for connections: %w", late)
+	select {
+	case c.resumed <- struct{}{}:
+	default:
 	}
-	return max(n, 0), os.NewSyscallError("epoll_wait", err)
 }
 
-// rest says how many connections are under way, and has the next wait end in time.
-func (c *connector) rest() int {
+// wait waits until a connection has ended or is late.
+func (c *connector) wait() error {
 	c.mu.Lock()
-	defer c.mu.Unlock()
-	under := len(c.deadlines)
 	switch {
 	case c.waiting == theEnd:
-	case under > busy:
-		c.waiting = time.Time{}
-	case under > 0:
+	case len(c.deadlines) > 0:
 		c.until(c.deadlines[0].deadline)
 	default:
 		c.until(time.Now().Add(time.Hour))
 	}
-	return under
+	c.mu.Unlock()
+	var failed error
+	err := c.raw.Read(func(uintptr) bool {
+		fds := []unix.PollFd{{Fd: int32(c.epoll), Events: unix.POLLIN}}
+		n, err := unix.Poll(fds, 0)
+		if err != nil && !errors.Is(err, unix.EINTR) {
+			failed = os.NewSyscallError("poll", err)
+		}
+		return n > 0 || failed != nil
+	})
+	if err != nil && !isTimeout(err) {
+		return fmt.Errorf("waiting for connections: %w", err)
+	}
+	return failed
+}
+
+// poll hands on the connections that ended or are late. It waits for none, and is for
+// one goroutine at a time.
+func (c *connector) poll(now time.Time) error {
+	c.polling.Lock()
+	defer c.polling.Unlock()
+	for !c.over {
+		n, err := unix.EpollWait(c.epoll, c.events[:], 0)
+		if err != nil && !errors.Is(err, unix.EINTR) {
+			return os.NewSyscallError("epoll_wait", err)
+		}
+		c.landed = c.land(c.landed[:0], c.events[:max(n, 0)], now)
+		if len(c.landed) > 0 {
+			c.done(c.landed)
+		}
+		if n < len(c.events) {
+			return nil
+		}
+	}
+	return nil
 }
 
 // land takes out the connections that are made, failed or late.
@@ -222,6 +264,9 @@ func outcome(f *flight) error {
 
 // close ends what is left, and returns it as inconclusive.
 func (c *connector) close(why error) (left []landing) {
+	c.polling.Lock()
+	defer c.polling.Unlock()
+	c.over = true
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	for _, f := range c.deadlines {

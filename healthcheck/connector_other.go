@@ -21,3 +21,7 @@ func newConnector(func([]landing)) (*connector, error) { return nil, errors.ErrU
 func (*connector) start(*entry, Target, time.Time) error { return errors.ErrUnsupported }
 
 func (*connector) run(context.Context) error { return nil }
+
+func (*connector) setPolled(bool) {}
+
+func (*connector) poll(time.Time) error { return nil }

@@ -5,6 +5,7 @@ import (
 	"maps"
 	"slices"
 	"strings"
+	"sync"
 )
 
 // Question is what a check asks a server: a kind of check with its settings.
@@ -104,7 +105,7 @@ const (
 )
 
 // kinds is the registry. A new kind is one file and one line here.
-func kinds() map[string]Kind {
+var kinds = sync.OnceValue(func() map[string]Kind {
 	return map[string]Kind{
 		"agent": {Default: Agent{}, Ports: NeedsOwnPort},
 		"bfd":   {Default: BFD{}, Ports: NoPort, Local: true},
@@ -118,7 +119,7 @@ func kinds() map[string]Kind {
 		"tcp":   {Default: TCP{TLS: defaultTLS}},
 		"udp":   {Default: UDP{}},
 	}
-}
+})
 
 // Kinds are the names of the kinds of check, sorted.
 func Kinds() []string { return slices.Sorted(maps.Keys(kinds())) }

@@ -26,6 +26,7 @@ func (m *Monitor) Run(ctx context.Context) error {
 	timer := time.NewTimer(0)
 	defer timer.Stop()
 	for {
+		m.poll()
 		if d, ok := m.startDue(ctx, time.Now(), &probes); ok {
 			timer.Reset(d)
 		} else {
@@ -61,18 +62,43 @@ func (m *Monitor) startDue(ctx context.Context, now time.Time, probes *sync.Wait
 			}
 		}
 	}
-	switch n := len(m.queue); {
-	case n == 0:
+	if m.crowded() {
+		return breath, true
+	}
+	if len(m.queue) == 0 {
 		return 0, false
-	case n > many:
-		return max(m.queue[0].due.Sub(now), breath), true
 	}
 	return m.queue[0].due.Sub(now), true
 }
 
-// many is how many targets make it worth to start those that are due within a breath
-// together.
-const many = 500
+const (
+	// many is how many targets make it worth to look at all that is due or has ended
+	// once in a breath, instead of at each in its moment: to wake up is most of what a
+	// probe costs then.
+	many = 500
+	// breath is how much later a probe may start, and its result be seen.
+	breath = 2 * time.Millisecond
+)
+
+// crowded is whether there are many targets that are probed by plain connections.
+// The caller holds mu.
+func (m *Monitor) crowded() bool { return m.connector != nil && len(m.entries) > many }
+
+// poll takes in the results of plain connections where nobody waits for them.
+func (m *Monitor) poll() {
+	m.mu.Lock()
+	c, crowded := m.connector, m.crowded()
+	m.mu.Unlock()
+	if c == nil {
+		return
+	}
+	c.setPolled(crowded)
+	if crowded {
+		if err := c.poll(time.Now()); err != nil {
+			m.log.Error("polling plain connections", "error", err)
+		}
+	}
+}
 
 // lane finds or makes the lane of a kind. The caller holds mu.
 func (m *Monitor) lane(kind string) *lane {

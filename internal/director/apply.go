@@ -94,6 +94,19 @@ func syncDaemons(cfg *config.Config) []connsync.Daemon {
 	return cfg.Sync.Daemons()
 }
 
+// judgeShare is how many times longer than a judgment the time between two is at
+// least: a storm of verdicts over thousands of servers must not be answered one by one.
+const judgeShare = 4
+
+// wantSoon is want for a change of health: at once, or when it is time again.
+func (d *Director) wantSoon() {
+	if wait := time.Until(d.judgeAfter); wait > 0 {
+		d.rejudge.Reset(wait)
+		return
+	}
+	d.want()
+}
+
 // want judges the services and hands the desired table to the reconciler, unless the
 // table has been given up: a verdict that comes late must not bring it back.
 func (d *Director) want() {
@@ -106,6 +119,7 @@ func (d *Director) want() {
 	}
 	quorums, doubt := d.judging.quorums(), d.judging.doubted.Why
 	d.mu.Unlock()
+	d.judgeAfter = now.Add((1 + judgeShare) * time.Since(now))
 
 	if !next.IsZero() {
 		d.rejudge.Reset(next.Sub(now))

@@ -59,7 +59,7 @@ func (d *Director) attend(ctx context.Context, items []any) {
 		}
 	}
 	if changed {
-		d.want()
+		d.wantSoon()
 	}
 	if follow {
 		d.follow(ctx)

@@ -99,10 +99,12 @@ type Director struct {
 
 	excuses     excuses
 	ipvsProblem string // the last one told, of the director's goroutine
-	// rejudge fires when services have to be judged although nothing happened; it
-	// and doubtTold, the last doubt told, belong to the director's goroutine.
-	rejudge   *time.Timer
-	doubtTold string
+	// rejudge fires when services have to be judged although nothing happened, or
+	// happened too soon after the last time, which judgeAfter ends. They and
+	// doubtTold, the last doubt told, belong to the director's goroutine.
+	rejudge    *time.Timer
+	judgeAfter time.Time
+	doubtTold  string
 
 	tracking   sync.Mutex // held by retrack
 	mu         sync.Mutex // guards what follows, for Status
