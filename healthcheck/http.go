@@ -175,7 +175,7 @@ func (w *web) ask(ctx context.Context, transport *http.Transport, t Target, e *e
 	if err != nil {
 		return "", "", unmet("path %q: %v", e.Path, innermost(err))
 	}
-	u.Scheme, u.Host = w.scheme, t.Server.String()
+	u.Scheme, u.Host = w.scheme, t.address().String()
 	req := e.newRequest(u).WithContext(ctx)
 	for hops := 0; ; hops++ {
 
@@ -236,7 +236,7 @@ func (w *web) redirect(req *http.Request, res *http.Response, e *expectation, ho
 // the server's address.
 func serverName(host string, t Target) string {
 	if host == "" {
-		return t.Server.Addr().WithZone("").String()
+		return t.address().Addr().WithZone("").String()
 	}
 	if name, _, err := net.SplitHostPort(host); err == nil {
 		return name

@@ -37,6 +37,11 @@ type Validator interface {
 	Validate() []Problem
 }
 
+// Mute is a Question that may pass without a word from the server.
+type Mute interface {
+	Mute() bool
+}
+
 // Problem is something wrong with a question.
 type Problem struct {
 	// Key is the key of the field, Item the number of the item of its list, from

@@ -125,10 +125,14 @@ func (m *Monitor) start(ctx context.Context, now time.Time, e *entry, l *lane, p
 	}
 	probe, cancel := context.WithTimeout(ctx, e.check.Timeout)
 	e.cancel = cancel
+	t := Target{Server: e.target.Server, Check: e.check, Path: e.target.Path}
+	if !t.Path.Direct() {
+		t.Path.Port = m.ports.pick(t.Path, uptime())
+	}
 	probes.Go(func() {
 		defer cancel()
 		r := result{entry: e, start: time.Now()}
-		r.answer, r.err = e.ask(probe, Target{Server: e.target.Server, Check: e.check})
+		r.answer, r.err = m.ask(probe, e.ask, t)
 		r.elapsed = time.Since(r.start)
 		if ctx.Err() == nil { // else it is the end, not the server, that is seen
 			m.finish(time.Now(), r)
@@ -233,7 +237,7 @@ func (m *Monitor) record(now time.Time, r result) (Change, bool) {
 	if r.err != nil {
 		e.last.Reason, e.last.Silent = r.err.Error(), silent(r.err)
 	}
-	again := false
+	var again time.Time
 	switch {
 	case r.err == nil:
 		e.count.Successes++
@@ -243,14 +247,20 @@ func (m *Monitor) record(now time.Time, r result) (Change, bool) {
 	case errors.Is(r.err, ErrTimeout) && starved(r.elapsed, e.check.Timeout) && !e.spared:
 		e.last.Inconclusive = true
 		e.last.Reason += " (this director was not running)"
-		again = true
+		again = now
 	default:
 		e.count.Failures++
+	}
+	if errors.Is(r.err, errNotReady) && e.counter.verdict.State == Unknown {
+		again = now.Add(readyRetry)
 	}
 	e.spared = e.last.Inconclusive && errors.Is(r.err, ErrTimeout)
 	from, changed := e.counter.verdict.State, false
 	if e.last.Inconclusive {
 		e.count.Inconclusive++
+		if e.counter.verdict.State == Unknown {
+			e.counter.verdict.Reason = e.last.Reason
+		}
 	} else {
 		changed = e.counter.observe(now.Round(0), e.last.OK, e.last.Reason, e.check)
 	}
@@ -268,12 +278,12 @@ func (m *Monitor) record(now time.Time, r result) (Change, bool) {
 	}, changed || advised
 }
 
-// schedule puts an entry whose probe has ended back into the queue; again is at
-// once. The caller holds mu.
-func (m *Monitor) schedule(now time.Time, e *entry, again bool) {
+// schedule puts an entry whose probe has ended back into the queue, for again or,
+// if that is zero, for its next turn. The caller holds mu.
+func (m *Monitor) schedule(now time.Time, e *entry, again time.Time) {
 	switch {
-	case again:
-		e.base = now
+	case !again.IsZero():
+		e.base = again
 	case e.round.After(now):
 		e.base = e.round
 	case e.base.After(now): // it was probed before its time

@@ -14,6 +14,10 @@ const (
 	firstGap = time.Millisecond
 )
 
+// readyRetry is how soon a server that nobody knows about yet is asked again when
+// its path did not exist.
+const readyRetry = 100 * time.Millisecond
+
 // phase is where in its interval a target is probed, in [0, 1): the same on
 // every start, and even over any set of targets.
 func phase(t Target) float64 {

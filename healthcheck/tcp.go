@@ -96,7 +96,7 @@ func (q TCP) plain() bool {
 // connectOnly connects and closes. The close is an orderly one: a reset would fill
 // the servers' logs.
 func connectOnly(ctx context.Context, t Target) (Answer, error) {
-	if err := connect(ctx, t.Server); err != nil {
+	if err := connect(ctx, t); err != nil {
 		return Answer{}, dialError(err, t)
 	}
 	return Answer{Detail: "connected"}, nil

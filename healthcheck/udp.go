@@ -31,6 +31,7 @@ type UDP struct {
 var (
 	_ Question  = UDP{}
 	_ Validator = UDP{}
+	_ Mute      = UDP{}
 )
 
 // Kind is "udp".
@@ -48,6 +49,9 @@ func (q UDP) String() string {
 	}
 	return ""
 }
+
+// Mute reports whether silence is good enough.
+func (q UDP) Mute() bool { return !q.answered() }
 
 // answered reports whether there has to be a reply.
 func (q UDP) answered() bool {

@@ -112,6 +112,17 @@ func printStatus(w io.Writer, s control.Status, now time.Time) error {
 	if len(s.Services) > 0 {
 		fmt.Fprintf(t, "\nkernel IPVS: %s, %d changes repaired\n", s.IPVS.State, s.IPVS.Repaired)
 	}
+	for _, p := range s.IPVS.Checks {
+		from := ""
+		if p.Source != "" {
+			from = " from " + p.Source
+		}
+		fmt.Fprintf(t, "  checks%s with fwmark %#x get to %s by %s", from, p.Mark, p.Server, p.Forward)
+		if p.Problem != "" {
+			fmt.Fprintf(t, " (not now: %s)", p.Problem)
+		}
+		fmt.Fprintln(t)
+	}
 	for _, f := range s.Foreign {
 		fmt.Fprintf(t, "  foreign service %s is left alone\n", f)
 	}

@@ -51,6 +51,8 @@ type Config struct {
 	Hash string
 	// Notify is who is told of the states of routers and groups.
 	Notify notify.Config
+	// ManageSysctls has lvsha set the kernel's parameters that it needs.
+	ManageSysctls bool
 	// Sync is nil when the file has no such section.
 	Sync *connsync.Config
 	// Health is how this director judges itself.

@@ -4,7 +4,7 @@ package config
 // test holds.
 
 func rootKeys() []string {
-	return []string{"bfd", "director", "group", "health", "notify", "pacing", "peer", "service", "sync", "track", "vrrp"}
+	return []string{"bfd", "director", "group", "health", "manage_sysctls", "notify", "pacing", "peer", "service", "sync", "track", "vrrp"}
 }
 
 // directorKeys are a director's own and the sections it may override.

@@ -74,6 +74,7 @@ func parse(text string, as Identity, read func(name string) ([]byte, error)) (*C
 		r.add(0, "", "the file has no vrrp, service or sync section: there is nothing to do")
 		return nil, r.problems
 	}
+	manage := top.flag("manage_sysctls")
 	directors := r.directors(top)
 	own := r.choose(top, directors, as)
 
@@ -100,6 +101,7 @@ func parse(text string, as Identity, read func(name string) ([]byte, error)) (*C
 		return nil, r.problems
 	}
 	cfg := assemble(directors, drafts, own)
+	cfg.ManageSysctls = manage
 	if len(directors) > 0 {
 		cfg.Channel = drafts[own].channel.open(directors[own].Director, read)
 	}

@@ -242,7 +242,7 @@ func trackKeys() map[string][]string {
 		"address":  slices.DeleteFunc(slices.Clone(probes), func(k string) bool { return k == "exec" }),
 	}
 	for name, only := range checkKeys() {
-		if _, ours := keys[name]; !ours && name != "port" {
+		if _, ours := keys[name]; !ours && name != "port" && name != "through" {
 			if len(only) == 0 {
 				only = probes
 			}

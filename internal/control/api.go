@@ -302,6 +302,22 @@ type IPVS struct {
 	// Repaired counts changes made because the kernel's table had drifted.
 	Repaired uint64 `json:"repaired"`
 	Error    string `json:"error,omitempty"`
+	// Checks are how checks get through services: for each server and method, one
+	// service by firewall mark that leads to it alone.
+	Checks []CheckPath `json:"checks,omitempty"`
+}
+
+// CheckPath is the way of checks through a service to one server.
+type CheckPath struct {
+	// Mark is the firewall mark of the probes and of a service in the kernel.
+	Mark uint32 `json:"mark"`
+	// Server has a port where the forwarding method changes it.
+	Server  string `json:"server"`
+	Forward string `json:"forward"`
+	// Source is where the probes come from; empty is the kernel's choice.
+	Source string `json:"source,omitempty"`
+	// Problem is why the mark does not lead there now.
+	Problem string `json:"problem,omitempty"`
 }
 
 // Sync is the state of connection synchronisation.

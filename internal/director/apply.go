@@ -68,16 +68,18 @@ func (d *Director) apply(ctx context.Context, cfg *config.Config, used inUse) (g
 	if err := d.engine.Configure(ctx, cfg.Routers, cfg.Groups...); err != nil {
 		return 0, fmt.Errorf("configuring the virtual routers: %w", err)
 	}
+	st := newSteering(cfg, d.steered(), sourceOf(cfg, d.opts.Routing))
 	d.mu.Lock()
 	d.generation++
-	d.cfg, generation = cfg, d.generation
-	d.judging.set(cfg)
+	d.cfg, d.steering, generation = cfg, st, d.generation
+	d.judging.set(cfg, st)
 	d.mu.Unlock()
 	d.setHooks(cfg)
 	d.follow(ctx)
 	d.tracker.Set(cfg.Conditions)
 	d.retrack()
-	d.monitor.Set(targets(cfg, used))
+	d.manageSysctls()
+	d.monitor.Set(targets(cfg, st, used))
 	d.channel.Configure(channelConfig(cfg))
 	d.channel.touch()
 	d.daemons.Set(connsync.Desired{Generation: generation, Daemons: syncDaemons(cfg)})
@@ -110,10 +112,10 @@ func (d *Director) wantSoon() {
 func (d *Director) want() {
 	now := time.Now()
 	d.mu.Lock()
-	next := d.judging.look(now, d.monitor.Judgments, nil)
+	next := d.judging.look(now, d.judgments, nil)
 	d.tracker.SetServices(serviceHealth(d.judging.rows))
 	if !d.flushing {
-		d.table.Set(ipvs.Desired{Generation: d.generation, Services: d.judging.table()})
+		d.table.Set(ipvs.Desired{Generation: d.generation, Services: append(d.judging.table(), d.steering.services()...)})
 	}
 	quorums, doubt := d.judging.quorums(), d.judging.doubted.Why
 	d.mu.Unlock()

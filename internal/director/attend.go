@@ -49,6 +49,9 @@ func (d *Director) attend(ctx context.Context, items []any) {
 			changed = true
 			d.health(item)
 			d.channel.touch()
+		case excused:
+			changed = true
+			d.excused(item)
 		case channelEvent:
 			d.channelHappened(item)
 		case ipvs.Result:
@@ -97,6 +100,17 @@ func (d *Director) health(c healthcheck.Change) {
 	d.log.Log(context.Background(), level, fmt.Sprintf("server %s is %s", c.Target.Server, c.To),
 		"check", c.Target.Check.String(), "reason", c.Reason)
 	d.events.add(c.Time, "server", c.Target.Server.String(), text)
+}
+
+// excused keeps it as an event that checks learn nothing.
+func (d *Director) excused(what excused) {
+	if what.why == "" {
+		d.event("check", what.way.String(), "learns of the server again")
+		return
+	}
+	d.log.Warn("checks through services learn nothing", "server", what.way.String(), "reason", what.why)
+	d.event("check", what.way.String(), "learns nothing: "+what.why)
+	d.manageSysctls()
 }
 
 func (d *Director) applied(r ipvs.Result) {

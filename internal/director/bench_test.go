@@ -26,9 +26,9 @@ func BenchmarkJudge(b *testing.B) {
 		b.Fatal(err)
 	}
 	monitor := healthcheck.New(healthcheck.Options{})
-	monitor.Set(targets(cfg, func(ipvs.ServiceKey, netip.AddrPort) bool { return true }))
+	monitor.Set(targets(cfg, steering{}, func(ipvs.ServiceKey, netip.AddrPort) bool { return true }))
 	var j judging
-	j.set(cfg)
+	j.set(cfg, steering{})
 	b.Run("look", func(b *testing.B) {
 		for b.Loop() {
 			j.look(time.Now(), monitor.Judgments, nil)

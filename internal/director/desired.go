@@ -19,7 +19,7 @@ func target(server config.Server, listen ipvs.ServiceKey, check healthcheck.Chec
 // targets are what must be probed. A target whose server is in use by the
 // kernel starts up, so that taking over a working table cuts nobody off; others
 // start as their service says.
-func targets(cfg *config.Config, used inUse) []healthcheck.Want {
+func targets(cfg *config.Config, st steering, used inUse) []healthcheck.Want {
 	var want []healthcheck.Want
 	for _, s := range cfg.Services {
 		for _, listen := range s.Listen {
@@ -30,7 +30,7 @@ func targets(cfg *config.Config, used inUse) []healthcheck.Want {
 				}
 				for _, check := range server.Checks {
 					want = append(want, healthcheck.Want{
-						Target:  target(server, listen, check),
+						Target:  st.target(server, listen, check),
 						Initial: initial,
 					})
 				}

@@ -44,6 +44,11 @@ type Options struct {
 
 	Port  vrrp.Port
 	Links vrrp.Links
+	// Routing is what checks through a service depend on; nil is taken to be as it
+	// has to be.
+	Routing Routing
+	// InMemory says that IPVS is not the kernel's, so that it leads no packet anywhere.
+	InMemory bool
 	// BFD is the network of the sessions with other directors; nil is none.
 	BFD bfd.Port
 	// Network is where the directors' channel is; nil is the machine's.
@@ -92,6 +97,7 @@ type Director struct {
 	reloads chan reload
 	ended   chan struct{} // closed when no reload is taken any more
 
+	excuses     excuses
 	ipvsProblem string // the last one told, of the director's goroutine
 	// rejudge fires when services have to be judged although nothing happened, or
 	// happened too soon after the last time, which judgeAfter ends. They and
@@ -104,6 +110,7 @@ type Director struct {
 	mu         sync.Mutex // guards what follows, for Status
 	cfg        *config.Config
 	generation uint64
+	steering   steering
 	flushing   bool // nothing is wanted any more: the table is given up
 	judging    judging
 }
@@ -161,7 +168,7 @@ func New(opts Options) (*Director, error) {
 		}
 	}})
 	d.monitor = healthcheck.New(healthcheck.Options{
-		OnChange: func(c healthcheck.Change) { d.inbox.add(c) }, Prepare: d.prepare,
+		OnChange: func(c healthcheck.Change) { d.inbox.add(c) }, Ready: d.pathReady, Excuse: d.pathExcuse, Prepare: d.prepare,
 	})
 	d.channel = newChannel(opts, d.monitor, func(e channelEvent) { d.inbox.add(e) })
 	d.table = ipvs.New(ipvs.Options{
@@ -323,7 +330,7 @@ func (d *Director) leave(ctx context.Context, mode vrrp.StopMode, hurry <-chan s
 	d.mu.Lock()
 	d.flushing = true
 	d.mu.Unlock()
-	err = errors.Join(err, d.table.Flush(ctx), d.daemons.Flush(ctx))
+	err = errors.Join(err, d.table.Flush(ctx), d.daemons.Flush(ctx), d.restoreSysctls(d.store.read().AcceptLocal))
 	if err != nil {
 		return fmt.Errorf("giving everything up: %w", err)
 	}

@@ -54,7 +54,7 @@ type judgedServer struct {
 }
 
 // set takes a file over. Pools of services that stay keep what they know.
-func (j *judging) set(cfg *config.Config) {
+func (j *judging) set(cfg *config.Config, st steering) {
 	old := make(map[ipvs.ServiceKey]*judgedRow, len(j.rows))
 	for _, row := range j.rows {
 		old[row.listen] = row
@@ -78,7 +78,7 @@ func (j *judging) set(cfg *config.Config) {
 				this.host = host
 				from := len(row.targets)
 				for _, check := range server.Checks {
-					row.targets = append(row.targets, target(server, listen, check))
+					row.targets = append(row.targets, st.target(server, listen, check))
 					this.weights = append(this.weights, check.Weight)
 					k, _ := healthcheck.KindOf(check.Kind())
 					this.telling = append(this.telling, !k.Local)
@@ -123,7 +123,7 @@ func (j *judging) look(now time.Time, known judgments, others []healthcheck.Opin
 func (s *judgedServer) testify(e *healthcheck.Evidence, seen []healthcheck.Judgment) {
 	for i, v := range seen {
 		switch {
-		case !s.telling[i] || v.State == healthcheck.Unknown:
+		case !s.telling[i] || v.State == healthcheck.Unknown || v.Assumed:
 		case v.State == healthcheck.Up || !v.Silent:
 			e.Alive = true
 		case v.Fell && (e.Lost.IsZero() || v.Since.Before(e.Lost)):
