@@ -99,11 +99,28 @@ const (
 // kinds is the registry. A new kind is one file and one line here.
 func kinds() map[string]Kind {
 	return map[string]Kind{
-		"exec":  {Default: Exec{}, Ports: MayHavePort, Limit: execLimit},
-		"http":  {Default: HTTP{Request: defaultRequest, Version: "1.1"}},
-		"https": {Default: HTTPS{Request: defaultRequest, Version: "1.1", TLS: defaultTLS}},
-		"ping":  {Default: Ping{}, Ports: NoPort},
-		"tcp":   {Default: TCP{}},
+		"dns":        {Default: defaultDNS},
+		"exec":       {Default: Exec{}, Ports: MayHavePort, Limit: execLimit},
+		"ftp":        {Default: FTP{TLS: defaultTLS}},
+		"grpc":       {Default: GRPC{TLS: defaultTLS}},
+		"http":       {Default: HTTP{Request: defaultRequest, Version: "1.1"}},
+		"http_proxy": {Default: HTTPProxy{Request: defaultRequest, TLS: defaultTLS}},
+		"https":      {Default: HTTPS{Request: defaultRequest, Version: "1.1", TLS: defaultTLS}},
+		"imap":       {Default: IMAP{TLS: defaultTLS}},
+		"imaps":      {Default: IMAPS{TLS: defaultTLS}},
+		"ldap":       {Default: LDAP{Directory: defaultDirectory, TLS: defaultTLS}},
+		"ldaps":      {Default: LDAPS{Directory: defaultDirectory, TLS: defaultTLS}},
+		"mysql":      {Default: MySQL{SQL{TLS: defaultTLS}}, Limit: mysqlLimit},
+		"nntp":       {Default: NNTP{TLS: defaultTLS}},
+		"ping":       {Default: Ping{}, Ports: NoPort},
+		"pop3":       {Default: POP3{TLS: defaultTLS}},
+		"pop3s":      {Default: POP3S{TLS: defaultTLS}},
+		"postgres":   {Default: Postgres{SQL{TLS: defaultTLS}}},
+		"radius":     {Default: RADIUS{}},
+		"redis":      {Default: Redis{TLS: defaultTLS}},
+		"sip":        {Default: defaultSIP},
+		"smtp":       {Default: defaultSMTP},
+		"tcp":        {Default: TCP{}},
 	}
 }
 
