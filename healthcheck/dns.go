@@ -2,6 +2,7 @@ package healthcheck
 
 import (
 	"context"
+	"encoding/binary"
 	"fmt"
 	"maps"
 	"net"
@@ -106,6 +107,12 @@ func (q DNS) probe(ctx context.Context, t Target, c *tlsClient, regex *regexp.Re
 	ask := new(dns.Msg).SetQuestion(dns.Fqdn(q.Name), dns.StringToType[q.Record])
 	ask.RecursionDesired = q.Recursion
 	ask.SetEdns0(dnsBuffer, false)
+	s.plausible = func(head []byte) bool {
+		if network == "tcp" {
+			head = head[min(2, len(head)):] // behind the length
+		}
+		return len(head) < 2 || network == "udp" || binary.BigEndian.Uint16(head) == ask.Id
+	}
 	said, _, err := new(dns.Client).ExchangeWithConnContext(ctx, ask, conn)
 	if err != nil {
 		return Answer{}, s.packetReason(err)

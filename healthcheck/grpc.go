@@ -68,7 +68,7 @@ func (q GRPC) probe(ctx context.Context, t Target, w *web) (Answer, error) {
 		connectrpc.WithGRPC(), connectrpc.WithCodec(healthCodec{}), connectrpc.WithReadMaxBytes(grpcLimit), connectrpc.WithAcceptCompression("gzip", nil, nil))
 	said, err := client.CallUnary(ctx, connectrpc.NewRequest(&q.Service))
 	if err != nil {
-		return Answer{}, q.reason(err, t, w, doing.Load().(string))
+		return Answer{}, q.reason(overdue(ctx, err), t, w, doing.Load().(string))
 	}
 	answer := Answer{Detail: said.Msg.String(), Warning: carrier.warning}
 	if *said.Msg != serving {

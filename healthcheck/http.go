@@ -121,7 +121,7 @@ func (w *web) probe(ctx context.Context, t Target) (Answer, error) {
 	for _, e := range w.requests {
 		detail, warning, err := w.ask(ctx, transport, t, e, doing)
 		if err != nil {
-			err = w.reason(err, t, doing.Load().(string))
+			err = w.reason(overdue(ctx, err), t, doing.Load().(string))
 			if len(w.requests) > 1 {
 				err = fmt.Errorf("%s: %w", e.Path, err)
 			}
@@ -292,10 +292,26 @@ func (w *web) reason(err error, t Target, doing string) error {
 	if _, after, ok := strings.Cut(text, "malformed HTTP "); ok {
 		return errors.New("answer is not HTTP: malformed " + printable(after))
 	}
+	if strings.Contains(text, "readLoopPeekFail") {
+		return errors.New("answer is not HTTP: it came before the question")
+	}
+	if _, after, ok := strings.Cut(text, "http2: "); ok && w.version == "2" {
+		return errors.New("answer is not HTTP/2: " + printable(after))
+	}
 	if i := strings.LastIndex(text, "net/http: "); i >= 0 {
 		text = text[i+len("net/http: "):]
 	}
 	return errors.New(printable(text))
+}
+
+// overdue is err, or that the probe's time is over: what a connection has left of
+// an answer by then looks like another error.
+func overdue(ctx context.Context, err error) error {
+	var said errUnmet
+	if deadline, ok := ctx.Deadline(); ok && !time.Now().Before(deadline) && !errors.As(err, &said) && !errors.Is(err, ErrTimeout) {
+		return context.DeadlineExceeded
+	}
+	return err
 }
 
 // innermostReason takes the wrapping of libraries off a reason of ours.

@@ -2,9 +2,9 @@ package healthcheck
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"net/textproto"
+	"slices"
 	"strconv"
 	"strings"
 )
@@ -53,12 +53,12 @@ func (q NNTP) probe(ctx context.Context, t Target, c *tlsClient) (Answer, error)
 	defer s.Close()
 	s.plausible, s.secrets = startsWith(digits), []Secret{q.Password}
 	server := textproto.NewConn(s)
-	if _, _, err := server.ReadCodeLine(2); err != nil {
-		return Answer{}, s.lineReason("greeting", err)
+	if _, _, err := s.nntpAnswer(server, "greeting", 200, 201); err != nil {
+		return Answer{}, err
 	}
 	if q.Security == tlsStart {
 		secured, err := s.startTLS(ctx, c, func() error {
-			_, _, err := s.nntp(server, 382, "STARTTLS", "STARTTLS")
+			_, _, err := s.nntp(server, "STARTTLS", "STARTTLS", 382)
 			return err
 		})
 		if err != nil {
@@ -68,9 +68,9 @@ func (q NNTP) probe(ctx context.Context, t Target, c *tlsClient) (Answer, error)
 	}
 	if q.User != "" {
 		s.doing = "logging in"
-		code, _, err := s.nntp(server, 0, "login", "AUTHINFO USER "+q.User)
-		if err == nil && code != 281 {
-			_, _, err = s.nntp(server, 281, "login", "AUTHINFO PASS "+string(q.Password))
+		code, _, err := s.nntp(server, "login", "AUTHINFO USER "+q.User, 281, 381)
+		if err == nil && code == 381 {
+			_, _, err = s.nntp(server, "login", "AUTHINFO PASS "+string(q.Password), 281)
 		}
 		if err != nil {
 			return Answer{}, err
@@ -79,7 +79,7 @@ func (q NNTP) probe(ctx context.Context, t Target, c *tlsClient) (Answer, error)
 	out := s.answer("%s", s.greeting())
 	if q.Group != "" {
 		s.doing = "waiting for the group"
-		_, line, err := s.nntp(server, 211, "group "+q.Group, "GROUP "+q.Group)
+		_, line, err := s.nntp(server, "group "+q.Group, "GROUP "+q.Group, 211)
 		if err != nil {
 			return Answer{}, err
 		}
@@ -89,23 +89,32 @@ func (q NNTP) probe(ctx context.Context, t Target, c *tlsClient) (Answer, error)
 		}
 		out = s.answer("group %s has %s articles", q.Group, number)
 	}
-	s.nntp(server, 205, "QUIT", "QUIT") // a courtesy
+	s.nntp(server, "QUIT", "QUIT", 205) // a courtesy
 	return out, nil
 }
 
-// nntp sends a line and wants a code; 0 is any that is not an error.
-func (s *session) nntp(server *textproto.Conn, want int, what, line string) (int, string, error) {
+// nntp sends a line and wants one of the codes.
+func (s *session) nntp(server *textproto.Conn, what, line string, want ...int) (int, string, error) {
 	if err := server.PrintfLine("%s", line); err != nil {
 		return 0, "", s.reason(err)
 	}
-	code, text, err := server.ReadCodeLine(want)
-	switch {
-	case err != nil:
-		err = s.lineReason(what, err)
-	case code >= 400:
-		err = s.lineReason(what, &textproto.Error{Code: code, Msg: text})
-	case code < 100:
-		err = errors.New("answer is not NNTP: code " + strconv.Itoa(code))
+	return s.nntpAnswer(server, what, want...)
+}
+
+func (s *session) nntpAnswer(server *textproto.Conn, what string, want ...int) (int, string, error) {
+	line, err := s.line(server)
+	if err != nil {
+		return 0, "", s.reason(err)
 	}
-	return code, text, err
+	number, text, _ := strings.Cut(line, " ")
+	code, err := strconv.Atoi(number)
+	switch {
+	case err != nil || len(number) != 3:
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		return 0, "", s.lie()
+	case !slices.Contains(want, code):
+		return 0, "", s.refused(what, line)
+	}
+	return code, text, nil
 }

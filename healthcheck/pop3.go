@@ -104,7 +104,7 @@ func (s *session) pop3(server *textproto.Conn, what, line string) error {
 }
 
 func (s *session) pop3Answer(server *textproto.Conn, what string) error {
-	line, err := server.ReadLine()
+	line, err := s.line(server)
 	switch {
 	case err != nil:
 		return s.reason(err)

@@ -66,8 +66,11 @@ func (q Postgres) attempt(ctx context.Context, t Target, c *tlsClient, settings 
 	}
 	defer s.Close()
 	s.secrets, s.doing = []Secret{q.Password}, "logging in"
-	// The answers that can begin a connection: to TLS, to a user, and an error.
-	s.plausible = startsWith("SNREv")
+	// The answers that can begin a connection: to TLS, or to a user, and errors.
+	s.plausible = startsWith("RENv")
+	if c != nil {
+		s.plausible = startsWith("SNE")
+	}
 	settings.Host, settings.Port = t.Server.Addr().WithZone("").String(), t.Server.Port()
 	used := false
 	settings.DialFunc = func(context.Context, string, string) (net.Conn, error) {
@@ -118,6 +121,17 @@ func (s *session) postgresReason(what string, err error) error {
 	var no *pgconn.PgError
 	if errors.As(err, &no) {
 		return s.refused(what, fmt.Sprintf("%s (%s)", no.Message, no.Code))
+	}
+	var long *pgproto3.ExceededMaxBodyLenErr
+	if errors.As(err, &long) {
+		return s.reason(errTooLong)
+	}
+	// The text says much that is no news.
+	var several interface{ Unwrap() []error }
+	if errors.As(err, &several) {
+		if list := several.Unwrap(); len(list) > 0 {
+			return s.reason(innermost(list[len(list)-1]))
+		}
 	}
 	return s.reason(err)
 }

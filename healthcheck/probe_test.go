@@ -67,6 +67,9 @@ func probe(t *testing.T, server string, c healthcheck.Check) string {
 	if err != nil {
 		return "fail: " + err.Error()
 	}
+	if answer.Warning != "" {
+		answer.Detail += "; warning: " + answer.Warning
+	}
 	return "ok: " + answer.Detail
 }
 
@@ -109,7 +112,10 @@ func closedPort(t *testing.T) string {
 }
 
 func TestKinds(t *testing.T) {
-	if diff := cmp.Diff([]string{"exec", "http", "https", "ping", "tcp"}, healthcheck.Kinds()); diff != "" {
+	if diff := cmp.Diff([]string{
+		"dns", "exec", "ftp", "grpc", "http", "http_proxy", "https", "imap", "imaps", "ldap", "ldaps", "mysql", "nntp",
+		"ping", "pop3", "pop3s", "postgres", "radius", "redis", "sip", "smtp", "tcp",
+	}, healthcheck.Kinds()); diff != "" {
 		t.Errorf("(-want +got):\n%s", diff)
 	}
 }

@@ -171,7 +171,7 @@ func (c *redisConn) Read(b []byte) (int, error) {
 		case char < '0' || char > '9':
 			c.left = 0
 		case c.left == 1:
-			return 0, unmet("answer announces more than %d KiB", sessionLimit>>10)
+			return 0, errTooLong
 		case c.left > 1:
 			c.left--
 		}

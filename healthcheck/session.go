@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"net/textproto"
 	"strings"
 	"sync"
 	"time"
@@ -15,6 +16,9 @@ import (
 // sessionLimit bounds, in bytes, what is read of a server within one probe. No
 // library gets more, whatever it would take.
 const sessionLimit = 256 << 10
+
+// errTooLong is the reason for a server that says too much.
+const errTooLong = errUnmet("answer is too long")
 
 // session is a connection as the library of a protocol gets it. The library's
 // deadlines count for nothing, since the connection ends with the probe; a
@@ -65,24 +69,26 @@ func (s *session) Read(b []byte) (int, error) {
 	defer s.mu.Unlock()
 	s.head = append(s.head, b[:min(n, lineLimit-len(s.head))]...)
 	if s.left -= n; s.left < 0 {
-		n, err = 0, unmet("answer is longer than %d KiB", sessionLimit>>10)
+		n, err = 0, errTooLong
 	}
-	if err != nil && s.broken == nil {
+	s.breaks(err)
+	return n, err
+}
+
+// breaks keeps the first error of the connection, but for what comes of this side
+// closing it. The caller holds mu.
+func (s *session) breaks(err error) {
+	if err != nil && s.broken == nil && !errors.Is(err, net.ErrClosed) {
 		s.broken = err
 	}
-	return n, err
 }
 
 // Write is part of net.Conn.
 func (s *session) Write(b []byte) (int, error) {
 	n, err := s.Conn.Write(b)
-	if err != nil {
-		s.mu.Lock()
-		defer s.mu.Unlock()
-		if s.broken == nil {
-			s.broken = err
-		}
-	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.breaks(err)
 	return n, err
 }
 
@@ -125,6 +131,18 @@ func (s *session) greeting() string {
 	return strings.TrimSpace(string(line))
 }
 
+// line reads a line. Package textproto takes for one what a broken connection has
+// left of it.
+func (s *session) line(server *textproto.Conn) (string, error) {
+	line, err := server.ReadLine()
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if err == nil {
+		err = s.broken
+	}
+	return line, err
+}
+
 // refused is the reason for an answer that says no.
 func (s *session) refused(what, why string) error {
 	return errors.New(s.discreet(what + " refused: " + printable(firstLine(why))))
@@ -138,6 +156,9 @@ func (s *session) reason(err error) error {
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	if len(s.head) > 0 && s.plausible != nil && !s.plausible(s.head) {
+		return s.lie()
+	}
 	var said errUnmet
 	if errors.As(err, &said) || errors.Is(err, ErrInconclusive) || errors.Is(err, ErrTimeout) {
 		return innermostReason(err)
@@ -151,9 +172,6 @@ func (s *session) reason(err error) error {
 	}
 	if errors.As(s.broken, &said) {
 		return said
-	}
-	if len(s.head) > 0 && s.plausible != nil && !s.plausible(s.head) {
-		return s.lie()
 	}
 	if isTimeout(err) {
 		return s.target.failure(err, s.doing)
