@@ -104,17 +104,14 @@ type web struct {
 	scheme, version string
 	requests        []*expectation
 	tls             *tlsClient // nil for http
+	through         *through   // nil without a proxy
 }
 
 // probe makes the requests over a connection of its own. Nothing is cached or
 // compressed.
 func (w *web) probe(ctx context.Context, t Target) (Answer, error) {
-	var doing atomic.Value
-	doing.Store("connecting")
-	ctx = httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{
-		TLSHandshakeStart: func() { doing.Store("negotiating TLS") },
-		GotConn:           func(httptrace.GotConnInfo) { doing.Store("waiting for the answer") },
-	})
+	doing := new(atomic.Value)
+	ctx = traced(ctx, doing)
 	transport, err := w.transport(ctx, t)
 	if err != nil {
 		return Answer{}, err
@@ -122,9 +119,9 @@ func (w *web) probe(ctx context.Context, t Target) (Answer, error) {
 	defer transport.CloseIdleConnections()
 	var answer Answer
 	for _, e := range w.requests {
-		detail, warning, err := w.ask(ctx, transport, t, e, &doing)
+		detail, warning, err := w.ask(ctx, transport, t, e, doing)
 		if err != nil {
-			err = w.reason(err, t, doing.Load().(string))
+			err = w.reason(overdue(ctx, err), t, doing.Load().(string))
 			if len(w.requests) > 1 {
 				err = fmt.Errorf("%s: %w", e.Path, err)
 			}
@@ -136,6 +133,15 @@ func (w *web) probe(ctx context.Context, t Target) (Answer, error) {
 		}
 	}
 	return answer, nil
+}
+
+// traced keeps in doing what the requests of a context do.
+func traced(ctx context.Context, doing *atomic.Value) context.Context {
+	doing.Store("connecting")
+	return httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{
+		TLSHandshakeStart: func() { doing.Store("negotiating TLS") },
+		GotConn:           func(httptrace.GotConnInfo) { doing.Store("waiting for the answer") },
+	})
 }
 
 // transport makes one connection at most, if all goes well.
@@ -158,6 +164,9 @@ func (w *web) transport(ctx context.Context, t Target) (*http.Transport, error) 
 		MaxResponseHeaderBytes: headerLimit,
 		Protocols:              new(http.Protocols),
 	}
+	if w.through != nil {
+		w.through.use(out, t)
+	}
 	out.Protocols.SetHTTP1(w.version != "2")
 	if w.tls == nil {
 		out.Protocols.SetUnencryptedHTTP2(w.version == "2")
@@ -176,6 +185,9 @@ func (w *web) ask(ctx context.Context, transport *http.Transport, t Target, e *e
 		return "", "", unmet("path %q: %v", e.Path, innermost(err))
 	}
 	u.Scheme, u.Host = w.scheme, t.address().String()
+	if w.through != nil {
+		u.Host = w.through.origin
+	}
 	req := e.newRequest(u).WithContext(ctx)
 	for hops := 0; ; hops++ {
 
@@ -256,6 +268,9 @@ func (w *web) reason(err error, t Target, doing string) error {
 		// net/http wraps what dialling returned.
 		return innermostReason(err)
 	}
+	if errors.As(err, &op) && op.Op == "proxyconnect" {
+		return w.reason(op.Err, t, doing)
+	}
 	if isTimeout(err) {
 		return t.failure(err, doing)
 	}
@@ -277,10 +292,26 @@ func (w *web) reason(err error, t Target, doing string) error {
 	if _, after, ok := strings.Cut(text, "malformed HTTP "); ok {
 		return errors.New("answer is not HTTP: malformed " + printable(after))
 	}
+	if strings.Contains(text, "readLoopPeekFail") {
+		return errors.New("answer is not HTTP: it came before the question")
+	}
+	if _, after, ok := strings.Cut(text, "http2: "); ok && w.version == "2" {
+		return errors.New("answer is not HTTP/2: " + printable(after))
+	}
 	if i := strings.LastIndex(text, "net/http: "); i >= 0 {
 		text = text[i+len("net/http: "):]
 	}
 	return errors.New(printable(text))
+}
+
+// overdue is err, or that the probe's time is over: what a connection has left of
+// an answer by then looks like another error.
+func overdue(ctx context.Context, err error) error {
+	var said errUnmet
+	if deadline, ok := ctx.Deadline(); ok && !time.Now().Before(deadline) && !errors.As(err, &said) && !errors.Is(err, ErrTimeout) {
+		return context.DeadlineExceeded
+	}
+	return err
 }
 
 // innermostReason takes the wrapping of libraries off a reason of ours.

@@ -68,6 +68,9 @@ func probe(t *testing.T, server string, c healthcheck.Check) string {
 	if err != nil {
 		return "fail: " + err.Error()
 	}
+	if answer.Warning != "" {
+		answer.Detail += "; warning: " + answer.Warning
+	}
 	return "ok: " + answer.Detail
 }
 

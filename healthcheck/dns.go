@@ -1,0 +1,167 @@
+package healthcheck
+
+import (
+	"context"
+	"encoding/binary"
+	"fmt"
+	"net"
+	"regexp"
+	"strings"
+
+	"github.com/miekg/dns"
+)
+
+// DNS wants a question answered.
+type DNS struct {
+	// Transport is what carries it.
+	Transport string `key:"transport" oneof:"udp,tcp,tls"`
+	// Name is the name that is asked for, and Record the type of the record.
+	Name   string `key:"name"`
+	Record string `key:"record"`
+	// Recursion asks the server to find out.
+	Recursion bool `key:"recursion"`
+	// Rcode is what the answer must say. NOERROR wants a record too.
+	Rcode string `key:"rcode"`
+	// Answer is what one of the records must be, as the text of a zone file after
+	// the type; AnswerRegex must match one of them.
+	Answer      string `key:"answer"`
+	AnswerRegex string `key:"answer_regex"`
+	TLS
+}
+
+var defaultDNS = DNS{Name: ".", Record: "SOA", Recursion: true, Rcode: "NOERROR", TLS: defaultTLS}
+
+var (
+	_ Question  = DNS{}
+	_ Validator = DNS{}
+)
+
+// Kind is "dns".
+func (DNS) Kind() string { return "dns" }
+
+// String is the name and the type.
+func (q DNS) String() string { return q.Name + " " + q.Record }
+
+// Validate is part of Validator.
+func (q DNS) Validate() []Problem {
+	out := q.problems()
+	bad := func(key, format string, args ...any) {
+		out = append(out, Problem{Key: key, Message: fmt.Sprintf(format, args...)})
+	}
+	if _, ok := dns.IsDomainName(q.Name); !ok || strings.ContainsFunc(q.Name, notInRequest) {
+		bad("name", "want a name such as \"www.example.com\", got %q", q.Name)
+	}
+	if _, ok := dns.StringToType[q.Record]; !ok {
+		bad("record", "want the type of a record in capitals such as \"A\" or \"AAAA\", got %q", q.Record)
+	}
+	if _, ok := dns.StringToRcode[q.Rcode]; !ok {
+		bad("rcode", "want a response code such as \"NOERROR\" or \"NXDOMAIN\", got %q", q.Rcode)
+	}
+	if _, err := regexp.Compile(q.AnswerRegex); err != nil {
+		bad("answer_regex", "want a regular expression (RE2): %v", err)
+	}
+	return out
+}
+
+// Prepare is part of Question.
+func (q DNS) Prepare() (ProbeFunc, error) {
+	if q.Name == "" {
+		q.Name = defaultDNS.Name
+	}
+	if q.Record == "" {
+		q.Record = defaultDNS.Record
+	}
+	if q.Rcode == "" {
+		q.Rcode = defaultDNS.Rcode
+	}
+	regex, err := regexp.Compile(q.AnswerRegex)
+	if err != nil {
+		return nil, err
+	}
+	c := q.client()
+	return func(ctx context.Context, t Target) (Answer, error) { return q.probe(ctx, t, c, regex) }, nil
+}
+
+// dnsBuffer is the largest answer over UDP, in bytes, that is asked for: it passes
+// everywhere in one piece.
+const dnsBuffer = 1232
+
+// probe asks once: a lost packet is a failure, and Fall is there for that.
+func (q DNS) probe(ctx context.Context, t Target, c *tlsClient, regex *regexp.Regexp) (Answer, error) {
+	network := "tcp"
+	if q.Transport == "udp" || q.Transport == "" {
+		network = "udp"
+	}
+	s, err := t.open(ctx, network, "DNS", onlyIf(q.Transport == "tls", c))
+	if err != nil {
+		return Answer{}, err
+	}
+	defer s.Close()
+	s.doing = "waiting for the answer"
+	conn := &dns.Conn{Conn: s}
+	if network == "udp" {
+		conn.Conn = datagrams{s}
+	}
+	ask := new(dns.Msg).SetQuestion(dns.Fqdn(q.Name), dns.StringToType[q.Record])
+	ask.RecursionDesired = q.Recursion
+	ask.SetEdns0(dnsBuffer, false)
+	s.plausible = func(head []byte) bool {
+		if network == "tcp" {
+			head = head[min(2, len(head)):] // behind the length
+		}
+		return len(head) < 2 || network == "udp" || binary.BigEndian.Uint16(head) == ask.Id
+	}
+	said, _, err := new(dns.Client).ExchangeWithConnContext(ctx, ask, conn)
+	if err != nil {
+		return Answer{}, s.packetReason(err)
+	}
+	return q.met(s, said, regex)
+}
+
+// met holds the answer against what it has to be.
+func (q DNS) met(s *session, said *dns.Msg, regex *regexp.Regexp) (Answer, error) {
+	if !said.Response {
+		return Answer{}, unmet("answer is not DNS: it is the question")
+	}
+	rcode := dns.RcodeToString[said.Rcode]
+	if rcode == "" {
+		rcode = fmt.Sprintf("RCODE%d", said.Rcode)
+	}
+	if rcode != q.Rcode {
+		return Answer{}, fmt.Errorf("answer is %s, want %s", rcode, q.Rcode)
+	}
+	if q.Answer == "" && q.AnswerRegex == "" && said.Rcode != dns.RcodeSuccess {
+		return s.answer("%s", rcode), nil
+	}
+	var last string
+	for _, record := range said.Answer {
+		text := strings.TrimPrefix(record.String(), record.Header().String())
+		if (q.Answer == "" || strings.EqualFold(text, q.Answer)) && regex.MatchString(text) {
+			return s.answer("%s %s", dns.TypeToString[record.Header().Rrtype], text), nil
+		}
+		last = text
+	}
+	switch {
+	case said.Truncated:
+		return Answer{}, fmt.Errorf("answer is truncated: transport tcp has it all")
+	case last == "":
+		return Answer{}, fmt.Errorf("answer has no record")
+	case q.Answer != "":
+		return Answer{}, fmt.Errorf("answer is %s, want %s", printable(last), q.Answer)
+	}
+	return Answer{}, fmt.Errorf("answer is %s, want a match of %q", printable(last), q.AnswerRegex)
+}
+
+// datagrams lets the library see that a session is one of packets.
+type datagrams struct{ *session }
+
+var _ net.PacketConn = datagrams{}
+
+// ReadFrom is part of net.PacketConn.
+func (d datagrams) ReadFrom(b []byte) (int, net.Addr, error) {
+	n, err := d.Read(b)
+	return n, d.RemoteAddr(), err
+}
+
+// WriteTo is part of net.PacketConn.
+func (d datagrams) WriteTo(b []byte, _ net.Addr) (int, error) { return d.Write(b) }

@@ -1,0 +1,77 @@
+package healthcheck
+
+import (
+	"context"
+	"net/http"
+	"net/url"
+)
+
+// HTTPProxy wants a page of another server through the server, which is a proxy.
+type HTTPProxy struct {
+	// Request is what the other server is asked; it is found by Host.
+	Request
+	// Scheme is how the other server is spoken to: with https, through a tunnel.
+	Scheme string `key:"scheme" oneof:"http,https"`
+	// ProxyUser and ProxyPassword log in at the proxy; empty is not at all.
+	ProxyUser     string `key:"proxy_user"`
+	ProxyPassword Secret `key:"proxy_password"`
+	// TLS is about the other server.
+	TLS
+}
+
+var (
+	_ Question  = HTTPProxy{}
+	_ Validator = HTTPProxy{}
+)
+
+// Kind is "http_proxy".
+func (HTTPProxy) Kind() string { return "http_proxy" }
+
+// String is the host and the path.
+func (q HTTPProxy) String() string { return q.Request.String() }
+
+// Validate is part of Validator.
+func (q HTTPProxy) Validate() []Problem {
+	out := append(q.validate(), q.problems()...)
+	if q.Host == "" {
+		out = append(out, Problem{Key: "host", Message: "want the host that the proxy is to fetch from, such as \"www.example.com\" or \"www.example.com:8080\""})
+	}
+	if q.ProxyUser == "" && q.ProxyPassword != "" {
+		out = append(out, Problem{Key: "proxy_password", Message: "needs proxy_user beside it"})
+	}
+	return out
+}
+
+// Prepare is part of Question.
+func (q HTTPProxy) Prepare() (ProbeFunc, error) {
+	e, err := q.expectation()
+	if err != nil {
+		return nil, err
+	}
+	w := &web{scheme: "http", version: "1.1", requests: []*expectation{e}, through: &through{origin: q.Host}}
+	if q.ProxyUser != "" {
+		w.through.user = url.UserPassword(q.ProxyUser, string(q.ProxyPassword))
+	}
+	if q.Scheme == "https" {
+		w.scheme, w.tls = "https", q.client()
+	}
+	return w.probe, nil
+}
+
+// through is a proxy on the way to another server.
+type through struct {
+	origin string // the other server
+	user   *url.Userinfo
+}
+
+// use sends what a transport carries through the target's server.
+func (p *through) use(transport *http.Transport, t Target) {
+	at := &url.URL{Scheme: "http", Host: t.Server.String(), User: p.user}
+	transport.Proxy = http.ProxyURL(at)
+	transport.OnProxyConnectResponse = func(_ context.Context, _ *url.URL, _ *http.Request, res *http.Response) error {
+		if res.StatusCode != http.StatusOK {
+			return unmet("tunnel refused: status %d", res.StatusCode)
+		}
+		return nil
+	}
+}

@@ -1,0 +1,176 @@
+package healthcheck
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net/netip"
+	"strings"
+
+	"github.com/emiago/sipgo/sip"
+)
+
+// SIP wants an answer to OPTIONS.
+type SIP struct {
+	// Transport is what carries it.
+	Transport string `key:"transport" oneof:"udp,tcp,tls"`
+	// URI is what is asked; empty means sip: and the server's address.
+	URI string `key:"uri"`
+	// From is who asks; empty means sip:lvsha@ and this machine's address.
+	From string `key:"from"`
+	// Status lists the accepted codes as "200-299,404".
+	Status Statuses `key:"status"`
+	TLS
+}
+
+var defaultSIP = SIP{Status: "200", TLS: defaultTLS}
+
+var (
+	_ Question  = SIP{}
+	_ Validator = SIP{}
+)
+
+// Kind is "sip".
+func (SIP) Kind() string { return "sip" }
+
+// String is the URI.
+func (q SIP) String() string { return q.URI }
+
+// Validate is part of Validator.
+func (q SIP) Validate() []Problem {
+	out := q.problems()
+	for _, part := range []struct{ key, text string }{{"uri", q.URI}, {"from", q.From}} {
+		if part.text == "" {
+			continue
+		}
+		var uri sip.Uri
+		if err := sip.ParseUri(part.text, &uri); err != nil || uri.Host == "" || strings.ContainsFunc(part.text, notInRequest) {
+			out = append(out, Problem{Key: part.key, Message: fmt.Sprintf("want a URI such as \"sip:monitor@example.com\", got %q", part.text)})
+		}
+	}
+	return out
+}
+
+// Prepare is part of Question.
+func (q SIP) Prepare() (ProbeFunc, error) {
+	if q.Status == "" {
+		q.Status = defaultSIP.Status
+	}
+	accepted, err := ParseStatus(string(q.Status))
+	if err != nil {
+		return nil, err
+	}
+	c := q.client()
+	return func(ctx context.Context, t Target) (Answer, error) { return q.probe(ctx, t, c, accepted) }, nil
+}
+
+// probe asks once: a lost packet is a failure, and Fall is there for that.
+func (q SIP) probe(ctx context.Context, t Target, c *tlsClient, accepted StatusSet) (Answer, error) {
+	network := "tcp"
+	if q.Transport == "udp" || q.Transport == "" {
+		q.Transport, network = "udp", "udp"
+	}
+	s, err := t.open(ctx, network, "SIP", onlyIf(q.Transport == "tls", c))
+	if err != nil {
+		return Answer{}, err
+	}
+	defer s.Close()
+	s.plausible, s.doing = startsWith("S"), "waiting for the answer"
+	request, err := q.request(s)
+	if err != nil {
+		return Answer{}, err
+	}
+	if _, err := io.WriteString(s, request.String()); err != nil {
+		return Answer{}, s.reason(err)
+	}
+	final, err := sipAnswer(s, network == "udp", request)
+	if err != nil {
+		return Answer{}, s.packetReason(err)
+	}
+	if !accepted.Contains(final.StatusCode) {
+		return Answer{}, fmt.Errorf("status %d %s, want %s", final.StatusCode, printable(final.Reason), accepted)
+	}
+	return s.answer("status %d", final.StatusCode), nil
+}
+
+// request is OPTIONS (RFC 3261, 11.1).
+func (q SIP) request(s *session) (*sip.Request, error) {
+	local, err := netip.ParseAddrPort(s.LocalAddr().String())
+	if err != nil {
+		return nil, fmt.Errorf("%w: own address: %w", ErrInconclusive, err)
+	}
+	host := func(a netip.Addr) string {
+		return strings.TrimSuffix(netip.AddrPortFrom(a.WithZone(""), 0).String(), ":0")
+	}
+	server := s.target.Server
+	to := sip.Uri{Scheme: "sip", Host: host(server.Addr()), Port: int(server.Port())}
+	from := sip.Uri{Scheme: "sip", User: "lvsha", Host: host(local.Addr())}
+	for _, part := range []struct {
+		text string
+		uri  *sip.Uri
+	}{{q.URI, &to}, {q.From, &from}} {
+		if part.text != "" {
+			*part.uri = sip.Uri{}
+			if err := sip.ParseUri(part.text, part.uri); err != nil {
+				return nil, err
+			}
+		}
+	}
+	out := sip.NewRequest(sip.OPTIONS, to)
+	via := sip.NewParams()
+	via.Add("branch", sip.GenerateBranch())
+	via.Add("rport", "")
+	tag := sip.NewParams()
+	tag.Add("tag", sip.GenerateTagN(16))
+	id := sip.CallIDHeader(sip.GenerateTagN(24))
+	hops := sip.MaxForwardsHeader(70)
+	out.AppendHeader(&sip.ViaHeader{ProtocolName: "SIP", ProtocolVersion: "2.0", Transport: strings.ToUpper(q.Transport), Host: host(local.Addr()), Port: int(local.Port()), Params: via})
+	out.AppendHeader(&sip.FromHeader{Address: from, Params: tag})
+	out.AppendHeader(&sip.ToHeader{Address: to})
+	out.AppendHeader(&id)
+	out.AppendHeader(&sip.CSeqHeader{SeqNo: 1, MethodName: sip.OPTIONS})
+	out.AppendHeader(&hops)
+	out.AppendHeader(&sip.ContactHeader{Address: sip.Uri{Scheme: "sip", User: "lvsha", Host: host(local.Addr()), Port: int(local.Port())}})
+	out.AppendHeader(sip.NewHeader("Accept", "application/sdp"))
+	out.AppendHeader(sip.NewHeader("User-Agent", "lvsha"))
+	out.SetBody(nil)
+	return out, nil
+}
+
+// sipAnswer is the final answer to a request. What belongs to none is passed over.
+func sipAnswer(s *session, packets bool, request *sip.Request) (*sip.Response, error) {
+	parser := sip.NewParser()
+	stream := parser.NewSIPStream()
+	defer stream.Close()
+	buf := make([]byte, sip.ParseMaxMessageLength)
+	for {
+		n, err := s.Read(buf)
+		if err != nil {
+			return nil, err
+		}
+		if packets {
+			stream.Reset()
+		}
+		stream.Write(buf[:n])
+		for {
+			m, _, err := stream.ParseNext()
+			if errors.Is(err, io.ErrUnexpectedEOF) && !packets {
+				break // there is more to come
+			}
+			if packets {
+				m, err = parser.ParseSIP(buf[:n])
+			}
+			if err != nil {
+				return nil, err
+			}
+			said, ok := m.(*sip.Response)
+			if ok && said.StatusCode >= 200 && said.CallID() != nil && *said.CallID() == *request.CallID() {
+				return said, nil
+			}
+			if packets || stream.Buffer().Len() == 0 {
+				break
+			}
+		}
+	}
+}
