@@ -110,6 +110,7 @@ func New(o Options) *Monitor {
 		prepare:    o.Prepare,
 		wake:       make(chan struct{}, 1),
 		entries:    make(map[Target]*entry),
+		queue:      queue{epoch: time.Now()},
 		lanes:      make(map[string]*lane),
 	}
 	if m.log == nil {
@@ -192,7 +193,7 @@ func (m *Monitor) Soon(match func(Target) bool) {
 	for t, e := range m.entries {
 		if e.at >= 0 && e.due.After(now) && match(t) {
 			e.due = now
-			heap.Fix(&m.queue, e.at)
+			m.queue.moved(e)
 		}
 	}
 	m.mu.Unlock()

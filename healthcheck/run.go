@@ -47,9 +47,9 @@ func (m *Monitor) Run(ctx context.Context) error {
 func (m *Monitor) startDue(ctx context.Context, now time.Time, probes *sync.WaitGroup) (time.Duration, bool) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	for len(m.queue) > 0 && !m.queue[0].due.After(now) {
-		e := heap.Pop(&m.queue).(*entry)
-		l := m.lane(e.check.Kind())
+	for e := m.queue.first(); e != nil && !e.due.After(now); e = m.queue.first() {
+		heap.Pop(&m.queue)
+		l := m.laneOf(e)
 		l.waiting = append(l.waiting, e)
 	}
 	for _, l := range m.lanes {
@@ -65,10 +65,11 @@ func (m *Monitor) startDue(ctx context.Context, now time.Time, probes *sync.Wait
 	if m.crowded() {
 		return breath, true
 	}
-	if len(m.queue) == 0 {
+	e := m.queue.first()
+	if e == nil {
 		return 0, false
 	}
-	return m.queue[0].due.Sub(now), true
+	return e.due.Sub(now), true
 }
 
 const (
@@ -100,12 +101,30 @@ func (m *Monitor) poll() {
 	}
 }
 
+// laneOf is the lane of an entry. The caller holds mu.
+func (m *Monitor) laneOf(e *entry) *lane {
+	if e.plain {
+		return m.lane(plainLane)
+	}
+	return m.lane(e.check.Kind())
+}
+
+const (
+	// plainLane is the lane of plain connections, which cost a descriptor each and
+	// next to nothing else.
+	plainLane  = "plain tcp"
+	plainLimit = 16384
+)
+
 // lane finds or makes the lane of a kind. The caller holds mu.
 func (m *Monitor) lane(kind string) *lane {
 	l := m.lanes[kind]
 	if l == nil {
 		l = &lane{limit: m.limits[kind]}
-		if l.limit <= 0 {
+		switch {
+		case kind == plainLane:
+			l.limit = plainLimit
+		case l.limit <= 0:
 			l.limit = defaultLimit
 		}
 		m.lanes[kind] = l
@@ -203,8 +222,8 @@ func (m *Monitor) take(now time.Time, r result) bool {
 	if changed {
 		m.news = append(m.news, change)
 	}
-	next := len(m.queue) > 0 && m.queue[0] == r.entry
-	return changed || next || len(m.lane(r.entry.check.Kind()).waiting) > 0
+	next := m.queue.first() == r.entry
+	return changed || next || len(m.laneOf(r.entry).waiting) > 0
 }
 
 // tell tells of the changes since the last time.
@@ -227,7 +246,7 @@ func (m *Monitor) tell() {
 // record takes a result in and schedules the next probe. The caller holds mu.
 func (m *Monitor) record(now time.Time, r result) (Change, bool) {
 	e := r.entry
-	m.lane(e.check.Kind()).inFlight--
+	m.laneOf(e).inFlight--
 	e.flying, e.cancel = false, nil
 	if e.gone {
 		return Change{}, false

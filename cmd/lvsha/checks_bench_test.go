@@ -7,6 +7,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
 	"slices"
 	"strings"
 	"sync"
@@ -54,7 +55,14 @@ func newFarm(t testing.TB, h *lab.Host, n int, http bool) *farm {
 	if err := f.revive(0, n); err != nil {
 		t.Fatal(err)
 	}
-	go f.run()
+	go func() {
+		// Servers and directors are not to take the processor from each other.
+		runtime.LockOSThread()
+		var first unix.CPUSet
+		first.Set(0)
+		unix.SchedSetaffinity(0, &first) // a wish
+		f.run()
+	}()
 	t.Cleanup(f.close)
 	return f
 }
@@ -213,6 +221,7 @@ func startChecker(r *rig, h *lab.Host, name string, n int, kind string) *checker
 			check = `{ type = "http", interval = "1s", timeout = "500ms", rise = 1, fall = 1 }`
 		}
 		c.pid = r.lvsha(h, farmFile(n, check), "--kernel=memory", "--kernel-log", c.log).PID()
+		aside(r, c.pid)
 	case "keepalived":
 		check := "TCP_CHECK { connect_timeout 1\n retry 0\n }"
 		if kind == "http" {
@@ -223,6 +232,7 @@ func startChecker(r *rig, h *lab.Host, name string, n int, kind string) *checker
 			"-f", "/run/keepalived.conf", "-p", "/run/keepalived.pid", "-c", "/run/checkers.pid")
 		r.check(err)
 		c.pid = p.PID()
+		aside(r, c.pid)
 		r.life.Cleanup(func() {
 			if r.life.Failed() {
 				out := p.Output()
@@ -252,6 +262,25 @@ func standin(r *rig) string {
 	path, err := standinOnce()
 	r.check(err)
 	return path
+}
+
+// aside moves a program with all its threads to the last processor, as the servers
+// are on the first.
+func aside(r *rig, pid int) {
+	r.Helper()
+	if runtime.NumCPU() == 1 {
+		return
+	}
+	var last unix.CPUSet
+	last.Set(runtime.NumCPU() - 1)
+	tasks, err := filepath.Glob(fmt.Sprintf("/proc/%d/task/[0-9]*", pid))
+	r.check(err)
+	for _, task := range tasks {
+		var tid int
+		_, err := fmt.Sscan(filepath.Base(task), &tid)
+		r.check(err)
+		unix.SchedSetaffinity(tid, &last) // fails for a thread that has ended
+	}
 }
 
 // removals reads when servers were taken out since a time, on the monotonic clock.

@@ -63,7 +63,14 @@ func (j *judging) set(cfg *config.Config, st steering) {
 	hosts := make(map[netip.Addr]int)
 	for _, s := range cfg.Services {
 		for _, listen := range s.Listen {
-			row := &judgedRow{service: s, listen: listen}
+			checks := 0
+			for _, server := range s.Servers {
+				checks += len(server.Checks)
+			}
+			row := &judgedRow{
+				service: s, listen: listen, servers: make([]judgedServer, 0, len(s.Servers)), targets: make([]healthcheck.Target, 0, checks),
+				members: make([]healthcheck.Member, 0, len(s.Servers)),
+			}
 			if was := old[listen]; was != nil {
 				row.pool = was.pool
 			}
