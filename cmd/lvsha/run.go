@@ -7,7 +7,7 @@ import (
 	"log/slog"
 	"os"
 	"os/signal"
-	"runtime/debug"
+	gc "runtime/debug"
 	"syscall"
 
 	"github.com/coreos/go-systemd/v22/daemon"
@@ -45,7 +45,7 @@ func run(ctx context.Context, c *call) error {
 	if os.Getenv("GOGC") == "" {
 		// With thousands of servers most of the heap lives long, and probes leave
 		// little behind: more collections cost less than room for garbage.
-		debug.SetGCPercent(50)
+		gc.SetGCPercent(50)
 	}
 	// From here on no signal is the end: what a dead daemon left in the kernel
 	// may be ours already.
