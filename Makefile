@@ -9,7 +9,7 @@ RACE         = ./vrrp/... ./healthcheck/... ./ipvs/... ./sync/... ./internal/con
 
 export CGO_ENABLED ?= 0
 
-.PHONY: build demo test check lint race install bench-vrrp soak conformance go
+.PHONY: build demo test check lint race install bench-vrrp bench-checks soak conformance go
 
 build: go
 	$(GO) build -trimpath -o bin/lvsha ./cmd/lvsha
@@ -45,6 +45,13 @@ race: go
 bench-vrrp: go
 	@internal/lab/install test
 	@for part in Failover Scale Jitter Idle; do echo; echo "$$part, from $$(date +%T), load $$(cut -d' ' -f1-3 /proc/loadavg)"; \
+	  $(GO) test -run '^$$' -bench "^Benchmark$$part$$" -benchtime 1x -timeout 60m ./cmd/lvsha || failed="$$failed $$part"; \
+	done; test -z "$$failed" || { echo "bars were missed in:$$failed"; exit 1; }
+
+# What checks cost beside keepalived, each table from one run, in five minutes.
+bench-checks: go
+	@internal/lab/install test
+	@for part in Checks Storm; do echo; echo "$$part, from $$(date +%T), load $$(cut -d' ' -f1-3 /proc/loadavg)"; \
 	  $(GO) test -run '^$$' -bench "^Benchmark$$part$$" -benchtime 1x -timeout 60m ./cmd/lvsha || failed="$$failed $$part"; \
 	done; test -z "$$failed" || { echo "bars were missed in:$$failed"; exit 1; }
 

@@ -82,19 +82,19 @@ func newConnector(done func([]landing)) (*connector, error) {
 
 // start begins a connection. An error is the probe's result, and done is not called.
 func (c *connector) start(e *entry, t Target, now time.Time) error {
-	domain, to := sockaddr(t.Server)
-	fd, err := syscall.Socket(domain, syscall.SOCK_STREAM|syscall.SOCK_CLOEXEC|syscall.SOCK_NONBLOCK, 0)
+	to := newRawAddress(t.Server)
+	fd, err := syscall.Socket(to.family, syscall.SOCK_STREAM|syscall.SOCK_CLOEXEC|syscall.SOCK_NONBLOCK, 0)
 	if err != nil {
 		return os.NewSyscallError("socket", err)
 	}
-	if err := syscall.Connect(fd, to); err != nil && !connecting(err) {
-		syscall.Close(fd)
+	if err := to.connect(fd); err != nil && !connecting(err) {
+		rawClose(fd)
 		return os.NewSyscallError("connect", err)
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.closed {
-		syscall.Close(fd)
+		rawClose(fd)
 		return fmt.Errorf("%w: nobody watches connections any more", ErrInconclusive)
 	}
 	f := &flight{entry: e, fd: fd, start: now, deadline: now.Add(t.Check.Timeout), serial: c.serial}
@@ -115,7 +115,7 @@ func (c *connector) start(e *entry, t Target, now time.Time) error {
 	if err := unix.EpollCtl(epoll, unix.EPOLL_CTL_ADD, fd, &event); err != nil {
 		c.slots[f.slot] = nil
 		c.free = append(c.free, f.slot)
-		syscall.Close(fd)
+		rawClose(fd)
 		return os.NewSyscallError("epoll_ctl", err)
 	}
 	heap.Push(&c.deadlines, f)
@@ -227,10 +227,10 @@ func (c *connector) poll(now time.Time) error {
 	for _, epoll := range []int{c.crowd, c.quiet} {
 		for n := len(c.events); n == len(c.events); {
 			var err error
-			if n, err = unix.EpollWait(epoll, c.events[:], 0); err != nil && !errors.Is(err, unix.EINTR) {
+			if n, err = rawPoll(epoll, c.events[:]); err != nil {
 				return os.NewSyscallError("epoll_wait", err)
 			}
-			c.landed = c.land(c.landed[:0], c.events[:max(n, 0)], now)
+			c.landed = c.land(c.landed[:0], c.events[:n], now)
 			if len(c.landed) > 0 {
 				c.done(c.landed)
 			}
@@ -262,7 +262,7 @@ func (c *connector) land(out []landing, events []unix.EpollEvent, now time.Time)
 
 // clear closes a connection and gives its place to another. The caller holds mu.
 func (c *connector) clear(f *flight) {
-	syscall.Close(f.fd) // an orderly end; there is nothing to lose
+	rawClose(f.fd) // an orderly end; there is nothing to lose
 	c.slots[f.slot] = nil
 	c.free = append(c.free, f.slot)
 	if f.polled {
@@ -272,13 +272,10 @@ func (c *connector) clear(f *flight) {
 
 // outcome asks the kernel how a connection went.
 func outcome(f *flight) error {
-	errno, err := syscall.GetsockoptInt(f.fd, syscall.SOL_SOCKET, syscall.SO_ERROR)
 	server := f.entry.target.Server
-	switch {
-	case err != nil:
-		return os.NewSyscallError("getsockopt", err)
+	switch errno := rawOutcome(f.fd); {
 	case errno != 0:
-		return os.NewSyscallError("connect", syscall.Errno(errno))
+		return os.NewSyscallError("connect", errno)
 	case server.Port() >= 1024 && fromItself(f.fd, server):
 		// Below that no port is given out.
 		return os.NewSyscallError("connect", syscall.ECONNREFUSED)
@@ -294,7 +291,7 @@ func (c *connector) close(why error) (left []landing) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	for _, f := range c.deadlines {
-		syscall.Close(f.fd)
+		rawClose(f.fd)
 		left = append(left, landing{f, fmt.Errorf("%w: %w", ErrInconclusive, why)})
 	}
 	c.deadlines, c.slots, c.closed = nil, nil, true

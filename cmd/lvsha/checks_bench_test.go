@@ -285,6 +285,11 @@ func aside(r *rig, pid int) {
 
 // removals reads when servers were taken out since a time, on the monotonic clock.
 func (c *checker) removals(since time.Duration) map[netip.AddrPort]time.Duration {
+	return c.changes(since, true)
+}
+
+// changes reads when servers were taken out, or came in, since a time.
+func (c *checker) changes(since time.Duration, outward bool) map[netip.AddrPort]time.Duration {
 	f, err := os.Open(c.log)
 	if err != nil {
 		return nil
@@ -301,14 +306,19 @@ func (c *checker) removals(since time.Duration) map[netip.AddrPort]time.Duration
 		if err != nil || seconds < since {
 			continue
 		}
-		var server string
+		server, removed := "", false
 		switch {
-		case c.name == "keepalived" && words[1] == "7": // IPVS_CMD_DEL_DEST
-			server = words[2]
+		case c.name == "keepalived":
+			server, removed = words[2], words[1] == "7" // IPVS_CMD_DEL_DEST
 		case words[1] == "remove" && words[2] == "server":
+			server, removed = words[3], true
+		case words[1] == "add" && words[2] == "server":
 			server = words[3]
-		case words[1] == "set" && strings.Contains(lines.Text(), " to 0"): // weight of server ADDRESS of …
-			server = words[slices.Index(words, "server")+1]
+		case words[1] == "set": // weight of server ADDRESS of …
+			server, removed = words[slices.Index(words, "server")+1], strings.Contains(lines.Text(), " to 0")
+		}
+		if removed != outward {
+			continue
 		}
 		if at, err := netip.ParseAddrPort(server); err == nil {
 			if _, seen := out[at]; !seen {
@@ -412,4 +422,77 @@ func measureChecks(b testing.TB, name string, n int, kind string, during time.Du
 	}
 	slices.Sort(m.removal)
 	return m
+}
+
+// storm has n servers die in the same second and come back, beside a virtual router
+// that advertises every 100 ms, and returns how long the table took to be right both
+// times and the longest gap between advertisements.
+func storm(t testing.TB, n int, limit time.Duration) (down, up, gap time.Duration) {
+	t.Helper()
+	r := newRig(t)
+	defer r.net.Close()
+	h := r.lvs[0]
+	f := newFarm(t, h, n, false)
+	defer f.close()
+	c := &checker{name: "lvsha", host: h, log: filepath.Join(t.TempDir(), "ipvs.log")}
+	d := r.lvsha(h, vrrpFile(3, 100*time.Millisecond)+farmFile(n, `{ type = "tcp", interval = "1s", timeout = "500ms", rise = 1, fall = 1 }`),
+		"--kernel=memory", "--kernel-log", c.log)
+	r.becomes(d, "active")
+	right := func(since time.Duration, outward bool) time.Duration {
+		var last time.Duration
+		r.eventually(fmt.Sprintf("%d servers in IPVS, out is %v", n, outward), limit, func() bool {
+			all := c.changes(since, outward)
+			for _, at := range all {
+				last = max(last, at)
+			}
+			return len(all) == n
+		})
+		return last
+	}
+	right(0, false)
+	began := time.Now()
+	died := f.kill(0, n)
+	down = right(died[0], true) - died[0]
+	back := monotonic()
+	r.check(f.revive(0, n))
+	up = right(back, false) - back
+	var last time.Time
+	for _, adv := range r.sniffer.Seen() {
+		if adv.At.Before(began) {
+			continue
+		}
+		if !last.IsZero() {
+			gap = max(gap, adv.At.Sub(last))
+		}
+		last = adv.At
+	}
+	if last.IsZero() {
+		t.Error("no advertisement was seen")
+	}
+	return down, up, gap
+}
+
+// TestStorm is BenchmarkStorm with fewer servers and with slack.
+func TestStorm(t *testing.T) {
+	down, up, gap := storm(t, 2000, 20*time.Second)
+	t.Logf("2000 servers out after %v, back after %v; longest gap between advertisements %v", down, up, gap)
+	if down > 8*time.Second || up > 8*time.Second || gap > 350*time.Millisecond {
+		t.Error("want 8s, 8s and no takeover")
+	}
+}
+
+// BenchmarkStorm prints how soon IPVS follows 10,000 servers that die and come back in
+// the same second, and what advertisements do meanwhile.
+func BenchmarkStorm(b *testing.B) {
+	for b.Loop() {
+		down, up, gap := storm(b, 10000, 30*time.Second)
+		fmt.Printf("10000 servers out of IPVS %v after they died, in it %v after they came back; longest gap between advertisements at 100ms: %v\n",
+			down.Round(time.Millisecond), up.Round(time.Millisecond), gap.Round(time.Millisecond))
+		if down > 2*time.Second || up > 2*time.Second {
+			b.Error("want the table right within 2s")
+		}
+		if gap > 190*time.Millisecond {
+			b.Error("an advertisement is missing")
+		}
+	}
 }
