@@ -28,10 +28,10 @@ check: lint race
 lint: go
 	@test -z "$$(gofmt -l .)" || { echo "gofmt these:"; gofmt -l .; exit 1; }
 	$(GO) vet ./...
-	$(GO) vet -tags ipvskernel ./ipvs ./sync ./cmd/lvsha
+	$(GO) vet -tags ipvskernel,soak ./ipvs ./sync ./cmd/lvsha
 	$(GO) mod tidy -diff
 	$(GO) run $(STATICCHECK) -checks all ./...
-	$(GO) run $(STATICCHECK) -checks all -tags ipvskernel ./ipvs ./sync ./cmd/lvsha
+	$(GO) run $(STATICCHECK) -checks all -tags ipvskernel,soak ./ipvs ./sync ./cmd/lvsha
 	@echo govulncheck; out=$$($(GO) run $(GOVULNCHECK) ./... 2>&1) || case "$$out" in \
 	  *"fetching vulnerabilities"*|*"dial tcp"*|*"Forbidden"*) echo "govulncheck cannot reach its database, left out";; \
 	  *) echo "$$out"; exit 1;; esac
@@ -59,6 +59,7 @@ bench-checks: go
 soak: go
 	@internal/lab/install test
 	$(GO) test -count 10 -timeout 2h ./cmd/lvsha ./vrrp ./internal/netif
+	$(GO) test -tags soak -run '^TestSoak' -timeout 1h ./cmd/lvsha -v
 	for f in vrrp:FuzzDecode vrrp:FuzzTrailer vrrp:FuzzParseIPv4 vrrp:FuzzParseARP vrrp:FuzzParseNA internal/bfd:FuzzPacket \
 	  internal/notify:FuzzSplit internal/peer:FuzzFrame internal/config:FuzzParse ipvs:FuzzParseServiceKey; do \
 	  $(GO) test -run '^$$' -fuzz "^$${f#*:}$$" -fuzztime 10m ./$${f%:*} || exit 1; done

@@ -39,6 +39,8 @@ type Status struct {
 	Generation uint64    `json:"generation"`
 	Started    time.Time `json:"started"`
 	File       string    `json:"file"`
+	// Goroutines counts what runs in the daemon; it does not grow with time.
+	Goroutines int `json:"goroutines"`
 	// Problems are what a person should look at, each a sentence.
 	Problems []string `json:"problems"`
 	VRRP     []Router `json:"vrrp"`

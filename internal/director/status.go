@@ -3,6 +3,7 @@ package director
 import (
 	"encoding/json"
 	"fmt"
+	"runtime"
 	"net/netip"
 
 	"lvsha/internal/control"
@@ -19,6 +20,7 @@ func (d *Director) Status() control.Status {
 	table, daemons := d.table.Snapshot(), d.daemons.Snapshot()
 	s := control.Status{
 		Director: cfg.Director, Version: d.opts.Version, Generation: generation, Started: d.started, File: cfg.File,
+		Goroutines: runtime.NumGoroutine(),
 		Conditions: conditionStatus(d.tracker.Snapshot()),
 		Problems:   missingCapabilities(), VRRP: []control.Router{}, Services: []control.Service{}, Foreign: []string{},
 		IPVS: control.IPVS{State: table.State, Repaired: table.Drift, Error: table.Error, Checks: checkPaths(st, table)},
