@@ -3,8 +3,8 @@ package director
 import (
 	"encoding/json"
 	"fmt"
-	"runtime"
 	"net/netip"
+	"runtime"
 
 	"lvsha/internal/control"
 	"lvsha/ipvs"
