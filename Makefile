@@ -5,7 +5,7 @@ GO          ?= go
 STATICCHECK  = honnef.co/go/tools/cmd/staticcheck@v0.7.0
 GOVULNCHECK  = golang.org/x/vuln/cmd/govulncheck@v1.1.4
 # Where timing is what is tested, the race detector has no place.
-RACE         = ./vrrp/... ./healthcheck/... ./ipvs/... ./sync/... ./internal/config/... ./internal/control/... ./internal/director/... ./internal/netif/... ./internal/track/... ./internal/bfd/... ./internal/notify/...
+RACE         = ./vrrp/... ./healthcheck/... ./ipvs/... ./sync/... ./internal/config/... ./internal/control/... ./internal/director/... ./internal/netif/... ./internal/track/... ./internal/bfd/... ./internal/notify/... ./internal/peer/...
 
 export CGO_ENABLED ?= 0
 
@@ -53,7 +53,7 @@ soak: go
 	@internal/lab/install test
 	$(GO) test -count 10 -timeout 2h ./cmd/lvsha ./vrrp ./internal/netif
 	for f in vrrp:FuzzDecode vrrp:FuzzTrailer vrrp:FuzzParseIPv4 vrrp:FuzzParseARP vrrp:FuzzParseNA internal/bfd:FuzzPacket \
-	  internal/notify:FuzzSplit internal/config:FuzzParse ipvs:FuzzParseServiceKey; do \
+	  internal/notify:FuzzSplit internal/peer:FuzzFrame internal/config:FuzzParse ipvs:FuzzParseServiceKey; do \
 	  $(GO) test -run '^$$' -fuzz "^$${f#*:}$$" -fuzztime 10m ./$${f%:*} || exit 1; done
 
 # The table of requirements, with the results of this run.

@@ -22,8 +22,10 @@ const (
 	Absolute
 	// Percent is a part of the configured weight, rounded up.
 	Percent
-	// Added is added to the configured weight; several add up (keepalived's
-	// misc_dynamic and its weighted track files).
+	// Instead stands in place of the configured weight; of several the differences to
+	// it add up (keepalived's misc_dynamic).
+	Instead
+	// Added is added to the configured weight (keepalived's weighted files).
 	Added
 )
 
@@ -47,6 +49,8 @@ func (a Advice) String() string {
 		s = fmt.Sprintf("weight %d", a.Weight)
 	case Percent:
 		s = fmt.Sprintf("weight %d%%", a.Weight)
+	case Instead:
+		s = fmt.Sprintf("weight %d", a.Weight)
 	case Added:
 		s = fmt.Sprintf("weight %+d", a.Weight)
 	}
@@ -62,7 +66,7 @@ func (a Advice) String() string {
 // strongest wish.
 func Weigh(configured, most int, advice []Advice) (weight int, admin Admin) {
 	weight = configured
-	for _, unit := range []Unit{Absolute, Percent, Added} {
+	for _, unit := range []Unit{Absolute, Percent, Instead, Added} {
 		for _, a := range advice {
 			if a.Unit != unit {
 				continue
@@ -72,6 +76,8 @@ func Weigh(configured, most int, advice []Advice) (weight int, admin Admin) {
 				weight = a.Weight
 			case Percent:
 				weight = (weight*a.Weight + 99) / 100
+			case Instead:
+				weight += a.Weight - configured
 			case Added:
 				weight += a.Weight
 			}

@@ -3,6 +3,7 @@ package healthcheck
 import (
 	"net/netip"
 	"strconv"
+	"strings"
 	"time"
 )
 
@@ -44,6 +45,9 @@ type Check struct {
 	// Weight is what the check counts for where a number is required of a server's
 	// checks; zero means 1. It has nothing to do with the probe.
 	Weight int
+	// Through has the probe go the way of a client, through the service to the
+	// server: Target.Path says how.
+	Through bool
 }
 
 // Kind is the name of the kind of check.
@@ -57,6 +61,9 @@ func (c Check) Kind() string {
 // String names what is probed, such as "http :8080 /healthz".
 func (c Check) String() string {
 	out := c.Kind()
+	if c.Through {
+		out += " through the service"
+	}
 	if c.Port != 0 {
 		out += " :" + strconv.Itoa(int(c.Port))
 	}
@@ -102,13 +109,16 @@ func (c Check) Patience() time.Duration {
 // question is the check without its pace: what is asked, not how often and how
 // many answers it takes.
 func (c Check) question() Check {
-	return Check{Ask: c.Ask, Port: c.Port}
+	return Check{Ask: c.Ask, Port: c.Port, Through: c.Through}
 }
 
 // Target is one server under one check.
 type Target struct {
+	// Server is the server with the port that it is probed at.
 	Server netip.AddrPort
 	Check  Check
+	// Path is the way that the probe takes; zero is the direct one.
+	Path Path
 }
 
 // Canonical is the one way to write the target: the port that is probed stands
@@ -121,9 +131,32 @@ func (t Target) Canonical() Target {
 		port = t.Check.Port
 	}
 	t.Server = netip.AddrPortFrom(t.Server.Addr().Unmap(), port)
-	t.Check.Port, t.Check.Weight = 0, 0
+	t.Check.Port, t.Check.Weight, t.Path.Port = 0, 0, 0
+	return t
+}
+
+// identity is the target without what only says how it is asked: the pace of its
+// check, and by which mark and from which address its path leads.
+func (t Target) identity() Target {
+	t.Check = t.Check.question()
+	t.Path = Path{VIP: t.Path.VIP}
 	return t
 }
 
 // String names the target, such as "192.0.2.21:80 http /healthz".
 func (t Target) String() string { return t.Server.String() + " " + t.Check.String() }
+
+// fill puts the server's address and port in place of {server} and {port}.
+func (t Target) fill(text string) string {
+	return strings.NewReplacer("{server}", t.Server.Addr().String(), "{port}", strconv.Itoa(int(t.Server.Port()))).Replace(text)
+}
+
+// For is the check as a service asks it: {vip} and {vport} in the command of an Exec
+// stand for the service's address and port, or its mark and 0.
+func (c Check) For(vip string, vport uint16) Check {
+	if q, ok := c.Ask.(Exec); ok {
+		q.Command = List(strings.NewReplacer("{vip}", vip, "{vport}", strconv.Itoa(int(vport))).Replace(string(q.Command)))
+		c.Ask = q
+	}
+	return c
+}

@@ -41,10 +41,14 @@ func isTimeout(err error) bool {
 // dialer connects without keep-alive probes: no connection lives long enough.
 var dialer = net.Dialer{KeepAlive: -1}
 
-// dial connects to the target's server. All that is done on the connection ends
-// with ctx. The error is ready to be shown.
+// dial connects to the target's server, along its path. All that is done on the
+// connection ends with ctx. The error is ready to be shown.
 func (t Target) dial(ctx context.Context, network string) (net.Conn, error) {
-	conn, err := dialer.DialContext(ctx, network, t.Server.String())
+	d, err := t.dialer(network)
+	if err != nil {
+		return nil, err
+	}
+	conn, err := d.DialContext(ctx, network, t.address().String())
 	if err != nil {
 		return nil, dialError(err, t)
 	}
@@ -139,7 +143,7 @@ func silent(err error) bool {
 // for: no descriptors, memory, processes or local ports.
 func ownFault(err error) error {
 	for _, errno := range []syscall.Errno{
-		syscall.EMFILE, syscall.ENFILE, syscall.ENOMEM, syscall.ENOBUFS, syscall.EAGAIN, syscall.EADDRNOTAVAIL,
+		syscall.EMFILE, syscall.ENFILE, syscall.ENOMEM, syscall.ENOBUFS, syscall.EAGAIN, syscall.EADDRNOTAVAIL, syscall.EADDRINUSE,
 	} {
 		if errors.Is(err, errno) {
 			return fmt.Errorf("%w: %w", ErrInconclusive, err)

@@ -29,10 +29,14 @@ const execPath = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
 // Exec runs a program and wants exit status 0.
 type Exec struct {
-	// Command is the program and its arguments. It is run without a shell.
+	// Command is the program and its arguments. It is run without a shell. {server},
+	// {port}, {vip} and {vport} in it stand for what they say.
 	Command List `key:"command" required:"the program and its arguments, such as [\"/usr/local/lib/lvsha/check-db\", \"replica\"]" want:"a list of the program and its arguments such as [\"/usr/local/lib/lvsha/check-db\", \"replica\"]; there is no shell"`
 	// User runs the command as that user; empty means the daemon's.
 	User string `key:"user"`
+	// Dynamic takes an exit status of 2 to 255 for success, with a weight of the
+	// status less 2 (keepalived's misc_dynamic).
+	Dynamic bool `key:"dynamic"`
 }
 
 var (
@@ -65,7 +69,7 @@ func (q Exec) Prepare() (ProbeFunc, error) { return q.probe, nil }
 // with nothing on its standard input. It finds the server in LVSHA_SERVER and
 // LVSHA_PORT. At the timeout the whole group is killed.
 func (q Exec) probe(ctx context.Context, t Target) (Answer, error) {
-	argv := q.Command.Items()
+	argv := List(t.fill(string(q.Command))).Items()
 	if len(argv) == 0 {
 		return Answer{}, errors.New("no command")
 	}
@@ -97,6 +101,9 @@ func (q Exec) probe(ctx context.Context, t Target) (Answer, error) {
 	}
 	var exit *exec.ExitError
 	if errors.As(err, &exit) {
+		if n := exit.ExitCode(); q.Dynamic && n >= 2 {
+			return Answer{Detail: withLine(exit.Error(), out.firstLine()), Advice: Advice{Unit: Instead, Weight: n - 2}}, nil
+		}
 		return Answer{}, errors.New(withLine(exit.Error(), out.firstLine()))
 	}
 	return Answer{}, ownFault(fmt.Errorf("start: %w", err))

@@ -1,6 +1,11 @@
 package healthcheck
 
-import "time"
+import (
+	"context"
+	"net"
+	"syscall"
+	"time"
+)
 
 // Counter shows the counter to tests.
 type Counter struct{ c counter }
@@ -48,4 +53,20 @@ func HealthStatus(b []byte) (string, error) {
 	var out healthStatus
 	err := healthCodec{}.Unmarshal(b, &out)
 	return out.String(), err
+}
+
+// Dial is how kinds of check connect.
+func (t Target) Dial(ctx context.Context, network string) (net.Conn, error) {
+	return t.dial(ctx, network)
+}
+
+// SourcePorts gives out source ports.
+type SourcePorts = ports
+
+// Pick picks one.
+func (p *ports) Pick(path Path, now time.Duration) uint16 { return p.pick(path, now) }
+
+// Socket is that of a connection that Dial made.
+func Socket(conn net.Conn) (syscall.RawConn, error) {
+	return conn.(*boundConn).Conn.(syscall.Conn).SyscallConn()
 }

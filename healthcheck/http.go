@@ -184,7 +184,7 @@ func (w *web) ask(ctx context.Context, transport *http.Transport, t Target, e *e
 	if err != nil {
 		return "", "", unmet("path %q: %v", e.Path, innermost(err))
 	}
-	u.Scheme, u.Host = w.scheme, t.Server.String()
+	u.Scheme, u.Host = w.scheme, t.address().String()
 	if w.through != nil {
 		u.Host = w.through.origin
 	}
@@ -256,7 +256,7 @@ func withPort(scheme, host string) string {
 // the server's address.
 func serverName(host string, t Target) string {
 	if host == "" {
-		return t.Server.Addr().WithZone("").String()
+		return t.address().Addr().WithZone("").String()
 	}
 	if name, _, err := net.SplitHostPort(host); err == nil {
 		return name

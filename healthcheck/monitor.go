@@ -19,6 +19,11 @@ type Options struct {
 	// it must not block and may call Snapshot and Status. A call may arrive just
 	// after a Set that dropped its target.
 	OnChange func(Change)
+	// Ready says why a path does not lead to its server now; a probe is not sent
+	// then. Excuse says why a failure along a path may be this machine's doing and
+	// not the server's. Nil is ready, and excuses nothing. They are called from many
+	// goroutines.
+	Ready, Excuse func(Path) error
 	// Limits replaces the limits on probes in flight, by kind of check; nil means
 	// those of the kinds.
 	Limits map[string]int
@@ -38,11 +43,13 @@ type Want struct {
 
 // Monitor probes targets and keeps their verdicts. Use New.
 type Monitor struct {
-	log      *slog.Logger
-	onChange func(Change)
-	limits   map[string]int
-	prepare  func(Question) (ProbeFunc, error)
-	wake     chan struct{}
+	log        *slog.Logger
+	onChange   func(Change)
+	pathReady  func(Path) error
+	pathExcuse func(Path) error
+	limits     map[string]int
+	prepare    func(Question) (ProbeFunc, error)
+	wake       chan struct{}
 
 	// mu guards what follows: Set, Snapshot and Status come from other
 	// goroutines than Run. It is never held over a probe or a callback.
@@ -50,15 +57,21 @@ type Monitor struct {
 	entries map[Target]*entry
 	queue   queue
 	lanes   map[string]*lane
+	ports   ports
 	news    []Change // to be told
+	// connector makes plain connections; nil until there is one to make, and where
+	// it cannot.
+	connector *connector
 }
 
 // entry is a monitored target. It is in the queue (at >= 0), in its lane's
-// waiting list, or in flight (cancel != nil).
+// waiting list, or in flight (flying).
 type entry struct {
-	target  Target // canonical
-	check   Check  // with defaults
-	ask     ProbeFunc
+	target Target // canonical
+	check  Check  // with defaults
+	ask    ProbeFunc
+	// plain is whether to connect directly is all there is to ask.
+	plain   bool
 	counter counter
 	last    Probe
 	count   Counters
@@ -70,7 +83,8 @@ type entry struct {
 	// round is when the regular schedule begins; zero once it has.
 	round  time.Time
 	at     int
-	cancel context.CancelFunc
+	flying bool
+	cancel context.CancelFunc // of a probe with a goroutine
 	gone   bool
 	// spared is whether the previous result was disregarded as starvation: that
 	// is done only once in a row, or an overloaded machine would never see a
@@ -88,19 +102,28 @@ type lane struct {
 // New returns a monitor without targets. Run starts it.
 func New(o Options) *Monitor {
 	m := &Monitor{
-		log:      o.Logger,
-		onChange: o.OnChange,
-		limits:   o.Limits,
-		prepare:  o.Prepare,
-		wake:     make(chan struct{}, 1),
-		entries:  make(map[Target]*entry),
-		lanes:    make(map[string]*lane),
+		log:        o.Logger,
+		onChange:   o.OnChange,
+		pathReady:  o.Ready,
+		pathExcuse: o.Excuse,
+		limits:     o.Limits,
+		prepare:    o.Prepare,
+		wake:       make(chan struct{}, 1),
+		entries:    make(map[Target]*entry),
+		queue:      queue{epoch: time.Now()},
+		lanes:      make(map[string]*lane),
 	}
 	if m.log == nil {
 		m.log = slog.New(slog.DiscardHandler)
 	}
 	if m.onChange == nil {
 		m.onChange = func(Change) {}
+	}
+	if m.pathReady == nil {
+		m.pathReady = func(Path) error { return nil }
+	}
+	if m.pathExcuse == nil {
+		m.pathExcuse = func(Path) error { return nil }
 	}
 	if m.prepare == nil {
 		m.prepare = Question.Prepare
@@ -142,13 +165,16 @@ func (m *Monitor) Set(want []Want) {
 			continue
 		}
 		m.drop(e)
-		predecessors[Target{Server: t.Server, Check: t.Check.question()}] = e
+		predecessors[t.identity()] = e
 	}
 	for _, w := range fresh {
 		e := &entry{target: w.Target, check: w.Target.Check.withDefaults(), at: -1}
 		e.ask = m.ready(e.check)
+		if q, ok := e.check.Ask.(TCP); ok {
+			e.plain = q.plain() && !e.check.Through
+		}
 		e.counter.adopt(now, w.Initial, initialReason(w.Initial))
-		if p := predecessors[Target{Server: w.Target.Server, Check: w.Target.Check.question()}]; p != nil {
+		if p := predecessors[w.Target.identity()]; p != nil {
 			e.counter, e.last, e.count, e.advice, e.latency = p.counter, p.last, p.count, p.advice, p.latency
 		}
 		e.base, e.round = firstDue(now, Target{Server: w.Target.Server, Check: e.check}, len(fresh))
@@ -156,6 +182,21 @@ func (m *Monitor) Set(want []Want) {
 		m.entries[w.Target] = e
 		heap.Push(&m.queue, e)
 	}
+	m.ports.forget(uptime())
+	m.kick()
+}
+
+// Soon probes the targets that match at once, but for those in flight.
+func (m *Monitor) Soon(match func(Target) bool) {
+	now := time.Now()
+	m.mu.Lock()
+	for t, e := range m.entries {
+		if e.at >= 0 && e.due.After(now) && match(t) {
+			e.due = now
+			m.queue.moved(e)
+		}
+	}
+	m.mu.Unlock()
 	m.kick()
 }
 
@@ -242,6 +283,8 @@ type Judgment struct {
 	// Silent and Warning are those of the last probe.
 	Silent  bool
 	Warning string
+	// Assumed says that nobody has seen it so.
+	Assumed bool
 }
 
 // Judgments are those of targets, in their order; the zero value for one that is

@@ -290,6 +290,35 @@ func TestMonitorPaces(t *testing.T) {
 	})
 }
 
+// TestMonitorSoon holds that a target can be probed before its time, and that its
+// rhythm holds.
+func TestMonitorSoon(t *testing.T) {
+	monitored(t, 0, func(t *testing.T, f *farm, m *healthcheck.Monitor, c *changes) {
+		check := tcpCheck
+		check.Interval = time.Minute
+		a, b := target(1, check), target(2, check)
+		m.Set(wants(a, b))
+		time.Sleep(2*time.Minute + time.Second)
+		synctest.Wait()
+		before := len(f.probes(b))
+		c.take()
+		f.set(a, errors.New("no"))
+		for range 3 {
+			m.Soon(func(t healthcheck.Target) bool { return t == a })
+			synctest.Wait()
+		}
+		if diff := cmp.Diff([]string{"10.0.0.1:80 up->down: no"}, c.take()); diff != "" || len(f.probes(b)) != before {
+			t.Errorf("%d probes of the other; (-want +got):\n%s", len(f.probes(b))-before, diff)
+		}
+		starts := f.probes(a)
+		time.Sleep(time.Minute)
+		synctest.Wait()
+		if next := f.probes(a)[len(starts):]; len(next) != 1 || next[0].Sub(starts[1])%time.Minute != 0 {
+			t.Errorf("after that it was probed at %v, before at %v", next, starts)
+		}
+	})
+}
+
 // TestMonitorJitter holds that jitter delays probes, differently each time, and
 // that the rhythm holds.
 func TestMonitorJitter(t *testing.T) {

@@ -11,6 +11,7 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
+	"reflect"
 	"slices"
 	"strings"
 	"sync"
@@ -111,12 +112,19 @@ func closedPort(t *testing.T) string {
 	return l.Addr().String()
 }
 
+// TestKinds holds the registry to what Question promises.
 func TestKinds(t *testing.T) {
-	if diff := cmp.Diff([]string{
-		"dns", "exec", "ftp", "grpc", "http", "http_proxy", "https", "imap", "imaps", "ldap", "ldaps", "mysql", "nntp",
-		"ping", "pop3", "pop3s", "postgres", "radius", "redis", "sip", "smtp", "tcp",
-	}, healthcheck.Kinds()); diff != "" {
-		t.Errorf("(-want +got):\n%s", diff)
+	for _, name := range healthcheck.Kinds() {
+		k, ok := healthcheck.KindOf(name)
+		if !ok || k.Default.Kind() != name {
+			t.Errorf("%s: its kind is %s", name, k.Default.Kind())
+		}
+		if !reflect.TypeOf(k.Default).Comparable() {
+			t.Errorf("%s: two of it cannot be compared", name)
+		}
+	}
+	if _, ok := healthcheck.KindOf("carrier-pigeon"); ok {
+		t.Error("there is a kind that is none")
 	}
 }
 

@@ -5,6 +5,7 @@ import (
 	"maps"
 	"slices"
 	"strings"
+	"sync"
 )
 
 // Question is what a check asks a server: a kind of check with its settings.
@@ -34,6 +35,11 @@ type Question interface {
 type Validator interface {
 	// Validate returns what is wrong, each with the key it is about.
 	Validate() []Problem
+}
+
+// Mute is a Question that may pass without a word from the server.
+type Mute interface {
+	Mute() bool
 }
 
 // Problem is something wrong with a question.
@@ -86,6 +92,8 @@ const (
 	MayHavePort
 	// NoPort has none.
 	NoPort
+	// NeedsOwnPort is probed at another port than the server's, which has to be named.
+	NeedsOwnPort
 )
 
 const (
@@ -97,10 +105,13 @@ const (
 )
 
 // kinds is the registry. A new kind is one file and one line here.
-func kinds() map[string]Kind {
+var kinds = sync.OnceValue(func() map[string]Kind {
 	return map[string]Kind{
+		"agent":      {Default: Agent{}, Ports: NeedsOwnPort},
+		"bfd":        {Default: BFD{}, Ports: NoPort, Local: true},
 		"dns":        {Default: defaultDNS},
-		"exec":       {Default: Exec{}, Ports: MayHavePort, Limit: execLimit},
+		"exec":       {Default: Exec{}, Ports: MayHavePort, Limit: execLimit, Local: true},
+		"file":       {Default: File{}, Ports: NoPort, Local: true},
 		"ftp":        {Default: FTP{TLS: defaultTLS}},
 		"grpc":       {Default: GRPC{TLS: defaultTLS}},
 		"http":       {Default: HTTP{Request: defaultRequest, Version: "1.1"}},
@@ -112,6 +123,8 @@ func kinds() map[string]Kind {
 		"ldaps":      {Default: LDAPS{Directory: defaultDirectory, TLS: defaultTLS}},
 		"mysql":      {Default: MySQL{SQL{TLS: defaultTLS}}, Limit: mysqlLimit},
 		"nntp":       {Default: NNTP{TLS: defaultTLS}},
+		"off":        {Default: Switch{}, Ports: NoPort, Local: true},
+		"on":         {Default: Switch{On: true}, Ports: NoPort, Local: true},
 		"ping":       {Default: Ping{}, Ports: NoPort},
 		"pop3":       {Default: POP3{TLS: defaultTLS}},
 		"pop3s":      {Default: POP3S{TLS: defaultTLS}},
@@ -120,9 +133,10 @@ func kinds() map[string]Kind {
 		"redis":      {Default: Redis{TLS: defaultTLS}},
 		"sip":        {Default: defaultSIP},
 		"smtp":       {Default: defaultSMTP},
-		"tcp":        {Default: TCP{}},
+		"tcp":        {Default: TCP{TLS: defaultTLS}},
+		"udp":        {Default: UDP{}},
 	}
-}
+})
 
 // Kinds are the names of the kinds of check, sorted.
 func Kinds() []string { return slices.Sorted(maps.Keys(kinds())) }

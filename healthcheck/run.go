@@ -26,6 +26,7 @@ func (m *Monitor) Run(ctx context.Context) error {
 	timer := time.NewTimer(0)
 	defer timer.Stop()
 	for {
+		m.poll()
 		if d, ok := m.startDue(ctx, time.Now(), &probes); ok {
 			timer.Reset(d)
 		} else {
@@ -46,9 +47,9 @@ func (m *Monitor) Run(ctx context.Context) error {
 func (m *Monitor) startDue(ctx context.Context, now time.Time, probes *sync.WaitGroup) (time.Duration, bool) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	for len(m.queue) > 0 && !m.queue[0].due.After(now) {
-		e := heap.Pop(&m.queue).(*entry)
-		l := m.lane(e.check.Kind())
+	for e := m.queue.first(); e != nil && !e.due.After(now); e = m.queue.first() {
+		heap.Pop(&m.queue)
+		l := m.laneOf(e)
 		l.waiting = append(l.waiting, e)
 	}
 	for _, l := range m.lanes {
@@ -61,18 +62,69 @@ func (m *Monitor) startDue(ctx context.Context, now time.Time, probes *sync.Wait
 			}
 		}
 	}
-	if len(m.queue) == 0 {
+	if m.crowded() {
+		return breath, true
+	}
+	e := m.queue.first()
+	if e == nil {
 		return 0, false
 	}
-	return m.queue[0].due.Sub(now), true
+	return e.due.Sub(now), true
 }
+
+const (
+	// many is how many targets make it worth to look at all that is due or has ended
+	// once in a breath, instead of at each in its moment: to wake up is most of what a
+	// probe costs then.
+	many = 500
+	// breath is how much later a probe may start, and its result be seen.
+	breath = 2 * time.Millisecond
+)
+
+// crowded is whether there are many targets that are probed by plain connections.
+// The caller holds mu.
+func (m *Monitor) crowded() bool { return m.connector != nil && len(m.entries) > many }
+
+// poll takes in the results of plain connections where nobody waits for them.
+func (m *Monitor) poll() {
+	m.mu.Lock()
+	c, crowded := m.connector, m.crowded()
+	m.mu.Unlock()
+	if c == nil {
+		return
+	}
+	c.setPolled(crowded)
+	if crowded {
+		if err := c.poll(time.Now()); err != nil {
+			m.log.Error("polling plain connections", "error", err)
+		}
+	}
+}
+
+// laneOf is the lane of an entry. The caller holds mu.
+func (m *Monitor) laneOf(e *entry) *lane {
+	if e.plain {
+		return m.lane(plainLane)
+	}
+	return m.lane(e.check.Kind())
+}
+
+const (
+	// plainLane is the lane of plain connections, which cost a descriptor each and
+	// next to nothing else.
+	plainLane  = "plain tcp"
+	plainLimit = 16384
+)
 
 // lane finds or makes the lane of a kind. The caller holds mu.
 func (m *Monitor) lane(kind string) *lane {
 	l := m.lanes[kind]
 	if l == nil {
 		l = &lane{limit: m.limits[kind]}
-		if l.limit <= 0 {
+		switch {
+		case kind == plainLane:
+			l.limit = plainLimit
+		case l.limit <= 0:
 			l.limit = defaultLimit
 		}
 		m.lanes[kind] = l
@@ -85,13 +137,21 @@ func (m *Monitor) start(ctx context.Context, now time.Time, e *entry, l *lane, p
 	if now.Sub(e.due) > lateAfter(e.check.Interval) {
 		e.count.Late++
 	}
+	e.flying = true
+	l.inFlight++
+	if e.plain && m.connect(ctx, now, e, probes) {
+		return
+	}
 	probe, cancel := context.WithTimeout(ctx, e.check.Timeout)
 	e.cancel = cancel
-	l.inFlight++
+	t := Target{Server: e.target.Server, Check: e.check, Path: e.target.Path}
+	if !t.Path.Direct() {
+		t.Path.Port = m.ports.pick(t.Path, uptime())
+	}
 	probes.Go(func() {
 		defer cancel()
 		r := result{entry: e, start: time.Now()}
-		r.answer, r.err = e.ask(probe, Target{Server: e.target.Server, Check: e.check})
+		r.answer, r.err = m.ask(probe, e.ask, t)
 		r.elapsed = time.Since(r.start)
 		if ctx.Err() == nil { // else it is the end, not the server, that is seen
 			m.finish(time.Now(), r)
@@ -99,21 +159,71 @@ func (m *Monitor) start(ctx context.Context, now time.Time, e *entry, l *lane, p
 	})
 }
 
+// connect has the connector probe; false when it cannot. The caller holds mu.
+func (m *Monitor) connect(ctx context.Context, now time.Time, e *entry, probes *sync.WaitGroup) bool {
+	if m.connector == nil {
+		c, err := newConnector(m.landed)
+		if err != nil {
+			return false // no descriptors, or another system
+		}
+		m.connector = c
+		probes.Go(func() {
+			if err := c.run(ctx); err != nil {
+				m.log.Error("probing by plain connections; beginning again", "error", err)
+				m.mu.Lock()
+				m.connector = nil
+				m.mu.Unlock()
+			}
+		})
+	}
+	t := Target{Server: e.target.Server, Check: e.check}
+	if err := m.connector.start(e, t, now); err != nil {
+		err = dialError(err, t)
+		// Not from here: the entry would go back into the queue that is being read.
+		probes.Go(func() { m.finish(time.Now(), result{entry: e, start: now, err: err}) })
+	}
+	return true
+}
+
+// landed takes in the results of plain connections, on the connector's goroutine.
+func (m *Monitor) landed(all []landing) {
+	now := time.Now()
+	m.mu.Lock()
+	kick := false
+	for _, l := range all {
+		r := result{entry: l.entry, start: l.start, elapsed: now.Sub(l.start), answer: Answer{Detail: "connected"}}
+		if l.err != nil {
+			r.answer, r.err = Answer{}, dialError(l.err, Target{Server: l.entry.target.Server, Check: l.entry.check})
+		}
+		kick = m.take(now, r) || kick
+	}
+	m.mu.Unlock()
+	if kick {
+		m.kick()
+	}
+}
+
 // finish takes a result in, on the probe's own goroutine. Run is woken only when
 // that gives it something to do: a thread that wakes up another one is most of
 // what an idle director costs.
 func (m *Monitor) finish(now time.Time, r result) {
 	m.mu.Lock()
+	kick := m.take(now, r)
+	m.mu.Unlock()
+	if kick {
+		m.kick()
+	}
+}
+
+// take takes a result in, and says whether Run has something to do because of it.
+// The caller holds mu.
+func (m *Monitor) take(now time.Time, r result) bool {
 	change, changed := m.record(now, r)
 	if changed {
 		m.news = append(m.news, change)
 	}
-	next := len(m.queue) > 0 && m.queue[0] == r.entry
-	waiting := len(m.lane(r.entry.check.Kind()).waiting) > 0
-	m.mu.Unlock()
-	if changed || next || waiting {
-		m.kick()
-	}
+	next := m.queue.first() == r.entry
+	return changed || next || len(m.laneOf(r.entry).waiting) > 0
 }
 
 // tell tells of the changes since the last time.
@@ -136,8 +246,8 @@ func (m *Monitor) tell() {
 // record takes a result in and schedules the next probe. The caller holds mu.
 func (m *Monitor) record(now time.Time, r result) (Change, bool) {
 	e := r.entry
-	m.lane(e.check.Kind()).inFlight--
-	e.cancel = nil
+	m.laneOf(e).inFlight--
+	e.flying, e.cancel = false, nil
 	if e.gone {
 		return Change{}, false
 	}
@@ -146,7 +256,7 @@ func (m *Monitor) record(now time.Time, r result) (Change, bool) {
 	if r.err != nil {
 		e.last.Reason, e.last.Silent = r.err.Error(), silent(r.err)
 	}
-	again := false
+	var again time.Time
 	switch {
 	case r.err == nil:
 		e.count.Successes++
@@ -156,14 +266,20 @@ func (m *Monitor) record(now time.Time, r result) (Change, bool) {
 	case errors.Is(r.err, ErrTimeout) && starved(r.elapsed, e.check.Timeout) && !e.spared:
 		e.last.Inconclusive = true
 		e.last.Reason += " (this director was not running)"
-		again = true
+		again = now
 	default:
 		e.count.Failures++
+	}
+	if errors.Is(r.err, errNotReady) && e.counter.verdict.State == Unknown {
+		again = now.Add(readyRetry)
 	}
 	e.spared = e.last.Inconclusive && errors.Is(r.err, ErrTimeout)
 	from, changed := e.counter.verdict.State, false
 	if e.last.Inconclusive {
 		e.count.Inconclusive++
+		if e.counter.verdict.State == Unknown {
+			e.counter.verdict.Reason = e.last.Reason
+		}
 	} else {
 		changed = e.counter.observe(now.Round(0), e.last.OK, e.last.Reason, e.check)
 	}
@@ -181,14 +297,18 @@ func (m *Monitor) record(now time.Time, r result) (Change, bool) {
 	}, changed || advised
 }
 
-// schedule puts an entry whose probe has ended back into the queue; again is at
-// once. The caller holds mu.
-func (m *Monitor) schedule(now time.Time, e *entry, again bool) {
+// schedule puts an entry whose probe has ended back into the queue, for again or,
+// if that is zero, for its next turn. The caller holds mu.
+func (m *Monitor) schedule(now time.Time, e *entry, again time.Time) {
 	switch {
-	case again:
-		e.base = now
+	case !again.IsZero():
+		e.base = again
 	case e.round.After(now):
 		e.base = e.round
+	case e.base.After(now): // it was probed before its time
+		if soon := now.Add(e.check.pace(e.counter.verdict.State, e.counter.streak)); soon.Before(e.base) {
+			e.base = soon
+		}
 	default:
 		if !e.round.IsZero() {
 			e.base = e.round // overtaken by the first probe: begin with the one after

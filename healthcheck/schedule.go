@@ -14,6 +14,10 @@ const (
 	firstGap = time.Millisecond
 )
 
+// readyRetry is how soon a server that nobody knows about yet is asked again when
+// its path did not exist.
+const readyRetry = 100 * time.Millisecond
+
 // phase is where in its interval a target is probed, in [0, 1): the same on
 // every start, and even over any set of targets.
 func phase(t Target) float64 {
@@ -79,30 +83,55 @@ func starved(elapsed, timeout time.Duration) bool {
 }
 
 // queue is a heap of entries by due time.
-type queue []*entry
+type queue struct {
+	// epoch is what due times are counted from.
+	epoch time.Time
+	slots []slot
+}
+
+// slot has the due time of an entry beside it: to look for it in the entry is most of
+// what a heap of thousands costs.
+type slot struct {
+	due time.Duration
+	*entry
+}
 
 var _ heap.Interface = (*queue)(nil)
 
-func (q queue) Len() int           { return len(q) }
-func (q queue) Less(i, j int) bool { return q[i].due.Before(q[j].due) }
-func (q queue) Swap(i, j int) {
-	q[i], q[j] = q[j], q[i]
-	q[i].at, q[j].at = i, j
+func (q *queue) Len() int           { return len(q.slots) }
+func (q *queue) Less(i, j int) bool { return q.slots[i].due < q.slots[j].due }
+func (q *queue) Swap(i, j int) {
+	q.slots[i], q.slots[j] = q.slots[j], q.slots[i]
+	q.slots[i].at, q.slots[j].at = i, j
 }
 
 // Push is for package heap.
 func (q *queue) Push(x any) {
 	e := x.(*entry)
-	e.at = len(*q)
-	*q = append(*q, e)
+	e.at = len(q.slots)
+	q.slots = append(q.slots, slot{e.due.Sub(q.epoch), e})
 }
 
 // Pop is for package heap.
 func (q *queue) Pop() any {
-	old := *q
-	e := old[len(old)-1]
-	old[len(old)-1] = nil
-	*q = old[:len(old)-1]
+	last := len(q.slots) - 1
+	e := q.slots[last].entry
+	q.slots[last] = slot{}
+	q.slots = q.slots[:last]
 	e.at = -1
 	return e
+}
+
+// first is the entry that is due first; nil when there is none.
+func (q *queue) first() *entry {
+	if len(q.slots) == 0 {
+		return nil
+	}
+	return q.slots[0].entry
+}
+
+// moved takes notice of a new due time of an entry in the queue.
+func (q *queue) moved(e *entry) {
+	q.slots[e.at].due = e.due.Sub(q.epoch)
+	heap.Fix(q, e.at)
 }

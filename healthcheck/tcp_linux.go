@@ -15,11 +15,18 @@ import (
 // connect makes a connection and closes it. It is a net.Dialer without what a
 // probe has no use for: a second goroutine, a second timer and the settings of
 // a connection that is going to be used.
-func connect(ctx context.Context, server netip.AddrPort) error {
+func connect(ctx context.Context, t Target) error {
+	server := t.address()
 	domain, to := sockaddr(server)
 	fd, err := syscall.Socket(domain, syscall.SOCK_STREAM|syscall.SOCK_CLOEXEC|syscall.SOCK_NONBLOCK, 0)
 	if err != nil {
 		return os.NewSyscallError("socket", err)
+	}
+	if !t.Path.Direct() {
+		if err := t.Path.bind(fd); err != nil {
+			syscall.Close(fd)
+			return err
+		}
 	}
 	// First connect, then have it watched: a socket that does not connect yet
 	// looks ready to the poller.

@@ -2,13 +2,10 @@
 
 package healthcheck
 
-import (
-	"context"
-	"net/netip"
-)
+import "context"
 
-func connect(ctx context.Context, server netip.AddrPort) error {
-	conn, err := dialer.DialContext(ctx, "tcp", server.String())
+func connect(ctx context.Context, t Target) error {
+	conn, err := t.dial(ctx, "tcp")
 	if err != nil {
 		return err
 	}

@@ -123,6 +123,9 @@ func (c *tlsClient) handshake(ctx context.Context, conn net.Conn, t Target) (_ *
 	return out, c.warning(out.ConnectionState(), time.Now()), nil
 }
 
+// tlsVersion names the version of a connection, such as "TLS 1.3".
+func tlsVersion(conn *tls.Conn) string { return tls.VersionName(conn.ConnectionState().Version) }
+
 // failure makes a reason of what went wrong in a handshake.
 func (c *tlsClient) failure(err error, t Target) error {
 	if why := certificateError(err); why != nil {

@@ -109,7 +109,7 @@ func TestWeigh(t *testing.T) {
 		{[]a{{Unit: healthcheck.Percent, Weight: 0}}, 0, healthcheck.AsIs},
 		{[]a{{Unit: healthcheck.Percent, Weight: 50}, {Unit: healthcheck.Absolute, Weight: 7}}, 4, healthcheck.AsIs},
 		// keepalived's misc_dynamic: two scripts that exit with 5 and 22.
-		{[]a{{Unit: healthcheck.Added, Weight: 3 - 10}, {Unit: healthcheck.Added, Weight: 20 - 10}}, 13, healthcheck.AsIs},
+		{[]a{{Unit: healthcheck.Instead, Weight: 3}, {Unit: healthcheck.Instead, Weight: 20}}, 13, healthcheck.AsIs},
 		{[]a{{Unit: healthcheck.Added, Weight: -100}}, 0, healthcheck.AsIs},
 		{[]a{{Unit: healthcheck.Added, Weight: 1000}}, 100, healthcheck.AsIs},
 		{[]a{{Admin: healthcheck.Maint}, {Admin: healthcheck.Drain, Unit: healthcheck.Percent, Weight: 100}}, 10, healthcheck.Maint},

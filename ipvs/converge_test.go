@@ -60,7 +60,7 @@ func (w *world) fault(what string) error {
 		return nil
 	}
 	if name, adds := strings.CutPrefix(what, "add service "); adds {
-		name, _, _ = strings.Cut(name, " ")
+		name, _, _ = strings.Cut(name, " scheduler")
 		if !slices.Contains(w.record, key(name)) {
 			w.t.Errorf("%q before it was recorded", what)
 		}

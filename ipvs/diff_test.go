@@ -65,6 +65,7 @@ func none(ipvs.ServiceKey) bool { return false }
 func TestDiff(t *testing.T) {
 	web := service("192.0.2.10:80/tcp", "wlc", "192.0.2.21:80 dr 2", "192.0.2.22:80 dr 1")
 	dns := service("192.0.2.10:53/udp", "rr", "192.0.2.21:53 nat 1")
+	mark := service("fwmark 5", "rr", "192.0.2.21:0 dr 1")
 	tests := []struct {
 		name       string
 		have, want []ipvs.Service
@@ -93,6 +94,9 @@ func TestDiff(t *testing.T) {
 		{"adopt in place, extra servers go", []ipvs.Service{service("192.0.2.10:80/tcp", "rr", "192.0.2.21:80 dr 2", "192.0.2.99:80 dr 7")}, []ipvs.Service{web}, none},
 		{"remove what is ours", []ipvs.Service{web, dns}, nil, func(k ipvs.ServiceKey) bool { return k == dns.Key }},
 		{"no word of ownership", []ipvs.Service{web}, nil, nil},
+		{"a mark beside the service", []ipvs.Service{web}, []ipvs.Service{web, mark}, all},
+		{"a mark to another server", []ipvs.Service{mark}, []ipvs.Service{service("fwmark 5", "rr", "192.0.2.22:8080 nat 1")}, all},
+		{"marks of two families", []ipvs.Service{mark}, []ipvs.Service{service("fwmark 5 inet6", "rr")}, all},
 	}
 	var b strings.Builder
 	for _, tt := range tests {
@@ -166,6 +170,18 @@ func randomTable(rng *rand.Rand) []ipvs.Service {
 			})
 			table = append(table, s)
 		}
+	}
+	for mark := range uint32(3) {
+		if rng.IntN(2) == 0 {
+			continue
+		}
+		table = append(table, ipvs.Service{
+			Key: ipvs.MarkKey(mark+1, false), Scheduler: "rr",
+			Destinations: []ipvs.Destination{{
+				Addr:    netip.AddrPortFrom(netip.AddrFrom4([4]byte{192, 0, 2, byte(20 + rng.IntN(3))}), uint16(8080*rng.IntN(2))),
+				Forward: ipvs.NAT, Weight: 1,
+			}},
+		})
 	}
 	rng.Shuffle(len(table), func(i, j int) { table[i], table[j] = table[j], table[i] })
 	return table
@@ -260,7 +276,7 @@ func TestDiffProperties(t *testing.T) {
 }
 
 func FuzzParseServiceKey(f *testing.F) {
-	for _, s := range []string{"192.0.2.10:80/tcp", "[2001:db8::1]:53/udp", "0.0.0.0:0/udp", "192.0.2.10:80", "fwmark 5", "[fe80::1%eth0]:1/tcp"} {
+	for _, s := range []string{"192.0.2.10:80/tcp", "[2001:db8::1]:53/udp", "0.0.0.0:0/udp", "192.0.2.10:80", "fwmark 5", "fwmark 5 inet6", "fwmark 05", "fwmark -1", "[fe80::1%eth0]:1/tcp"} {
 		f.Add(s)
 	}
 	f.Fuzz(func(t *testing.T, s string) {

@@ -33,12 +33,11 @@
 //
 // # What this package has no words for yet
 //
-// IPv6 services and services by firewall mark are read, shown as foreign and
-// never touched. One-packet scheduling and scheduler flags of an adopted service
-// are kept when it is edited. Thresholds and tunnel types other than IPIP of an
-// adopted server are a difference, which an edit of the server removes
-// ([Destination.Extra]). A service with a persistence engine is not edited
-// (scheduler, persistence), because the edit would take the engine away:
-// the change fails with [ErrPersistenceEngine]. Its servers are managed like any
-// others.
+// IPv6 services are read, shown as foreign and never touched. One-packet
+// scheduling and scheduler flags of an adopted service are kept when it is
+// edited. Thresholds and tunnel types other than IPIP of an adopted server are a
+// difference, which an edit of the server removes ([Destination.Extra]). A
+// service with a persistence engine is not edited (scheduler, persistence),
+// because the edit would take the engine away: the change fails with
+// [ErrPersistenceEngine]. Its servers are managed like any others.
 package ipvs

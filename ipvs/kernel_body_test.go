@@ -87,6 +87,40 @@ func testKernel(t *testing.T, k, other ipvs.Kernel, missing ...string) {
 		}
 	})
 
+	t.Run("firewall marks", func(t *testing.T) {
+		defer clear(t)
+		// A mark of each family, and a key that says more than the kernel looks at.
+		mark, mark6 := ipvs.MarkKey(5, false), ipvs.MarkKey(5, true)
+		wordy := ipvs.ServiceKey{Mark: 5, Protocol: ipvs.TCP, Addr: netip.MustParseAddrPort("192.0.2.10:80")}
+		direct := service("fwmark 5", "", "192.0.2.21:0 dr 1").Destinations[0]
+		direct6 := direct
+		direct6.Addr = netip.MustParseAddrPort("[2001:db8::21]:0")
+		for _, s := range []struct {
+			name string
+			do   func() error
+			want error
+		}{
+			{"edit what is not there", func() error { return k.SetService(ipvs.Service{Key: mark, Scheduler: "rr"}) }, syscall.ESRCH},
+			{"add", func() error { return k.AddService(ipvs.Service{Key: mark, Scheduler: "rr"}) }, nil},
+			{"add again", func() error { return k.AddService(ipvs.Service{Key: wordy, Scheduler: "rr"}) }, syscall.EEXIST},
+			{"add the other family's", func() error { return k.AddService(ipvs.Service{Key: mark6, Scheduler: "rr"}) }, nil},
+			{"add a server", func() error { return k.AddServer(mark, direct) }, nil},
+			{"add the server again", func() error { return k.AddServer(wordy, direct) }, syscall.EEXIST},
+			{"add a server of the other family", func() error { return k.AddServer(mark, direct6) }, syscall.EINVAL},
+			{"add a server to the other family's", func() error { return k.AddServer(mark6, direct6) }, nil},
+			{"remove", func() error { return k.RemoveService(wordy) }, nil},
+			{"remove again", func() error { return k.RemoveService(mark) }, syscall.ESRCH},
+		} {
+			if err := s.do(); !errors.Is(err, s.want) {
+				t.Errorf("%s: %v, want %v", s.name, err, s.want)
+			}
+		}
+		want := []ipvs.Service{{Key: mark6, Scheduler: "rr", Destinations: []ipvs.Destination{direct6}}}
+		if diff := cmp.Diff(want, list(t, k), tables); diff != "" {
+			t.Errorf("table (-want +got):\n%s", diff)
+		}
+	})
+
 	t.Run("every scheduler", func(t *testing.T) {
 		defer clear(t)
 		var want []ipvs.Service
@@ -116,6 +150,8 @@ func testKernel(t *testing.T, k, other ipvs.Kernel, missing ...string) {
 			{
 				service("192.0.2.10:53/udp", "rr", "192.0.2.21:5353 nat 1"),
 				service("192.0.2.10:80/tcp", "wlc", "192.0.2.21:80 dr 2", "192.0.2.22:80 tun 65535"),
+				service("fwmark 5", "rr", "192.0.2.21:0 dr 1"),
+				service("fwmark 1280704512", "rr", "192.0.2.21:8080 nat 1"),
 			},
 			{
 				service("192.0.2.10:53/udp", "rr", "192.0.2.22:53 nat 1"),
@@ -123,6 +159,9 @@ func testKernel(t *testing.T, k, other ipvs.Kernel, missing ...string) {
 					s.Persistence, s.PersistenceMask = ipvs.MaxPersistence, 24
 				}),
 				with(service("192.0.2.11:0/tcp", "wrr", "192.0.2.21:0 dr 1"), func(s *ipvs.Service) { s.Persistence = time.Second }),
+				with(service("fwmark 5", "wlc", "192.0.2.21:0 tun 1", "192.0.2.22:0 nat 2"), func(s *ipvs.Service) {
+					s.Persistence, s.PersistenceMask = time.Minute, 24
+				}),
 			},
 			{
 				service("192.0.2.10:80/tcp", "mh", "192.0.2.21:80 dr 1", "192.0.2.23:80 dr 1"),

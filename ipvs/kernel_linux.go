@@ -157,13 +157,10 @@ func serviceTo(s Service) cfipvs.Service {
 
 func serviceFrom(s cfipvs.Service) Service {
 	from := Service{Scheduler: s.Scheduler}
-	switch {
-	case s.FWMark == 0:
+	if s.FWMark == 0 {
 		from.Key = ServiceKey{Protocol: Protocol(s.Protocol), Addr: netip.AddrPortFrom(s.Address, s.Port)}
-	case s.Family == cfipvs.INET6:
-		from.Key = ServiceKey{Mark: s.FWMark, Addr: netip.AddrPortFrom(netip.IPv6Unspecified(), 0)}
-	default:
-		from.Key = ServiceKey{Mark: s.FWMark, Addr: netip.AddrPortFrom(netip.IPv4Unspecified(), 0)}
+	} else {
+		from.Key = MarkKey(s.FWMark, s.Family == cfipvs.INET6)
 	}
 	// The kernel keeps a timeout without the flag, where it means nothing.
 	if s.Flags&cfipvs.ServicePersistent != 0 {

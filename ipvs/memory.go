@@ -126,6 +126,7 @@ func (m *Memory) String() string {
 func (m *Memory) change(c Change) error {
 	m.mu.Lock()
 	defer m.mu.Unlock()
+	c.Service.Key = c.Service.Key.normal()
 	c.Service = c.Service.normal().settings()
 	old := m.table[c.Service.Key]
 	c.OldService = old.settings()

@@ -46,8 +46,24 @@ type ServiceKey struct {
 	// it is the unspecified address of the family with port zero.
 	Addr netip.AddrPort
 	// Mark is the firewall mark of a service that goes by one, zero otherwise.
-	// Such services are foreign so far.
 	Mark uint32
+}
+
+// MarkKey is the key of the service that gets the packets of a firewall mark and
+// an address family, whatever their protocol, address and port.
+func MarkKey(mark uint32, ipv6 bool) ServiceKey {
+	if ipv6 {
+		return ServiceKey{Mark: mark, Addr: netip.AddrPortFrom(netip.IPv6Unspecified(), 0)}
+	}
+	return ServiceKey{Mark: mark, Addr: netip.AddrPortFrom(netip.IPv4Unspecified(), 0)}
+}
+
+// normal returns the key with nothing but what the kernel looks at.
+func (k ServiceKey) normal() ServiceKey {
+	if k.Mark == 0 {
+		return k
+	}
+	return MarkKey(k.Mark, !k.Addr.Addr().Unmap().Is4())
 }
 
 // String returns the key as the configuration and ParseServiceKey have it:
@@ -64,10 +80,14 @@ func (k ServiceKey) String() string {
 }
 
 // ParseServiceKey parses what ServiceKey.String returns, of TCP and UDP services
-// ("192.0.2.10:80/tcp", "[2001:db8::1]:53/udp"). Its use is the record of
-// what lvsha made, so keys that Validate would refuse are still parsed, and keys
-// that lvsha never makes (marks, other protocols) are not.
+// and of firewall marks ("192.0.2.10:80/tcp", "[2001:db8::1]:53/udp", "fwmark 5",
+// "fwmark 5 inet6"). Its use is the record of what lvsha made, so keys that
+// Validate would refuse are still parsed, and keys that lvsha never makes (other
+// protocols) are not.
 func ParseServiceKey(s string) (ServiceKey, error) {
+	if mark, found := strings.CutPrefix(s, "fwmark "); found {
+		return parseMark(s, mark)
+	}
 	addr, proto, found := strings.Cut(s, "/")
 	if !found {
 		return ServiceKey{}, fmt.Errorf("parsing service %q: want ADDRESS:PORT/tcp or ADDRESS:PORT/udp", s)
@@ -87,6 +107,15 @@ func ParseServiceKey(s string) (ServiceKey, error) {
 	}
 	k.Addr = ap
 	return k, nil
+}
+
+func parseMark(s, mark string) (ServiceKey, error) {
+	mark, ipv6 := strings.CutSuffix(mark, " inet6")
+	n, err := strconv.ParseUint(mark, 10, 32)
+	if err != nil || n == 0 {
+		return ServiceKey{}, fmt.Errorf("parsing service %q: want a firewall mark from 1 to 4294967295", s)
+	}
+	return MarkKey(uint32(n), ipv6), nil
 }
 
 // MarshalText returns String, so that a key reads the same in JSON.
@@ -168,7 +197,8 @@ type Service struct {
 // Destination is a real server of a service.
 type Destination struct {
 	// Addr is the server's address and port. With DR and TUN the port is the
-	// service's.
+	// service's. Port zero keeps the client's, under a service on every port and
+	// under one by firewall mark.
 	Addr    netip.AddrPort
 	Forward Forward
 	// Weight is 0 to 65535; a server of weight 0 gets no new connections.

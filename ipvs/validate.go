@@ -29,21 +29,25 @@ func Validate(s Service) error {
 
 	// Nothing else can be said of what has no address and port.
 	switch {
-	case s.Key.Mark != 0:
-		bad("services by firewall mark are not supported yet")
+	case s.Key.Mark != 0 && s.Key != MarkKey(s.Key.Mark, s.Key.Addr.Addr().Is6()):
+		bad("a firewall mark goes with a family, and with no protocol, address or port")
 		return problems[0]
+	case s.Key.Mark != 0 && s.Key.Addr.Addr().Is6():
+		bad("IPv6 is not supported yet")
+	case s.Key.Mark != 0:
 	case !s.Key.Addr.IsValid():
 		bad("address is missing")
 		return problems[0]
-	}
-	if s.Key.Protocol != TCP && s.Key.Protocol != UDP {
-		bad("protocol %s is neither tcp nor udp", s.Key.Protocol)
-	}
-	if why := badAddress(s.Key.Addr.Addr()); why != "" {
-		bad("address %s", why)
-	}
-	if s.Key.Addr.Port() == 0 && s.Persistence == 0 {
-		bad("port 0 (every port) needs persistence")
+	default:
+		if s.Key.Protocol != TCP && s.Key.Protocol != UDP {
+			bad("protocol %s is neither tcp nor udp", s.Key.Protocol)
+		}
+		if why := badAddress(s.Key.Addr.Addr()); why != "" {
+			bad("address %s", why)
+		}
+		if s.Key.Addr.Port() == 0 && s.Persistence == 0 {
+			bad("port 0 (every port) needs persistence")
+		}
 	}
 	if !ValidScheduler(s.Scheduler) {
 		bad("scheduler %q is none of %s", s.Scheduler, strings.Join(SchedulerNames(), ", "))
@@ -68,15 +72,16 @@ func Validate(s Service) error {
 			continue
 		}
 		seen[d.Addr] = true
-		if why := badDestination(s.Key.Addr, d); why != "" {
+		if why := badDestination(s, d); why != "" {
 			bad("server %s: %s", d.Addr, why)
 		}
 	}
 	return errors.Join(problems...)
 }
 
-// badDestination returns why a destination does not fit a service on addr, or "".
-func badDestination(addr netip.AddrPort, d Destination) string {
+// badDestination returns why a destination does not fit a service, or "".
+func badDestination(s Service, d Destination) string {
+	addr := s.Key.Addr
 	var why []string
 	bad := func(format string, args ...any) { why = append(why, fmt.Sprintf(format, args...)) }
 
@@ -92,6 +97,13 @@ func badDestination(addr netip.AddrPort, d Destination) string {
 	switch port := d.Addr.Port(); {
 	case d.Forward != DR && d.Forward != NAT && d.Forward != TUN:
 		bad("forwarding method is none of dr, nat, tun")
+	case s.Key.Mark != 0 && port == 0:
+	case s.Key.Mark != 0 && d.Forward != NAT:
+		bad("%s cannot change the client's port to %d", d.Forward, port)
+	case s.Key.Mark != 0 && s.Persistence != 0:
+		// ip_vs_sched_persist looks at the service's port, which a mark has not.
+		bad("port %d would not be used: persistence keeps the client's port under a firewall mark", port)
+	case s.Key.Mark != 0:
 	case addr.Port() == 0 && port != 0:
 		bad("port %d under a service on every port, which keeps the client's", port)
 	case addr.Port() != 0 && port == 0:

@@ -17,7 +17,8 @@ func TestValidate(t *testing.T) {
 	good := service("192.0.2.10:80/tcp", "wlc", "192.0.2.21:80 dr 2", "192.0.2.22:80 tun 0", "192.0.2.23:8080 nat 65535")
 	every := with(service("192.0.2.10:0/tcp", "wlc", "192.0.2.21:0 dr 1", "192.0.2.22:0 nat 1"), func(s *ipvs.Service) { s.Persistence = time.Second })
 	masked := with(good, func(s *ipvs.Service) { s.Persistence, s.PersistenceMask = ipvs.MaxPersistence, 1 })
-	for _, s := range []ipvs.Service{good, every, masked, service("192.0.2.10:53/udp", "sh")} {
+	mark := service("fwmark 5", "rr", "192.0.2.21:0 dr 2", "192.0.2.22:0 tun 0", "192.0.2.23:8080 nat 1", "192.0.2.24:0 nat 1")
+	for _, s := range []ipvs.Service{good, every, masked, mark, service("192.0.2.10:53/udp", "sh")} {
 		if err := ipvs.Validate(s); err != nil {
 			t.Errorf("Validate(%s) = %v", s.Key, err)
 		}
@@ -28,7 +29,13 @@ func TestValidate(t *testing.T) {
 		edit func(*ipvs.Service)
 	}{
 		{"protocol", func(s *ipvs.Service) { s.Key.Protocol = 132 }},
-		{"mark", func(s *ipvs.Service) { s.Key = ipvs.ServiceKey{Mark: 5} }},
+		{"mark without family", func(s *ipvs.Service) { s.Key = ipvs.ServiceKey{Mark: 5} }},
+		{"mark with protocol", func(s *ipvs.Service) { s.Key.Mark = 5 }},
+		{"mark of IPv6", func(s *ipvs.Service) { *s = service("fwmark 5 inet6", "rr") }},
+		{"dr to a port under a mark", func(s *ipvs.Service) { *s = service("fwmark 5", "rr", "192.0.2.21:80 dr 1") }},
+		{"port, mark and persistence", func(s *ipvs.Service) {
+			*s = with(service("fwmark 5", "rr", "192.0.2.21:80 nat 1", "192.0.2.22:0 nat 1"), func(s *ipvs.Service) { s.Persistence = time.Second })
+		}},
 		{"no address", func(s *ipvs.Service) { s.Key.Addr = netip.AddrPort{} }},
 		{"mapped address", func(s *ipvs.Service) { s.Key.Addr = netip.MustParseAddrPort("[::ffff:192.0.2.10]:80") }},
 		{"IPv6", func(s *ipvs.Service) { s.Key.Addr = netip.MustParseAddrPort("[2001:db8::1]:80") }},
@@ -85,22 +92,27 @@ func TestSchedulers(t *testing.T) {
 }
 
 func TestServiceKeyJSON(t *testing.T) {
-	in := map[ipvs.ServiceKey]int{key("192.0.2.10:80/tcp"): 1, key("[2001:db8::1]:53/udp"): 2}
+	in := map[ipvs.ServiceKey]int{
+		key("192.0.2.10:80/tcp"): 1, key("[2001:db8::1]:53/udp"): 2,
+		ipvs.MarkKey(5, false): 3, ipvs.MarkKey(4294967295, true): 4,
+	}
 	b, err := json.Marshal(in)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if diff := cmp.Diff(`{"192.0.2.10:80/tcp":1,"[2001:db8::1]:53/udp":2}`, string(b)); diff != "" {
+	if diff := cmp.Diff(`{"192.0.2.10:80/tcp":1,"[2001:db8::1]:53/udp":2,"fwmark 4294967295 inet6":4,"fwmark 5":3}`, string(b)); diff != "" {
 		t.Errorf("JSON (-want +got):\n%s", diff)
 	}
 	var out map[ipvs.ServiceKey]int
 	if err := json.Unmarshal(b, &out); err != nil {
 		t.Fatal(err)
 	}
-	if len(out) != 2 || out[key("192.0.2.10:80/tcp")] != 1 {
-		t.Errorf("read back as %v", out)
+	if diff := cmp.Diff(in, out); diff != "" {
+		t.Errorf("read back (-want +got):\n%s", diff)
 	}
-	if err := json.Unmarshal([]byte(`{"192.0.2.10:80/sctp":1}`), &out); err == nil {
-		t.Error("a service that lvsha never makes was parsed")
+	for _, bad := range []string{"192.0.2.10:80/sctp", "fwmark 0", "fwmark", "fwmark 4294967296", "fwmark 5 inet", "fwmark 5 inet6 inet6"} {
+		if k, err := ipvs.ParseServiceKey(bad); err == nil {
+			t.Errorf("%q, which lvsha never makes, was parsed as %v", bad, k)
+		}
 	}
 }

@@ -30,7 +30,7 @@ func cleanup(_ context.Context, c *call) error {
 	defer lock.Close()
 	links := netif.New(nil)
 	defer links.Close()
-	clean := director.Cleanup{Dir: dir, Links: links, IPVS: ipvs.Open, Sync: connsync.Open}
+	clean := director.Cleanup{Dir: dir, Links: links, Routing: links, IPVS: ipvs.Open, Sync: connsync.Open}
 	act := clean.Unfinished
 	if *all {
 		act = clean.All

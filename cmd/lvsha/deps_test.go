@@ -17,16 +17,17 @@ func TestRooms(t *testing.T) {
 		"internal/bfd":         nil,
 		"internal/bfd/bfdtest": {"internal/bfd"},
 		"internal/notify":      nil,
-		"internal/config":      {"vrrp", "healthcheck", "ipvs", "sync", "internal/track", "internal/bfd", "internal/notify"},
+		"internal/peer":        nil,
+		"internal/config":      {"vrrp", "healthcheck", "ipvs", "sync", "internal/track", "internal/bfd", "internal/notify", "internal/peer"},
 		"internal/netif":       {"vrrp"},
 		"internal/control":     nil,
-		"internal/director":    {"vrrp", "healthcheck", "ipvs", "sync", "internal/config", "internal/control", "internal/track", "internal/bfd", "internal/notify"},
+		"internal/director":    {"vrrp", "healthcheck", "ipvs", "sync", "internal/config", "internal/control", "internal/track", "internal/bfd", "internal/notify", "internal/peer"},
 		"internal/lab":         {"internal/control"},
 		"internal/demo":        {"internal/lab", "internal/control", "examples"},
 		"cmd/lvsha": {
 			"vrrp", "healthcheck", "ipvs", "sync", "examples",
 			"internal/config", "internal/netif", "internal/control", "internal/director", "internal/demo", "internal/lab", "internal/track",
-			"internal/bfd", "internal/notify",
+			"internal/bfd", "internal/notify", "internal/peer",
 		},
 	}
 	out, err := exec.Command("go", "list", "-f", `{{.ImportPath}} {{join .Deps " "}}`, "lvsha/...").Output()

@@ -47,6 +47,7 @@ func commands() []command {
 		{"status", "[--json] [--watch] [-s SOCKET]", "show virtual routers, services, servers and sync, with reasons", status},
 		{"yield", "[VROUTER] [--for TIME] [--now] [--back]", "give addresses to the other director, gracefully, or take them back", yield},
 		{"events", "[-f] [--json] [-s SOCKET]", "show what happened, newest last", events},
+		{"key", "[--out FILE] [--as NAME]", "make this director's key, and print the line for the file", key},
 		{"cleanup", "[--all] [-s SOCKET]", "give up what a dead daemon left behind", cleanup},
 		{"demo", "", "show a throw-away pair of directors at work", runDemo},
 		{"version", "", "print the version", printVersion},

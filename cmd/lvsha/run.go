@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"os"
 	"os/signal"
+	gc "runtime/debug"
 	"syscall"
 
 	"github.com/coreos/go-systemd/v22/daemon"
@@ -41,6 +42,11 @@ func run(ctx context.Context, c *call) error {
 		fmt.Fprintf(c.stderr, "lvsha run: --realtime is 1 to 99, or 0 for none, not %d\n", *realtime)
 		return errUsage
 	}
+	if os.Getenv("GOGC") == "" {
+		// With thousands of servers most of the heap lives long, and probes leave
+		// little behind: more collections cost less than room for garbage.
+		gc.SetGCPercent(50)
+	}
 	// From here on no signal is the end: what a dead daemon left in the kernel
 	// may be ours already.
 	signals := notifySignals()
@@ -74,7 +80,7 @@ func run(ctx context.Context, c *call) error {
 		Version: version(),
 		Load:    func() (*config.Config, error) { return config.Load(*file, *as) },
 		Dir:     dir, State: stateDir(*state, *socket), Logger: log,
-		Port: port, BFD: sessions, Links: links, IPVS: ipvs.Open, Sync: connsync.Open,
+		Port: port, BFD: sessions, Links: links, Routing: links, IPVS: ipvs.Open, Sync: connsync.Open, LocalTo: netif.LocalTo,
 		VRRPThread: func() { scheduleVRRP(*realtime, log) },
 		Notify: func(state string) {
 			if _, err := daemon.SdNotify(false, state); err != nil {
@@ -186,6 +192,7 @@ func useMemory(options *director.Options, logFile string) (done func() error, er
 	table, daemons := ipvs.NewMemory(w), connsync.NewMemory()
 	options.IPVS = func() (ipvs.Kernel, error) { return table, nil }
 	options.Sync = func() (connsync.Kernel, error) { return daemons, nil }
+	options.InMemory = true
 	return done, nil
 }
 

@@ -97,6 +97,7 @@ func printStatus(w io.Writer, s control.Status, now time.Time) error {
 			fmt.Fprintf(t, "  ! %s\n", b.Problem)
 		}
 	}
+	printChannel(t, s.Channel, now)
 	for _, v := range s.Services {
 		fmt.Fprintf(t, "\nservice %s: %s: %s\n", v.Name, strings.ToUpper(v.State), v.Reason)
 		fmt.Fprintf(t, "  %s, scheduler %s, forward %s\n", strings.Join(v.Listen, ", "), v.Scheduler, v.Forward)
@@ -111,6 +112,17 @@ func printStatus(w io.Writer, s control.Status, now time.Time) error {
 	if len(s.Services) > 0 {
 		fmt.Fprintf(t, "\nkernel IPVS: %s, %d changes repaired\n", s.IPVS.State, s.IPVS.Repaired)
 	}
+	for _, p := range s.IPVS.Checks {
+		from := ""
+		if p.Source != "" {
+			from = " from " + p.Source
+		}
+		fmt.Fprintf(t, "  checks%s with fwmark %#x get to %s by %s", from, p.Mark, p.Server, p.Forward)
+		if p.Problem != "" {
+			fmt.Fprintf(t, " (not now: %s)", p.Problem)
+		}
+		fmt.Fprintln(t)
+	}
 	for _, f := range s.Foreign {
 		fmt.Fprintf(t, "  foreign service %s is left alone\n", f)
 	}
@@ -122,6 +134,36 @@ func printStatus(w io.Writer, s control.Status, now time.Time) error {
 		fmt.Fprintln(t)
 	}
 	return t.Flush()
+}
+
+// printChannel shows how the directors speak to each other.
+func printChannel(w io.Writer, c *control.Channel, now time.Time) {
+	switch {
+	case c == nil:
+		return
+	case c.State != "on":
+		fmt.Fprintf(w, "\nno channel to other directors: %s\n", c.Reason)
+		return
+	}
+	fmt.Fprintf(w, "\nchannel to other directors, on %s\n", strings.Join(c.Listening, ", "))
+	for _, p := range c.Peers {
+		switch p.State {
+		case "connected":
+			fmt.Fprintf(w, "  %s: connected for %s with %s, version %s", p.Name, age(p.Since, now), p.Remote, p.Version)
+			if p.Restarts > 0 {
+				fmt.Fprintf(w, ", %s seen", count(int(p.Restarts), "restart"))
+			}
+			fmt.Fprintf(w, "\n    %s compared, %d different now, %d so far", count(p.Compared, "check"), p.Differences, p.DifferencesTotal)
+			if p.NotCompared > 0 {
+				fmt.Fprintf(w, "; %d not compared: only one of the two has them", p.NotCompared)
+			}
+			fmt.Fprintln(w)
+		case "no key":
+			fmt.Fprintf(w, "  %s: %s\n", p.Name, p.Reason)
+		default:
+			fmt.Fprintf(w, "  %s: not connected for %s: %s\n", p.Name, age(p.Since, now), p.Reason)
+		}
+	}
 }
 
 // tracking says what made another priority of the configured one.

@@ -189,8 +189,9 @@ func (r *report) secret(n *node, name string) ([]byte, bool) {
 	return b, true
 }
 
-// readSecret reads a file that nobody but its owner may read.
-func readSecret(name string) ([]byte, error) {
+// ReadSecret reads a file that nobody but its owner may read. Its error does not
+// name the file.
+func ReadSecret(name string) ([]byte, error) {
 	// Not opened unless it is a file: a pipe would block.
 	info, err := os.Stat(name)
 	if err != nil {

@@ -30,4 +30,21 @@ func (r *report) bfd(n *node) *bfd.Params {
 	}
 }
 
+// sessions holds that checks of BFD have a pace.
+func (r *report) sessions(services []Service, params *bfd.Params, n *node) {
+	if params != nil {
+		return
+	}
+	for _, s := range services {
+		for _, server := range s.Servers {
+			for _, c := range server.Checks {
+				if c.Kind() == "bfd" {
+					r.at(n, "service %s has a check of type \"bfd\", which needs a [bfd] section for its pace", s.Name)
+					return
+				}
+			}
+		}
+	}
+}
+
 func bfdKeys() []string { return []string{"interval", "multiplier"} }

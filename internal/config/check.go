@@ -58,6 +58,10 @@ func (r *report) check(n *node) (healthcheck.Check, bool) {
 		}
 	}
 	c := r.checkOf(s, kind)
+	c.Through = s.word("through", "server", "service") == "service"
+	if q, ok := c.Ask.(healthcheck.Mute); ok && q.Mute() && c.Through {
+		s.bad("through", "this check would pass without the server; say what it has to answer, or reply = true")
+	}
 	c.Weight = s.number("weight", 0, 1, maxCheckCount)
 	return c, true
 }
@@ -83,6 +87,9 @@ func (r *report) checkOf(s section, kind string) healthcheck.Check {
 	}
 	k, _ := healthcheck.KindOf(kind)
 	c.Ask = r.question(s, k.Default)
+	if k.Ports == healthcheck.NeedsOwnPort {
+		s.missing("port", "the port of the "+kind+" on the server")
+	}
 	return c
 }
 
@@ -99,6 +106,11 @@ func checkKeys() map[string][]string {
 		k, _ := healthcheck.KindOf(name)
 		if k.Ports != healthcheck.NoPort {
 			keys["port"] = append(keys["port"], name)
+		}
+		// A program would have to mark its packets itself, and one that does not
+		// would be answered by any server; ICMP is of no service.
+		if k.Ports == healthcheck.NeedsPort && !k.Local {
+			keys["through"] = append(keys["through"], name)
 		}
 		for _, f := range questionFields(k.Default) {
 			for _, key := range f.keys() {

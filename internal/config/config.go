@@ -1,12 +1,14 @@
 package config
 
 import (
+	"crypto/ed25519"
 	"net/netip"
 	"time"
 
 	"lvsha/healthcheck"
 	"lvsha/internal/bfd"
 	"lvsha/internal/notify"
+	"lvsha/internal/peer"
 	"lvsha/internal/track"
 	"lvsha/ipvs"
 	connsync "lvsha/sync"
@@ -43,8 +45,14 @@ type Config struct {
 	// BFD is what sessions with the other directors negotiate with; nil when the
 	// file has no such section.
 	BFD *bfd.Params
+	// Channel is how the directors speak to each other.
+	Channel Channel
+	// Hash tells texts of the file apart.
+	Hash string
 	// Notify is who is told of the states of routers and groups.
 	Notify notify.Config
+	// ManageSysctls has lvsha set the kernel's parameters that it needs.
+	ManageSysctls bool
 	// Sync is nil when the file has no such section.
 	Sync *connsync.Config
 	// Health is how this director judges itself.
@@ -68,6 +76,21 @@ type Director struct {
 	Addresses []netip.Addr
 	// Priority is the default of its virtual routers, 1 to 255.
 	Priority uint8
+	// Pin is its key for the channel between directors; zero when the file has none.
+	Pin peer.Pin
+	// Port is where it listens for the other directors.
+	Port uint16
+}
+
+// Channel is this director's end of the channel between directors.
+type Channel struct {
+	// KeyFile is where the private key is.
+	KeyFile string
+	// Key is the private key; nil when there is none to use. Problem says why there
+	// is none although the file has this director's pin: that is found out on
+	// its own machine only, and no fault of the file.
+	Key     ed25519.PrivateKey
+	Problem string
 }
 
 // Service is a [service.NAME] section.

@@ -70,14 +70,14 @@ func addrPort(s string) netip.AddrPort { return netip.MustParseAddrPort(s) }
 func TestParse(t *testing.T) {
 	checks := []healthcheck.Check{
 		{Interval: 2 * time.Second, Timeout: time.Second, Rise: 2, Fall: 3, Ask: healthcheck.HTTP{Version: "1.1", Request: healthcheck.Request{Method: "GET", Path: "/healthz", Status: "204"}}},
-		{Ask: healthcheck.TCP{}, Port: 8080, Interval: 500 * time.Millisecond, Timeout: 500 * time.Millisecond, Rise: 2, Fall: 3},
+		{Ask: healthcheck.TCP{TLS: healthcheck.TLS{ExpiryDays: 14}}, Port: 8080, Interval: 500 * time.Millisecond, Timeout: 500 * time.Millisecond, Rise: 2, Fall: 3},
 	}
 	want := &config.Config{
 		File:     "lvsha.toml",
 		Director: "lvs1",
 		Directors: []config.Director{
-			{Name: "lvs1", Addresses: []netip.Addr{addr("10.0.0.1")}, Priority: 150},
-			{Name: "lvs2", Addresses: []netip.Addr{addr("10.0.0.2")}, Priority: 100},
+			{Name: "lvs1", Addresses: []netip.Addr{addr("10.0.0.1")}, Priority: 150, Port: 8849},
+			{Name: "lvs2", Addresses: []netip.Addr{addr("10.0.0.2")}, Priority: 100, Port: 8849},
 		},
 		Routers: []vrrp.Config{{
 			Name: "web", Interface: "eth0", VRID: 51, Version: 3, Priority: 150, Interval: 100 * time.Millisecond,
@@ -105,6 +105,7 @@ func TestParse(t *testing.T) {
 			Sorry: &config.Server{Address: addrPort("192.0.2.99:8080"), Weight: 1, Forward: ipvs.NAT},
 			Rules: healthcheck.PoolRules{Quorum: 1, Sorry: true, MostWeight: ipvs.MaxWeight},
 		}},
+		Channel: config.Channel{KeyFile: "/etc/lvsha/director.key"}, Hash: "0a0cb7077847025a",
 		Sync:   &connsync.Config{Interface: "eth0", ID: 1},
 		Health: config.Health{Doubt: time.Minute, DoubtWeight: -100},
 	}

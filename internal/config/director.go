@@ -4,6 +4,8 @@ import (
 	"net/netip"
 	"slices"
 	"strings"
+
+	"lvsha/internal/peer"
 )
 
 const (
@@ -33,6 +35,7 @@ func (d director) view(root *node) *node {
 func (r *report) directors(top section) []director {
 	var out []director
 	owner := make(map[netip.Addr]string)
+	keyed := make(map[peer.Pin]string)
 	for _, c := range r.named(top.keys["director"], "director") {
 		s, ok := r.section(c.node, directorKeys())
 		if !ok {
@@ -57,7 +60,8 @@ func (r *report) directors(top section) []director {
 			owner[a] = d.Name
 			d.Addresses = append(d.Addresses, a)
 		}
-		for _, key := range []string{"vrrp", "service", "sync", "group", "track", "pacing", "bfd", "health", "notify"} {
+		d.Pin = s.pin(keyed, d.Name)
+		for _, key := range []string{"vrrp", "service", "sync", "group", "track", "pacing", "bfd", "health", "notify", "peer"} {
 			if over := s.keys[key]; over != nil {
 				r.overrides(top, key, over, d.overrides)
 			}
@@ -69,7 +73,7 @@ func (r *report) directors(top section) []director {
 }
 
 // singular are the sections that have keys of their own, and no named ones below.
-func singular() []string { return []string{"bfd", "health", "notify", "sync"} }
+func singular() []string { return []string{"bfd", "health", "notify", "peer", "sync"} }
 
 // overrides adds what can be laid over the file to valid: what it overrides
 // must be there, or a misspelt name would make a new router.

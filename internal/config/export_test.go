@@ -42,6 +42,7 @@ func KnownKeys() []string {
 	add("pacing.NAME.", pacingKeys())
 	add("bfd.", bfdKeys())
 	add("notify.", notifyKeys())
+	add("peer.", peerKeys())
 	add("sync.", syncKeys())
 	return slices.DeleteFunc(out, func(k string) bool { return slices.Contains(rootKeys(), k) && !slices.Contains(singular(), k) })
 }

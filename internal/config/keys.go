@@ -4,12 +4,12 @@ package config
 // test holds.
 
 func rootKeys() []string {
-	return []string{"bfd", "director", "group", "health", "notify", "pacing", "service", "sync", "track", "vrrp"}
+	return []string{"bfd", "director", "group", "health", "manage_sysctls", "notify", "pacing", "peer", "service", "sync", "track", "vrrp"}
 }
 
 // directorKeys are a director's own and the sections it may override.
 func directorKeys() []string {
-	return []string{"address", "bfd", "group", "health", "notify", "pacing", "priority", "service", "sync", "track", "vrrp"}
+	return []string{"address", "bfd", "group", "health", "key", "notify", "pacing", "peer", "priority", "service", "sync", "track", "vrrp"}
 }
 
 func routerKeys() []string {
@@ -44,6 +44,8 @@ func serviceKeys() []string {
 func serverKeys() []string { return []string{"address", "check", "forward", "weight"} }
 
 func sorryKeys() []string { return []string{"address", "forward", "weight"} }
+
+func peerKeys() []string { return []string{"key_file", "port"} }
 
 func healthKeys() []string { return []string{"doubt", "doubt_weight"} }
 

@@ -45,7 +45,7 @@ func unreadable(err error) string {
 // Parse reads a text under the name of its file, and the files with keys that it
 // names for this machine. The error is Problems.
 func Parse(name string, text []byte, as Identity) (*Config, error) {
-	return parseReading(name, text, as, readSecret)
+	return parseReading(name, text, as, ReadSecret)
 }
 
 // parseReading is Parse with a way to read the files with secrets.
@@ -57,7 +57,7 @@ func parseReading(name string, text []byte, as Identity, read func(name string) 
 		}
 		return nil, problems.sorted()
 	}
-	cfg.File = name
+	cfg.File, cfg.Hash = name, hashOf(text)
 	return cfg, nil
 }
 
@@ -74,6 +74,7 @@ func parse(text string, as Identity, read func(name string) ([]byte, error)) (*C
 		r.add(0, "", "the file has no vrrp, service or sync section: there is nothing to do")
 		return nil, r.problems
 	}
+	manage := top.flag("manage_sysctls")
 	directors := r.directors(top)
 	own := r.choose(top, directors, as)
 
@@ -99,7 +100,12 @@ func parse(text string, as Identity, read func(name string) ([]byte, error)) (*C
 	if len(r.problems) > 0 {
 		return nil, r.problems
 	}
-	return assemble(directors, drafts, own), nil
+	cfg := assemble(directors, drafts, own)
+	cfg.ManageSysctls = manage
+	if len(directors) > 0 {
+		cfg.Channel = drafts[own].channel.open(directors[own].Director, read)
+	}
+	return cfg, nil
 }
 
 // merge joins the problems of all views; one that not every director has names
@@ -128,6 +134,7 @@ type draft struct {
 	sync     *connsync.Config
 	bfd      *bfd.Params
 	notify   notify.Config
+	channel  channel
 	health   Health
 	pacing   []vrrp.Pacing
 	// conditions, and the groups that may use them.
@@ -151,7 +158,9 @@ func (r *report) draft(root *node, d director) *draft {
 	out.groups = r.groups(top["group"], out.routers, out.conditions)
 	out.pacing = r.pacing(top["pacing"], out.routers)
 	out.bfd = r.bfd(top["bfd"])
+	out.channel = r.channel(top["peer"])
 	out.health = r.health(top["health"])
+	r.sessions(out.services, out.bfd, top["service"])
 	out.notify = r.notify(top["notify"], out.routers, out.groups, top["service"])
 	for _, rt := range out.routers {
 		r.ownersTrack(rt, rt.tracks)
@@ -174,7 +183,8 @@ func assemble(directors []director, drafts []*draft, own int) *Config {
 	for _, g := range mine.groups {
 		cfg.Groups = append(cfg.Groups, g.GroupConfig)
 	}
-	for _, d := range directors {
+	for i, d := range directors {
+		d.Port = drafts[i].channel.port
 		cfg.Directors = append(cfg.Directors, d.Director)
 	}
 	if len(directors) > 0 {

@@ -139,6 +139,10 @@ func (r *report) reachable(n *node, svc *Service, server Server) {
 // probed makes sure that there is a port to probe.
 func (r *report) probed(s section, svc *Service, server Server) {
 	for _, c := range server.Checks {
+		if c.Through && server.Address.Addr().IsLoopback() {
+			s.bad("address", "a check through the service asks another machine, and %s is this one", server.Address.Addr())
+			return
+		}
 		if k, _ := healthcheck.KindOf(c.Kind()); c.Port != 0 || k.Ports != healthcheck.NeedsPort {
 			continue
 		}

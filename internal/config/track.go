@@ -225,7 +225,7 @@ func trackTypes() []string {
 func trackProbes() []string {
 	return slices.DeleteFunc(healthcheck.Kinds(), func(name string) bool {
 		k, _ := healthcheck.KindOf(name)
-		return k.Local && name != "exec"
+		return k.Local && name != "exec" || k.Ports == healthcheck.NeedsOwnPort
 	})
 }
 
@@ -242,7 +242,7 @@ func trackKeys() map[string][]string {
 		"address":  slices.DeleteFunc(slices.Clone(probes), func(k string) bool { return k == "exec" }),
 	}
 	for name, only := range checkKeys() {
-		if _, ours := keys[name]; !ours && name != "port" {
+		if _, ours := keys[name]; !ours && name != "port" && name != "through" {
 			if len(only) == 0 {
 				only = probes
 			}

@@ -52,7 +52,10 @@ type Status struct {
 	// BFDDropped counts BFD packets that belong to no session, by reason.
 	BFDDropped map[string]uint64 `json:"bfd_dropped,omitempty"`
 	IPVS       IPVS              `json:"ipvs"`
-	Sync       *Sync             `json:"sync"`
+	// Channel is how the directors speak to each other; absent where the file names
+	// no other director.
+	Channel *Channel `json:"channel,omitempty"`
+	Sync    *Sync    `json:"sync"`
 }
 
 // Router is one virtual router.
@@ -175,6 +178,8 @@ type Server struct {
 	Reason   string    `json:"reason"`
 	Active   int       `json:"active"`
 	Inactive int       `json:"inactive"`
+	// Peers are what other directors see of it, by name.
+	Peers map[string]ServerView `json:"peers,omitempty"`
 	// Used is whether it is in the pool, and Share its weight there.
 	Used  bool `json:"used"`
 	Share int  `json:"share"`
@@ -234,6 +239,62 @@ type Transition struct {
 	Reason string    `json:"reason"`
 }
 
+// ServerView is what another director sees of a server, by its own clock.
+type ServerView struct {
+	State  string    `json:"state"`
+	Since  time.Time `json:"since"`
+	Reason string    `json:"reason"`
+}
+
+// Channel is this director's end of the channel between directors.
+type Channel struct {
+	// State is on or off, and Reason why it is off.
+	State  string `json:"state"`
+	Reason string `json:"reason,omitempty"`
+	// Key is this director's public key.
+	Key string `json:"key,omitempty"`
+	// Listening are the addresses where other directors connect.
+	Listening []string `json:"listening"`
+	// Refused counts connections that were closed before anything was said, by
+	// reason.
+	Refused map[string]uint64 `json:"refused,omitempty"`
+	Peers   []ChannelPeer     `json:"peers"`
+}
+
+// ChannelPeer is another director.
+type ChannelPeer struct {
+	Name string `json:"name"`
+	// State is connected, connecting or "no key"; Since is when that began, and
+	// Reason why it is not connected.
+	State  string    `json:"state"`
+	Since  time.Time `json:"since"`
+	Reason string    `json:"reason,omitempty"`
+	// Remote is the other end of the connection.
+	Remote  string `json:"remote,omitempty"`
+	Version string `json:"version,omitempty"`
+	// Epoch is another one for each start of the process; Restarts counts those seen.
+	Epoch     string     `json:"epoch,omitempty"`
+	Restarts  uint64     `json:"restarts"`
+	LastHeard *time.Time `json:"last_heard,omitempty"`
+	// SameFile is whether it runs the same file.
+	SameFile *bool `json:"same_file,omitempty"`
+	// Compared are the checks that both directors have, NotCompared those that only
+	// one has, Differences those over which they differ now, and DifferencesTotal all
+	// there have been since the daemon started.
+	Compared         int    `json:"compared"`
+	NotCompared      int    `json:"not_compared"`
+	Differences      int    `json:"differences"`
+	DifferencesTotal uint64 `json:"differences_total"`
+	// The counters are since the daemon started, or the director came into the file.
+	// Ignored are messages of another version.
+	Connections      uint64 `json:"connections"`
+	WrongKeys        uint64 `json:"wrong_keys"`
+	FailedHandshakes uint64 `json:"failed_handshakes"`
+	Sent             uint64 `json:"sent"`
+	Received         uint64 `json:"received"`
+	Ignored          uint64 `json:"ignored"`
+}
+
 // IPVS tells how the kernel's table follows the desired one.
 type IPVS struct {
 	// State is ok, or a sentence about what is waited for.
@@ -241,6 +302,22 @@ type IPVS struct {
 	// Repaired counts changes made because the kernel's table had drifted.
 	Repaired uint64 `json:"repaired"`
 	Error    string `json:"error,omitempty"`
+	// Checks are how checks get through services: for each server and method, one
+	// service by firewall mark that leads to it alone.
+	Checks []CheckPath `json:"checks,omitempty"`
+}
+
+// CheckPath is the way of checks through a service to one server.
+type CheckPath struct {
+	// Mark is the firewall mark of the probes and of a service in the kernel.
+	Mark uint32 `json:"mark"`
+	// Server has a port where the forwarding method changes it.
+	Server  string `json:"server"`
+	Forward string `json:"forward"`
+	// Source is where the probes come from; empty is the kernel's choice.
+	Source string `json:"source,omitempty"`
+	// Problem is why the mark does not lead there now.
+	Problem string `json:"problem,omitempty"`
 }
 
 // Sync is the state of connection synchronisation.

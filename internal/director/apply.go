@@ -68,16 +68,20 @@ func (d *Director) apply(ctx context.Context, cfg *config.Config, used inUse) (g
 	if err := d.engine.Configure(ctx, cfg.Routers, cfg.Groups...); err != nil {
 		return 0, fmt.Errorf("configuring the virtual routers: %w", err)
 	}
+	st := newSteering(cfg, d.steered(), sourceOf(cfg, d.opts.Routing))
 	d.mu.Lock()
 	d.generation++
-	d.cfg, generation = cfg, d.generation
-	d.judging.set(cfg)
+	d.cfg, d.steering, generation = cfg, st, d.generation
+	d.judging.set(cfg, st)
 	d.mu.Unlock()
 	d.setHooks(cfg)
 	d.follow(ctx)
 	d.tracker.Set(cfg.Conditions)
 	d.retrack()
-	d.monitor.Set(targets(cfg, used))
+	d.manageSysctls()
+	d.monitor.Set(targets(cfg, st, used))
+	d.channel.Configure(channelConfig(cfg))
+	d.channel.touch()
 	d.daemons.Set(connsync.Desired{Generation: generation, Daemons: syncDaemons(cfg)})
 	d.want()
 	return generation, nil
@@ -90,18 +94,32 @@ func syncDaemons(cfg *config.Config) []connsync.Daemon {
 	return cfg.Sync.Daemons()
 }
 
+// judgeShare is how many times longer than a judgment the time between two is at
+// least: a storm of verdicts over thousands of servers must not be answered one by one.
+const judgeShare = 4
+
+// wantSoon is want for a change of health: at once, or when it is time again.
+func (d *Director) wantSoon() {
+	if wait := time.Until(d.judgeAfter); wait > 0 {
+		d.rejudge.Reset(wait)
+		return
+	}
+	d.want()
+}
+
 // want judges the services and hands the desired table to the reconciler, unless the
 // table has been given up: a verdict that comes late must not bring it back.
 func (d *Director) want() {
 	now := time.Now()
 	d.mu.Lock()
-	next := d.judging.look(now, d.monitor.Judgments, nil)
+	next := d.judging.look(now, d.judgments, nil)
 	d.tracker.SetServices(serviceHealth(d.judging.rows))
 	if !d.flushing {
-		d.table.Set(ipvs.Desired{Generation: d.generation, Services: d.judging.table()})
+		d.table.Set(ipvs.Desired{Generation: d.generation, Services: append(d.judging.table(), d.steering.services()...)})
 	}
 	quorums, doubt := d.judging.quorums(), d.judging.doubted.Why
 	d.mu.Unlock()
+	d.judgeAfter = now.Add((1 + judgeShare) * time.Since(now))
 
 	if !next.IsZero() {
 		d.rejudge.Reset(next.Sub(now))

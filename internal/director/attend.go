@@ -33,6 +33,8 @@ func (d *Director) attend(ctx context.Context, items []any) {
 			if !item.Source.IsValid() {
 				delete(d.followed, item.Key)
 			}
+		case noSession:
+			follow = true
 		case bfd.Transition:
 			d.sessionChanged(item)
 		case bfd.Voided:
@@ -46,12 +48,18 @@ func (d *Director) attend(ctx context.Context, items []any) {
 		case healthcheck.Change:
 			changed = true
 			d.health(item)
+			d.channel.touch()
+		case excused:
+			changed = true
+			d.excused(item)
+		case channelEvent:
+			d.channelHappened(item)
 		case ipvs.Result:
 			d.applied(item)
 		}
 	}
 	if changed {
-		d.want()
+		d.wantSoon()
 	}
 	if follow {
 		d.follow(ctx)
@@ -92,6 +100,17 @@ func (d *Director) health(c healthcheck.Change) {
 	d.log.Log(context.Background(), level, fmt.Sprintf("server %s is %s", c.Target.Server, c.To),
 		"check", c.Target.Check.String(), "reason", c.Reason)
 	d.events.add(c.Time, "server", c.Target.Server.String(), text)
+}
+
+// excused keeps it as an event that checks learn nothing.
+func (d *Director) excused(what excused) {
+	if what.why == "" {
+		d.event("check", what.way.String(), "learns of the server again")
+		return
+	}
+	d.log.Warn("checks through services learn nothing", "server", what.way.String(), "reason", what.why)
+	d.event("check", what.way.String(), "learns nothing: "+what.why)
+	d.manageSysctls()
 }
 
 func (d *Director) applied(r ipvs.Result) {

@@ -9,6 +9,7 @@ import (
 	"slices"
 	"time"
 
+	"lvsha/healthcheck"
 	"lvsha/internal/bfd"
 	"lvsha/internal/config"
 	"lvsha/internal/control"
@@ -45,7 +46,9 @@ func (d *Director) follow(ctx context.Context) {
 	if d.bfd == nil {
 		return
 	}
-	err := d.bfd.Configure(ctx, sessions(d.cfg, d.followed))
+	cfg := sessions(d.cfg, d.followed)
+	d.watchServers(&cfg)
+	err := d.bfd.Configure(ctx, cfg)
 	if err != nil && !errors.Is(err, bfd.ErrStopped) && ctx.Err() == nil {
 		d.log.Error("configuring BFD", "error", err)
 	}
@@ -79,6 +82,10 @@ func sessions(cfg *config.Config, followed map[vrrp.Key]vrrp.Followed) bfd.Confi
 
 // sessionChanged keeps a change of a session as an event.
 func (d *Director) sessionChanged(t bfd.Transition) {
+	// A check of a server must not wait for its turn to see it.
+	d.monitor.Soon(func(target healthcheck.Target) bool {
+		return target.Check.Ask == healthcheck.BFD{} && target.Server.Addr() == t.Key.Peer
+	})
 	level := slog.LevelInfo
 	if t.Failed() {
 		level = slog.LevelWarn

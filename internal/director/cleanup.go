@@ -17,6 +17,8 @@ type Cleanup struct {
 	Links vrrp.Links
 	IPVS  func() (ipvs.Kernel, error)
 	Sync  func() (connsync.Kernel, error)
+	// Routing is where sysctls are put back; nil leaves them.
+	Routing Routing
 }
 
 // Unfinished removes what is left of a stop that did not come to its end. A
@@ -60,6 +62,15 @@ func (c Cleanup) remove(record Record) ([]string, error) {
 	done, errs = append(done, services...), append(errs, err)
 	daemons, err := c.stopDaemons(record.Daemons)
 	done, errs = append(done, daemons...), append(errs, err)
+	if c.Routing != nil {
+		for _, ifname := range record.AcceptLocal {
+			if err := c.Routing.AcceptLocal(ifname, false); err != nil {
+				errs = append(errs, err)
+				continue
+			}
+			done = append(done, fmt.Sprintf("set net.ipv4.conf.%s.accept_local to 0 again", ifname))
+		}
+	}
 	if err := errors.Join(errs...); err != nil {
 		return done, err
 	}

@@ -11,10 +11,15 @@ import (
 // inUse answers whether a server of a service gets traffic from the kernel.
 type inUse func(ipvs.ServiceKey, netip.AddrPort) bool
 
+// target is a server as the destination of one listen, under one of its checks.
+func target(server config.Server, listen ipvs.ServiceKey, check healthcheck.Check) healthcheck.Target {
+	return healthcheck.Target{Server: server.At(listen), Check: check.For(listen.Addr.Addr().String(), listen.Addr.Port())}
+}
+
 // targets are what must be probed. A target whose server is in use by the
 // kernel starts up, so that taking over a working table cuts nobody off; others
 // start as their service says.
-func targets(cfg *config.Config, used inUse) []healthcheck.Want {
+func targets(cfg *config.Config, st steering, used inUse) []healthcheck.Want {
 	var want []healthcheck.Want
 	for _, s := range cfg.Services {
 		for _, listen := range s.Listen {
@@ -25,7 +30,7 @@ func targets(cfg *config.Config, used inUse) []healthcheck.Want {
 				}
 				for _, check := range server.Checks {
 					want = append(want, healthcheck.Want{
-						Target:  healthcheck.Target{Server: server.At(listen), Check: check},
+						Target:  st.target(server, listen, check),
 						Initial: initial,
 					})
 				}

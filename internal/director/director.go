@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"net/netip"
 	"slices"
 	"sync"
 	"time"
@@ -15,6 +16,7 @@ import (
 	"lvsha/internal/bfd"
 	"lvsha/internal/config"
 	"lvsha/internal/control"
+	"lvsha/internal/peer"
 	"lvsha/internal/track"
 	"lvsha/ipvs"
 	connsync "lvsha/sync"
@@ -42,8 +44,18 @@ type Options struct {
 
 	Port  vrrp.Port
 	Links vrrp.Links
+	// Routing is what checks through a service depend on; nil is taken to be as it
+	// has to be.
+	Routing Routing
+	// InMemory says that IPVS is not the kernel's, so that it leads no packet anywhere.
+	InMemory bool
 	// BFD is the network of the sessions with other directors; nil is none.
 	BFD bfd.Port
+	// Network is where the directors' channel is; nil is the machine's.
+	Network peer.Network
+	// LocalTo is the interface and the address from which another machine is
+	// spoken to; nil knows none.
+	LocalTo func(peer netip.Addr) (iface string, local netip.Addr, err error)
 	// VRRPThread is called on the OS threads of the VRRP and the BFD loop, which
 	// it may schedule; nil leaves them as they are.
 	VRRPThread func()
@@ -74,6 +86,7 @@ type Director struct {
 	table   *ipvs.Reconciler
 	daemons *connsync.Reconciler
 	tracker *track.Tracker
+	channel *channel
 	// bfd is nil without a network for it. followed is what the virtual routers
 	// follow, and of the director's goroutine, as hooks are.
 	bfd      *bfd.Engine
@@ -84,16 +97,20 @@ type Director struct {
 	reloads chan reload
 	ended   chan struct{} // closed when no reload is taken any more
 
+	excuses     excuses
 	ipvsProblem string // the last one told, of the director's goroutine
-	// rejudge fires when services have to be judged although nothing happened; it
-	// and doubtTold, the last doubt told, belong to the director's goroutine.
-	rejudge   *time.Timer
-	doubtTold string
+	// rejudge fires when services have to be judged although nothing happened, or
+	// happened too soon after the last time, which judgeAfter ends. They and
+	// doubtTold, the last doubt told, belong to the director's goroutine.
+	rejudge    *time.Timer
+	judgeAfter time.Time
+	doubtTold  string
 
 	tracking   sync.Mutex // held by retrack
 	mu         sync.Mutex // guards what follows, for Status
 	cfg        *config.Config
 	generation uint64
+	steering   steering
 	flushing   bool // nothing is wanted any more: the table is given up
 	judging    judging
 }
@@ -150,7 +167,10 @@ func New(opts Options) (*Director, error) {
 			d.inbox.add(r)
 		}
 	}})
-	d.monitor = healthcheck.New(healthcheck.Options{OnChange: func(c healthcheck.Change) { d.inbox.add(c) }})
+	d.monitor = healthcheck.New(healthcheck.Options{
+		OnChange: func(c healthcheck.Change) { d.inbox.add(c) }, Ready: d.pathReady, Excuse: d.pathExcuse, Prepare: d.prepare,
+	})
+	d.channel = newChannel(opts, d.monitor, func(e channelEvent) { d.inbox.add(e) })
 	d.table = ipvs.New(ipvs.Options{
 		Kernel: opts.IPVS, Owned: last.Services, Logger: opts.Logger,
 		Record:    func(keys []ipvs.ServiceKey) error { return d.store.update(func(r *Record) { r.Services = keys }) },
@@ -193,6 +213,8 @@ func (d *Director) Run(ctx context.Context) error {
 	}
 	rooms.Go(func() error { return d.hooks.notifier.Run(ctx) })
 	rooms.Go(func() error { return d.monitor.Run(ctx) })
+	rooms.Go(func() error { return d.channel.Run(ctx) })
+	rooms.Go(func() error { return d.channel.runComparison(ctx) })
 	rooms.Go(func() error { return d.tracker.Run(ctx) })
 	rooms.Go(func() error { return d.table.Run(ctx) })
 	rooms.Go(func() error { return d.daemons.Run(ctx) })
@@ -308,7 +330,7 @@ func (d *Director) leave(ctx context.Context, mode vrrp.StopMode, hurry <-chan s
 	d.mu.Lock()
 	d.flushing = true
 	d.mu.Unlock()
-	err = errors.Join(err, d.table.Flush(ctx), d.daemons.Flush(ctx))
+	err = errors.Join(err, d.table.Flush(ctx), d.daemons.Flush(ctx), d.restoreSysctls(d.store.read().AcceptLocal))
 	if err != nil {
 		return fmt.Errorf("giving everything up: %w", err)
 	}

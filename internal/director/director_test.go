@@ -102,7 +102,7 @@ func TestDesired(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			var j judging
-			j.set(cfg)
+			j.set(cfg, steering{})
 			j.look(time.Unix(1000, 0), func(targets []healthcheck.Target) (out []healthcheck.Judgment) {
 				for _, target := range targets {
 					v := healthcheck.Judgment{Verdict: healthcheck.Verdict{State: healthcheck.Down}}
@@ -129,7 +129,7 @@ func TestTargets(t *testing.T) {
 		{Addr: netip.MustParseAddrPort("192.0.2.22:80"), Weight: 0},
 	}}}
 	var got []string
-	for _, w := range targets(parse(t, file), usedBy(table)) {
+	for _, w := range targets(parse(t, file), steering{}, usedBy(table)) {
 		got = append(got, fmt.Sprint(w.Target.Server, " ", w.Target.Check.Kind(), " ", w.Initial))
 	}
 	want := []string{
@@ -287,7 +287,7 @@ func TestCleanup(t *testing.T) {
 			err = s.update(func(r *Record) {
 				*r = Record{
 					Boot: boot, Phase: c.phase, Services: []ipvs.ServiceKey{mine}, Daemons: []connsync.Role{connsync.Master},
-					Holdings: held,
+					Holdings: held, AcceptLocal: []string{"eth0"},
 				}
 			})
 			if err != nil {
@@ -302,9 +302,10 @@ func TestCleanup(t *testing.T) {
 				t.Fatal(err)
 			}
 			before := links.State()
+			machine := &network{settings: map[string]int{"eth0 accept_local": 1}}
 			clean := Cleanup{
 				Dir: dir, IPVS: func() (ipvs.Kernel, error) { return table, nil }, Sync: func() (connsync.Kernel, error) { return daemons, nil },
-				Links: links,
+				Links: links, Routing: machine,
 			}
 			act := clean.Unfinished
 			if c.all {
@@ -328,6 +329,9 @@ func TestCleanup(t *testing.T) {
 			}
 			if diff := cmp.Diff(want, []int{len(left), len(running)}); diff != "" {
 				t.Errorf("services, daemons (-want +got):\n%s\n%q", diff, done)
+			}
+			if restored := machine.settings["eth0 accept_local"] == 0; restored != c.gone {
+				t.Errorf("accept_local was put back: %t, %q", restored, done)
 			}
 			if diff := cmp.Diff(state, links.State()); diff != "" {
 				t.Errorf("what virtual routers hold (-want +got):\n%s\n%q", diff, done)

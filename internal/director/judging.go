@@ -19,6 +19,8 @@ type judgments func([]healthcheck.Target) []healthcheck.Judgment
 type judging struct {
 	cfg  *config.Config
 	rows []*judgedRow
+	// hosts is the evidence about each server host, of the last look.
+	hosts []healthcheck.Evidence
 	// doubt is whether this director doubts itself.
 	doubt   healthcheck.Doubt
 	doubted healthcheck.Doubted
@@ -29,6 +31,8 @@ type judgedRow struct {
 	service config.Service
 	listen  ipvs.ServiceKey
 	servers []judgedServer
+	// targets are those of all servers, in their order.
+	targets []healthcheck.Target
 	pool    healthcheck.Pool
 	// members and outcome are those of the last look.
 	members []healthcheck.Member
@@ -43,27 +47,51 @@ type judgedServer struct {
 	at      netip.AddrPort
 	targets []healthcheck.Target
 	weights []int
+	// host is its place among the hosts, and telling which of its checks say
+	// something about that.
+	host    int
+	telling []bool
 }
 
 // set takes a file over. Pools of services that stay keep what they know.
-func (j *judging) set(cfg *config.Config) {
+func (j *judging) set(cfg *config.Config, st steering) {
 	old := make(map[ipvs.ServiceKey]*judgedRow, len(j.rows))
 	for _, row := range j.rows {
 		old[row.listen] = row
 	}
-	j.cfg, j.rows = cfg, nil
+	j.cfg, j.rows, j.hosts = cfg, nil, nil
+	hosts := make(map[netip.Addr]int)
 	for _, s := range cfg.Services {
 		for _, listen := range s.Listen {
-			row := &judgedRow{service: s, listen: listen}
+			checks := 0
+			for _, server := range s.Servers {
+				checks += len(server.Checks)
+			}
+			row := &judgedRow{
+				service: s, listen: listen, servers: make([]judgedServer, 0, len(s.Servers)), targets: make([]healthcheck.Target, 0, checks),
+				members: make([]healthcheck.Member, 0, len(s.Servers)),
+			}
 			if was := old[listen]; was != nil {
 				row.pool = was.pool
 			}
 			for _, server := range s.Servers {
 				this := judgedServer{Server: server, at: server.At(listen)}
-				for _, check := range server.Checks {
-					this.targets = append(this.targets, healthcheck.Target{Server: this.at, Check: check})
-					this.weights = append(this.weights, check.Weight)
+				host, seen := hosts[this.at.Addr()]
+				if !seen {
+					host = len(j.hosts)
+					hosts[this.at.Addr()] = host
+					j.hosts = append(j.hosts, healthcheck.Evidence{Host: this.at.Addr()})
 				}
+				this.host = host
+				from := len(row.targets)
+				for _, check := range server.Checks {
+					row.targets = append(row.targets, st.target(server, listen, check))
+					this.weights = append(this.weights, check.Weight)
+					k, _ := healthcheck.KindOf(check.Kind())
+					this.telling = append(this.telling, !k.Local)
+					j.hosts[host].Window = max(j.hosts[host].Window, check.Patience())
+				}
+				this.targets = row.targets[from:len(row.targets):len(row.targets)]
 				row.servers = append(row.servers, this)
 			}
 			j.rows = append(j.rows, row)
@@ -74,19 +102,20 @@ func (j *judging) set(cfg *config.Config) {
 // look judges all services anew, and returns when to look again although nothing
 // happened; zero is never.
 func (j *judging) look(now time.Time, known judgments, others []healthcheck.Opinion) (next time.Time) {
-	all := make([][][]healthcheck.Judgment, len(j.rows))
-	evidence := make(map[netip.Addr]*healthcheck.Evidence)
+	for i := range j.hosts {
+		j.hosts[i].Alive, j.hosts[i].Lost = false, time.Time{}
+	}
+	all := make([][]healthcheck.Judgment, len(j.rows))
 	for i, row := range j.rows {
-		all[i] = row.ask(known)
-		for k, server := range row.servers {
-			testify(evidence, server, all[i][k])
+		all[i] = known(row.targets)
+		seen := all[i]
+		for _, server := range row.servers {
+			n := len(server.targets)
+			server.testify(&j.hosts[server.host], seen[:n])
+			seen = seen[n:]
 		}
 	}
-	hosts := make([]healthcheck.Evidence, 0, len(evidence))
-	for _, e := range evidence {
-		hosts = append(hosts, *e)
-	}
-	j.doubted = j.doubt.Judge(now, j.cfg.Health.Doubt, hosts, others)
+	j.doubted = j.doubt.Judge(now, j.cfg.Health.Doubt, j.hosts, others)
 	next = j.doubted.Next
 	for i, row := range j.rows {
 		row.judge(now, all[i], j.doubted)
@@ -97,36 +126,11 @@ func (j *judging) look(now time.Time, known judgments, others []healthcheck.Opin
 	return next
 }
 
-// ask gets the judgments of all checks of all servers, in one go.
-func (row *judgedRow) ask(known judgments) [][]healthcheck.Judgment {
-	var targets []healthcheck.Target
-	for _, server := range row.servers {
-		targets = append(targets, server.targets...)
-	}
-	answers := known(targets)
-	out := make([][]healthcheck.Judgment, len(row.servers))
-	for i, server := range row.servers {
-		n := len(server.targets)
-		out[i], answers = answers[:n], answers[n:]
-	}
-	return out
-}
-
 // testify adds what checks saw of a server to the evidence about its host.
-func testify(evidence map[netip.Addr]*healthcheck.Evidence, server judgedServer, seen []healthcheck.Judgment) {
+func (s *judgedServer) testify(e *healthcheck.Evidence, seen []healthcheck.Judgment) {
 	for i, v := range seen {
-		check := server.Checks[i]
-		if k, _ := healthcheck.KindOf(check.Kind()); k.Local || v.State == healthcheck.Unknown {
-			continue
-		}
-		host := server.at.Addr()
-		e := evidence[host]
-		if e == nil {
-			e = &healthcheck.Evidence{Host: host}
-			evidence[host] = e
-		}
-		e.Window = max(e.Window, check.Patience())
 		switch {
+		case !s.telling[i] || v.State == healthcheck.Unknown || v.Assumed:
 		case v.State == healthcheck.Up || !v.Silent:
 			e.Alive = true
 		case v.Fell && (e.Lost.IsZero() || v.Since.Before(e.Lost)):
@@ -136,15 +140,15 @@ func testify(evidence map[netip.Addr]*healthcheck.Evidence, server judgedServer,
 }
 
 // judge decides about one row.
-func (row *judgedRow) judge(now time.Time, seen [][]healthcheck.Judgment, doubted healthcheck.Doubted) {
+func (row *judgedRow) judge(now time.Time, seen []healthcheck.Judgment, doubted healthcheck.Doubted) {
 	row.members = row.members[:0]
 	row.warnings = nil
 	verdicts := make([]healthcheck.Verdict, 0, 4)
-	for i, server := range row.servers {
+	for _, server := range row.servers {
 		m := healthcheck.Member{Server: server.at, Weight: server.Weight}
 		verdicts = verdicts[:0]
-		silent := len(seen[i]) > 0
-		for _, v := range seen[i] {
+		silent := len(server.targets) > 0
+		for _, v := range seen[:len(server.targets)] {
 			verdicts = append(verdicts, v.Verdict)
 			if v.Advice != (healthcheck.Advice{}) {
 				m.Advice = append(m.Advice, v.Advice)
@@ -154,6 +158,7 @@ func (row *judgedRow) judge(now time.Time, seen [][]healthcheck.Judgment, doubte
 				row.warnings = append(row.warnings, fmt.Sprintf("server %s: %s", server.at, v.Warning))
 			}
 		}
+		seen = seen[len(server.targets):]
 		m.Verdict = row.service.Require.Combine(verdicts, server.weights...)
 		m.Doubted = doubted.Now && silent && m.State == healthcheck.Down && !m.Since.Before(doubted.From)
 		row.members = append(row.members, m)

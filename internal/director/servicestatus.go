@@ -131,8 +131,14 @@ func serverStatus(server judgedServer, m healthcheck.Member, share healthcheck.S
 		out.Reason = "no check: always up"
 	}
 	for _, t := range server.targets {
-		if s, ok := known(t); ok {
-			out.Checks = append(out.Checks, checkStatus(s))
+		s, ok := known(t)
+		if !ok {
+			continue
+		}
+		out.Checks = append(out.Checks, checkStatus(s))
+		if m.State == healthcheck.Unknown && s.State == healthcheck.Unknown && out.Reason == m.Reason {
+			// Why nothing is known may have become clear since the last look.
+			out.Reason = s.Reason
 		}
 	}
 	return out

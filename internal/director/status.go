@@ -3,15 +3,17 @@ package director
 import (
 	"encoding/json"
 	"fmt"
+	"net/netip"
 
 	"lvsha/internal/control"
+	"lvsha/ipvs"
 	"lvsha/vrrp"
 )
 
 // Status is part of control.Daemon: it joins what the rooms show.
 func (d *Director) Status() control.Status {
 	d.mu.Lock()
-	cfg, generation := d.cfg, d.generation
+	cfg, generation, st := d.cfg, d.generation, d.steering
 	services, matter := d.judging.status(d.monitor.Status)
 	d.mu.Unlock()
 	table, daemons := d.table.Snapshot(), d.daemons.Snapshot()
@@ -19,7 +21,7 @@ func (d *Director) Status() control.Status {
 		Director: cfg.Director, Version: d.opts.Version, Generation: generation, Started: d.started, File: cfg.File,
 		Conditions: conditionStatus(d.tracker.Snapshot()),
 		Problems:   missingCapabilities(), VRRP: []control.Router{}, Services: []control.Service{}, Foreign: []string{},
-		IPVS: control.IPVS{State: table.State, Repaired: table.Drift, Error: table.Error},
+		IPVS: control.IPVS{State: table.State, Repaired: table.Drift, Error: table.Error, Checks: checkPaths(st, table)},
 	}
 	for _, r := range d.engine.Snapshot() {
 		s.VRRP = append(s.VRRP, routerStatus(r))
@@ -36,6 +38,20 @@ func (d *Director) Status() control.Status {
 	s.Problems = append(s.Problems, matter...)
 	s.Services = append(s.Services, services...)
 	countConnections(s.Services, cfg.Services, table.Services)
+	routing := remember(d.opts.Routing)
+	for _, service := range cfg.Services {
+		s.Problems = append(s.Problems, pathProblems(service, st, routing)...)
+	}
+	for i, service := range cfg.Services {
+		for j := range s.Services[i].Servers {
+			row := &s.Services[i].Servers[j]
+			if address, err := netip.ParseAddrPort(row.Address); err == nil {
+				row.Peers = d.serverViews(service, address)
+			}
+		}
+	}
+	channel, problems := d.channelStatus(cfg)
+	s.Channel, s.Problems = channel, append(s.Problems, problems...)
 	s.BFD, s.BFDDropped = d.sessionStatus(cfg)
 	for _, f := range table.Foreign {
 		s.Foreign = append(s.Foreign, f.Key.String())
@@ -55,6 +71,25 @@ func (d *Director) Status() control.Status {
 		s.Problems = []string{}
 	}
 	return s
+}
+
+// checkPaths shows how checks get through their services.
+func checkPaths(st steering, table ipvs.Status) (out []control.CheckPath) {
+	for _, s := range st.services() {
+		w := st.ways[s.Key.Mark]
+		row := control.CheckPath{Mark: s.Key.Mark, Server: w.server.Addr().String(), Forward: w.forward.String(), Source: st.source[w].String()}
+		if w.server.Port() != 0 {
+			row.Server = w.server.String()
+		}
+		if !st.source[w].IsValid() {
+			row.Source = ""
+		}
+		if err := st.missing(s.Key.Mark, table); err != nil {
+			row.Problem = err.Error()
+		}
+		out = append(out, row)
+	}
+	return out
 }
 
 func routerStatus(r vrrp.Status) control.Router {

@@ -1,0 +1,234 @@
+package healthcheck_test
+
+import (
+	"fmt"
+	"net/netip"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"lvsha/healthcheck"
+)
+
+// pooled is a pool whose servers are letters: U up, D down, ? unknown, and digits
+// before them the weight. d is down and doubted.
+type pooled struct {
+	pool  healthcheck.Pool
+	rules healthcheck.PoolRules
+	since map[int]time.Time
+	was   string
+}
+
+// look is what a pool makes of its servers: the weight of each that is used, "-" for
+// one that is not, and whether there is a quorum.
+func (p *pooled) look(at int, servers string) string {
+	now := time.Unix(1000, 0).Add(time.Duration(at) * time.Second)
+	if p.since == nil {
+		p.since = make(map[int]time.Time)
+	}
+	var members []healthcheck.Member
+	weight := 0
+	states := map[rune]healthcheck.State{'U': healthcheck.Up, 'D': healthcheck.Down, 'd': healthcheck.Down, '?': healthcheck.Unknown}
+	letters := strings.Trim(servers, " ")
+	plain := strings.Map(func(r rune) rune {
+		if r >= '0' && r <= '9' {
+			return -1
+		}
+		return r
+	}, letters)
+	for _, r := range letters {
+		if r >= '0' && r <= '9' {
+			weight = 10*weight + int(r-'0')
+			continue
+		}
+		i := len(members)
+		if len(p.was) != len(plain) || p.was[i] != plain[i] {
+			p.since[i] = now
+		}
+		members = append(members, healthcheck.Member{
+			Server: netip.AddrPortFrom(netip.AddrFrom4([4]byte{10, 0, 0, byte(i)}), 80), Weight: max(weight, 1),
+			Verdict: healthcheck.Verdict{State: states[r], Since: p.since[i]}, Doubted: r == 'd',
+		})
+		weight = 0
+	}
+	p.was = plain
+	p.rules.MostWeight = 65535
+	out := p.pool.Judge(now, p.rules, members)
+	var b strings.Builder
+	for _, s := range out.Shares {
+		if s.Used {
+			fmt.Fprintf(&b, "%d ", s.Weight)
+		} else {
+			b.WriteString("- ")
+		}
+	}
+	if out.Quorum {
+		b.WriteString("quorum")
+	} else {
+		b.WriteString("none")
+	}
+	if out.Changed {
+		b.WriteString("!")
+	}
+	return b.String()
+}
+
+func TestPool(t *testing.T) {
+	type step struct {
+		at      int
+		servers string
+		want    string
+	}
+	tests := []struct {
+		name  string
+		rules healthcheck.PoolRules
+		steps []step
+	}{
+		{"plain", healthcheck.PoolRules{}, []step{
+			{0, "2???", "- - - none"}, {1, "2U??", "2 - - quorum!"}, {2, "2UUD", "2 1 - quorum"}, {3, "2DDD", "- - - none!"}, {4, "2DDU", "- - 1 quorum!"},
+		}},
+		// keepalived: gained at quorum + hysteresis, lost below quorum - hysteresis.
+		{"quorum with hysteresis", healthcheck.PoolRules{Quorum: 3, Hysteresis: 1}, []step{
+			{0, "UUUU", "1 1 1 1 quorum!"}, {1, "UUUD", "1 1 1 - quorum"}, {2, "UUDD", "1 1 - - quorum"}, {3, "UDDD", "1 - - - none!"},
+			{4, "UUDD", "1 1 - - none"}, {5, "UUUD", "1 1 1 - none"}, {6, "UUUU", "1 1 1 1 quorum!"},
+		}},
+		{"a sorry server takes it all without a quorum", healthcheck.PoolRules{Quorum: 2, Sorry: true}, []step{
+			{0, "UUU", "1 1 1 quorum!"}, {1, "UDD", "- - - none!"}, {2, "UUD", "1 1 - quorum!"},
+		}},
+		{"weight 0 makes no quorum", healthcheck.PoolRules{}, []step{{0, "UD", "1 - quorum!"}}},
+		{"slow start", healthcheck.PoolRules{SlowStart: 10 * time.Second, Scale: 100}, []step{
+			{0, "UU", "100 100 quorum!"}, {1, "UD", "100 - quorum"}, {2, "UU", "100 1 quorum"}, {7, "UU", "100 50 quorum"},
+			{11, "UU", "100 90 quorum"}, {12, "UU", "100 100 quorum"}, {13, "UU", "100 100 quorum"},
+		}},
+		{"no slow start at the start", healthcheck.PoolRules{SlowStart: 10 * time.Second, Scale: 100}, []step{
+			{0, "??", "- - none"}, {1, "U?", "100 - quorum!"}, {2, "UU", "100 100 quorum"},
+		}},
+		{"max_down keeps those that failed last", healthcheck.PoolRules{MaxDown: 50}, []step{
+			{0, "UUUU", "1 1 1 1 quorum!"}, {1, "UUUD", "1 1 1 - quorum"}, {2, "DUUD", "- 1 1 - quorum"},
+			{3, "DDUD", "- 1 1 - quorum"}, {4, "DDDD", "- 1 1 - none!"}, {5, "DDDU", "- - 1 1 quorum!"},
+		}},
+		{"panic uses all", healthcheck.PoolRules{Panic: 50}, []step{
+			{0, "UUUU", "1 1 1 1 quorum!"}, {1, "UUDD", "1 1 - - quorum"}, {2, "UDDD", "1 1 1 1 quorum"}, {3, "DDDD", "1 1 1 1 none!"}, {4, "?DDD", "- 1 1 1 none"},
+		}},
+		{"doubt keeps", healthcheck.PoolRules{Sorry: false}, []step{
+			{0, "UUD", "1 1 - quorum!"}, {1, "ddD", "1 1 - none!"}, {2, "UUD", "1 1 - quorum!"},
+		}},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			p := pooled{rules: tt.rules}
+			for _, s := range tt.steps {
+				if got := p.look(s.at, s.servers); got != s.want {
+					t.Errorf("at %d s with %s: got %s, want %s", s.at, s.servers, got, s.want)
+				}
+			}
+		})
+	}
+}
+
+// TestPoolAdvice holds what becomes of what checks advise.
+func TestPoolAdvice(t *testing.T) {
+	up := healthcheck.Verdict{State: healthcheck.Up}
+	server := func(i byte) netip.AddrPort { return netip.AddrPortFrom(netip.AddrFrom4([4]byte{10, 0, 0, i}), 80) }
+	members := []healthcheck.Member{
+		{Server: server(1), Weight: 10, Verdict: up, Advice: []healthcheck.Advice{{Unit: healthcheck.Percent, Weight: 50}}},
+		{Server: server(2), Weight: 10, Verdict: up, Advice: []healthcheck.Advice{{Admin: healthcheck.Drain}}},
+		{Server: server(3), Weight: 10, Verdict: up, Advice: []healthcheck.Advice{{Admin: healthcheck.Maint}}},
+		{Server: server(4), Weight: 10, Verdict: up},
+	}
+	var p healthcheck.Pool
+	out := p.Judge(time.Unix(1000, 0), healthcheck.PoolRules{MostWeight: 100}, members)
+	want := []healthcheck.Share{
+		{Used: true, Weight: 5, Why: "weight 5 instead of 10, as it was advised"},
+		{Used: true, Weight: 0, Admin: healthcheck.Drain, Why: "asks to be drained"},
+		{Weight: 10, Admin: healthcheck.Maint, Why: "asks for maintenance"},
+		{Used: true, Weight: 10},
+	}
+	if diff := cmp.Diff(want, out.Shares); diff != "" {
+		t.Errorf("(-want +got):\n%s", diff)
+	}
+	if out.Sum != 25 || out.Up != 4 {
+		t.Errorf("sum %d, up %d", out.Sum, out.Up)
+	}
+}
+
+// TestPoolNext holds that a growing share is looked at again.
+func TestPoolNext(t *testing.T) {
+	p := pooled{rules: healthcheck.PoolRules{SlowStart: 100 * time.Second, Scale: 100}}
+	for _, s := range []string{"UU", "UD", "UU"} {
+		p.look(0, s)
+	}
+	now := time.Unix(1000, 0)
+	server := netip.AddrPortFrom(netip.AddrFrom4([4]byte{10, 0, 0, 1}), 80)
+	members := []healthcheck.Member{{Server: server, Weight: 1, Verdict: healthcheck.Verdict{State: healthcheck.Up}}}
+	steps := 0
+	for {
+		out := p.pool.Judge(now, p.rules, members)
+		if out.Next.IsZero() {
+			break
+		}
+		if !out.Next.After(now) || steps > 100 {
+			t.Fatalf("next is %v at %v after %d steps", out.Next, now, steps)
+		}
+		now, steps = out.Next, steps+1
+	}
+	if steps < 20 || now.Sub(time.Unix(1000, 0)) != 100*time.Second {
+		t.Errorf("%d steps, the last after %v", steps, now.Sub(time.Unix(1000, 0)))
+	}
+}
+
+// TestDoubt plays what is heard of hosts: a letter for each, A alive, - dead for long,
+// L lost now; it stays lost while the letter is l.
+func TestDoubt(t *testing.T) {
+	type step struct {
+		at     int
+		hosts  string
+		others []healthcheck.Opinion
+		want   bool
+	}
+	for _, tt := range []struct {
+		name  string
+		steps []step
+	}{
+		{"one is lost", []step{{0, "AAA", nil, false}, {1, "LAA", nil, false}, {2, "lAA", nil, false}}},
+		{"all are lost at once", []step{{0, "AAA", nil, false}, {1, "LLA", nil, false}, {2, "llL", nil, true}, {30, "lll", nil, true}, {61, "lll", nil, true}, {62, "lll", nil, false}, {63, "lll", nil, false}}},
+		{"one is heard again", []step{{0, "AA", nil, false}, {1, "LL", nil, true}, {2, "Al", nil, false}, {3, "LL", nil, true}}},
+		{"one after the other, slowly", []step{{0, "AA", nil, false}, {1, "LA", nil, false}, {60, "lL", nil, false}}},
+		{"a single server", []step{{0, "A", nil, false}, {1, "L", nil, false}}},
+		{"the others were dead before", []step{{0, "--A", nil, false}, {1, "--L", nil, false}}},
+		{"two of those that were alive", []step{{0, "-AA", nil, false}, {1, "-LL", nil, true}}},
+		{"another director sees them too", []step{{1, "LL", []healthcheck.Opinion{{Director: "lvs2", Alive: 2}}, true}, {300, "ll", []healthcheck.Opinion{{Director: "lvs2", Alive: 2}}, true}}},
+		{"another director does not see them either", []step{{1, "LL", []healthcheck.Opinion{{Director: "lvs2", Dead: 2}}, false}, {2, "ll", nil, false}}},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			var d healthcheck.Doubt
+			lost := make(map[int]time.Time)
+			for _, s := range tt.steps {
+				now := time.Unix(1000, 0).Add(time.Duration(s.at) * time.Second)
+				var hosts []healthcheck.Evidence
+				for i, letter := range s.hosts {
+					e := healthcheck.Evidence{Host: netip.AddrFrom4([4]byte{10, 0, 0, byte(i)}), Window: 5 * time.Second}
+					switch letter {
+					case 'A':
+						e.Alive = true
+					case 'L':
+						lost[i] = now
+						e.Lost = now
+					case 'l':
+						e.Lost = lost[i]
+					}
+					hosts = append(hosts, e)
+				}
+				got := d.Judge(now, time.Minute, hosts, s.others)
+				if got.Now != s.want {
+					t.Errorf("at %d s with %s: doubt is %v, want %v (%s)", s.at, s.hosts, got.Now, s.want, got.Why)
+				}
+				if never := (&healthcheck.Doubt{}).Judge(now, 0, hosts, s.others); never.Now {
+					t.Error("doubt although it is turned off")
+				}
+			}
+		})
+	}
+}

@@ -1,0 +1,53 @@
+package director
+
+import (
+	"fmt"
+	"net/netip"
+	"strings"
+	"testing"
+	"time"
+
+	"lvsha/healthcheck"
+	"lvsha/internal/config"
+	"lvsha/ipvs"
+)
+
+// BenchmarkJudge judges 10,000 servers of 100 services, and makes the table of them.
+func BenchmarkJudge(b *testing.B) {
+	var text strings.Builder
+	for i := range 10000 {
+		if i%100 == 0 {
+			fmt.Fprintf(&text, "[service.s%d]\nlisten = \"192.0.2.10:%d/tcp\"\nowner = \"none\"\nforward = \"nat\"\ncheck = { type = \"tcp\" }\n", i/100, 1000+i/100)
+		}
+		fmt.Fprintf(&text, "[[service.s%d.server]]\naddress = \"10.1.%d.%d:80\"\n", i/100, i>>8, i&255)
+	}
+	cfg, err := config.Parse("lvsha.toml", []byte(text.String()), config.Identity{})
+	if err != nil {
+		b.Fatal(err)
+	}
+	monitor := healthcheck.New(healthcheck.Options{})
+	monitor.Set(targets(cfg, steering{}, func(ipvs.ServiceKey, netip.AddrPort) bool { return true }))
+	var j judging
+	j.set(cfg, steering{})
+	b.Run("look", func(b *testing.B) {
+		for b.Loop() {
+			j.look(time.Now(), monitor.Judgments, nil)
+		}
+	})
+	b.Run("table", func(b *testing.B) {
+		for b.Loop() {
+			j.table()
+		}
+	})
+	b.Run("health", func(b *testing.B) {
+		for b.Loop() {
+			serviceHealth(j.rows)
+		}
+	})
+	b.Run("diff", func(b *testing.B) {
+		t := j.table()
+		for b.Loop() {
+			ipvs.Diff(t, t, nil)
+		}
+	})
+}
