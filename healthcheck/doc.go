@@ -10,7 +10,9 @@
 //
 //   - check.go: what is asked of whom
 //   - verdict.go, require.go, schedule.go: the decisions; no clock, no socket
-//   - tcp.go, http.go, exec.go: one kind of check each; probe.go lists them
+//   - question.go: what a kind of check is, and the list of them; a file each, such
+//     as tcp.go or smtp.go; session.go: the connection that the libraries of
+//     protocols get
 //   - monitor.go: the targets; run.go: the goroutine; status.go: what they show
 //
 // # Fairness towards the server

@@ -48,6 +48,13 @@ var OwnFault = ownFault
 // Add counts a duration.
 func (h *Histogram) Add(d time.Duration) { h.add(d) }
 
+// HealthStatus decodes an answer of the health service of gRPC.
+func HealthStatus(b []byte) (string, error) {
+	var out healthStatus
+	err := healthCodec{}.Unmarshal(b, &out)
+	return out.String(), err
+}
+
 // Dial is how kinds of check connect.
 func (t Target) Dial(ctx context.Context, network string) (net.Conn, error) {
 	return t.dial(ctx, network)

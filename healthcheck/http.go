@@ -233,7 +233,7 @@ func (w *web) redirect(req *http.Request, res *http.Response, e *expectation, ho
 		return nil, unmet("redirected to %s, which is no URL", printable(to))
 	}
 	// Another host may be another machine, and this check is about this one.
-	if host := u.Host; u.Scheme != w.scheme || host != req.URL.Host && host != req.Host {
+	if host := withPort(u.Scheme, u.Host); u.Scheme != w.scheme || host != withPort(w.scheme, req.URL.Host) && host != withPort(w.scheme, req.Host) {
 		return nil, unmet("redirected to %s, which is not this server", printable(u.String()))
 	}
 	u.Host = req.URL.Host
@@ -242,6 +242,14 @@ func (w *web) redirect(req *http.Request, res *http.Response, e *expectation, ho
 		follow.Method, follow.Body, follow.ContentLength = http.MethodGet, nil, 0
 	}
 	return follow.WithContext(req.Context()), nil
+}
+
+// withPort is a host with the port of its scheme if it has none.
+func withPort(scheme, host string) string {
+	if _, _, err := net.SplitHostPort(host); err == nil {
+		return host
+	}
+	return net.JoinHostPort(strings.Trim(host, "[]"), map[string]string{"http": "80", "https": "443"}[scheme])
 }
 
 // serverName is what the certificate must be for: the host without its port, or

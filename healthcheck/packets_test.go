@@ -348,9 +348,10 @@ func TestPostgres(t *testing.T) {
 			first, err := b.ReceiveStartupMessage()
 			if _, ok := first.(*pgproto3.SSLRequest); ok && err == nil {
 				io.WriteString(c, "N")
-				if first, err = b.ReceiveStartupMessage(); err != nil {
-					return
-				}
+				_, err = b.ReceiveStartupMessage()
+			}
+			if err != nil {
+				return
 			}
 			b.Send(&pgproto3.AuthenticationCleartextPassword{})
 			b.Flush()

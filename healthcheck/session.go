@@ -120,7 +120,7 @@ func (s *session) tlsConfig(c *tlsClient) (*tls.Config, error) {
 func (s *session) answer(format string, args ...any) Answer {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return Answer{Detail: s.discreet(printable(fmt.Sprintf(format, args...))), Warning: s.warning}
+	return Answer{Detail: printable(fmt.Sprintf(format, args...)), Warning: s.warning}
 }
 
 // greeting is the first line that the server said.
@@ -196,14 +196,18 @@ func (s *session) reason(err error) error {
 // lie is the reason for an answer of another protocol. The caller holds mu.
 func (s *session) lie() error {
 	line, _, _ := bytes.Cut(bytes.TrimSpace(s.head), []byte("\n"))
-	return errors.New(s.discreet(fmt.Sprintf("answer is not %s: \"%s\"", s.protocol, printable(strings.TrimSpace(string(line[:min(len(line), 60)]))))))
+	return fmt.Errorf("answer is not %s: \"%s\"", s.protocol, printable(strings.TrimSpace(string(line[:min(len(line), 60)]))))
 }
+
+// shortSecret is the length, in bytes, below which a secret is not looked for in a
+// text: it would be found by chance, and what is missing would tell it.
+const shortSecret = 4
 
 // discreet takes the secrets out of a text: some servers repeat what they were
 // sent.
 func (s *session) discreet(text string) string {
 	for _, secret := range s.secrets {
-		if secret != "" {
+		if len(secret) >= shortSecret {
 			text = strings.ReplaceAll(text, string(secret), secret.String())
 		}
 	}

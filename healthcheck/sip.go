@@ -1,6 +1,7 @@
 package healthcheck
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -76,7 +77,8 @@ func (q SIP) probe(ctx context.Context, t Target, c *tlsClient, accepted StatusS
 		return Answer{}, err
 	}
 	defer s.Close()
-	s.plausible, s.doing = startsWith("S"), "waiting for the answer"
+	s.doing = "waiting for the answer"
+	s.plausible = func(head []byte) bool { return bytes.HasPrefix(head, []byte("SIP/2.0 ")[:min(len(head), 8)]) }
 	request, err := q.request(s)
 	if err != nil {
 		return Answer{}, err
