@@ -232,5 +232,12 @@ func (r *report) secretSetting(s section, key string) (string, bool) {
 		return "", false
 	}
 	b, ok := s.secret(s.keys[file], name)
-	return strings.TrimRight(string(b), "\r\n"), ok
+	if !ok {
+		// It is there, whatever it holds; it may be on another director.
+		return unreadSecret, true
+	}
+	return strings.TrimRight(string(b), "\r\n"), true
 }
+
+// unreadSecret stands for a secret that was not read.
+const unreadSecret = "(not read)"
