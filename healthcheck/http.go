@@ -303,6 +303,13 @@ func (w *web) reason(err error, t Target, doing string) error {
 	if strings.Contains(text, "readLoopPeekFail") {
 		return errors.New("answer is not HTTP: it came before the question")
 	}
+	// The library does not say whether it was closed or is of another protocol.
+	if strings.Contains(text, "client conn could not be established") {
+		return errors.New("connection closed or not HTTP/2")
+	}
+	if strings.Contains(text, "server closed idle connection") {
+		return errors.New("connection closed without a complete answer")
+	}
 	if _, after, ok := strings.Cut(text, "http2: "); ok && w.version == "2" {
 		return errors.New("answer is not HTTP/2: " + printable(after))
 	}

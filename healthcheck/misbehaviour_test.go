@@ -76,11 +76,11 @@ func TestMisbehaviour(t *testing.T) {
 		return func(k streamKind) []string {
 			switch {
 			case strings.Contains(k.name, "http_proxy https") && quoted == web:
-				return []string{"tunnel refused: status 400"}
+				return []string{"tunnel refused: status 400", "answer is not HTTP: it came before"}
 			case strings.HasPrefix(k.name, "http") && k.protocol == "HTTP" && quoted == web:
-				return []string{"status 400, want 200"}
+				return []string{"status 400, want 200", "answer is not HTTP: it came before"}
 			case k.name == "grpc":
-				return []string{"answer is not HTTP/2"}
+				return []string{"answer is not HTTP/2", "connection closed or not HTTP/2"}
 			}
 			return []string{"answer is not " + k.protocol}
 		}

@@ -23,7 +23,8 @@ import (
 
 // script serves what a transcript says: lines of the server start with "S: ",
 // those that the client has to send with "C: ", those that it may send with
-// "c: "; "TLS" begins TLS.
+// "c: "; "until: " passes over what the client sends up to a word, and "TLS" begins
+// TLS.
 func script(t *testing.T, transcript string, certificate tls.Certificate) string {
 	t.Helper()
 	return listen(t, func(c net.Conn) {
@@ -45,6 +46,14 @@ func script(t *testing.T, transcript string, certificate tls.Certificate) string
 				if got = strings.TrimRight(got, "\r\n"); got != text {
 					t.Errorf("client says %q (%v), want %q", got, err, text)
 					return
+				}
+			case "until":
+				for said := ""; !strings.Contains(said, text); {
+					var err error
+					if said, err = in.ReadString('\n'); err != nil {
+						t.Errorf("client ends before %s: %v", text, err)
+						return
+					}
 				}
 			case "TLS":
 				secured := tls.Server(c, &tls.Config{Certificates: []tls.Certificate{certificate}})
@@ -198,7 +207,8 @@ func TestLines(t *testing.T) {
 			S: * OK [CAPABILITY IMAP4rev1 STARTTLS] ready
 			C: T1 STARTTLS
 			S: T1 OK go
-			TLS`, "ok: * OK [CAPABILITY IMAP4rev1 STARTTLS] ready"},
+			TLS
+			until: LOGOUT`, "ok: * OK [CAPABILITY IMAP4rev1 STARTTLS] ready"},
 		{"imap untrusted", healthcheck.IMAP{Security: "starttls"}, good, `
 			S: * OK [CAPABILITY IMAP4rev1 STARTTLS] ready
 			C: T1 STARTTLS
@@ -206,7 +216,8 @@ func TestLines(t *testing.T) {
 			TLS`, "fail: certificate: certificate signed by unknown authority"},
 		{"imaps, expiring", healthcheck.IMAPS{TLS: healthcheck.TLS{CA: soonCA, ExpiryDays: 14}}, soon, `
 			TLS
-			S: * OK [CAPABILITY IMAP4rev1] ready`, "ok: * OK [CAPABILITY IMAP4rev1] ready; warning: certificate expires in 5 days"},
+			S: * OK [CAPABILITY IMAP4rev1] ready
+			until: LOGOUT`, "ok: * OK [CAPABILITY IMAP4rev1] ready; warning: certificate expires in 5 days"},
 
 		{"pop3", healthcheck.POP3{}, good, `
 			S: +OK ready
