@@ -72,6 +72,7 @@ type entry struct {
 	ask    ProbeFunc
 	// plain is whether to connect directly is all there is to ask.
 	plain   bool
+	lane    *lane
 	counter counter
 	last    Probe
 	count   Counters
@@ -172,6 +173,10 @@ func (m *Monitor) Set(want []Want) {
 		e.ask = m.ready(e.check)
 		if q, ok := e.check.Ask.(TCP); ok {
 			e.plain = q.plain() && !e.check.Through
+		}
+		e.lane = m.lane(e.check.Kind())
+		if e.plain {
+			e.lane = m.lane(plainLane)
 		}
 		e.counter.adopt(now, w.Initial, initialReason(w.Initial))
 		if p := predecessors[w.Target.identity()]; p != nil {
