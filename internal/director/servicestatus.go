@@ -60,12 +60,16 @@ func (j *judging) status(known func(healthcheck.Target) (healthcheck.Status, boo
 func serviceStatus(s config.Service, rows []*judgedRow, known func(healthcheck.Target) (healthcheck.Status, bool)) control.Service {
 	out := control.Service{
 		Name: s.Name, Scheduler: s.Scheduler, Forward: s.Forward.String(), State: "down", Servers: []control.Server{},
-		Quorum: true, Follows: s.Follows,
+		Quorum: true, Follows: s.Follows, Require: s.Require.String(),
+		QuorumWeight: max(s.Rules.Quorum, 1), Hysteresis: s.Rules.Hysteresis, Scale: max(s.Rules.Scale, 1),
 	}
 	up, used := 0, 0
 	seen := make(map[netip.AddrPort]bool)
-	for _, row := range rows {
+	for n, row := range rows {
 		out.Listen = append(out.Listen, row.listen.String())
+		if n == 0 || row.outcome.Sum < out.WeightUp {
+			out.WeightUp = row.outcome.Sum // the row that is worse off decides
+		}
 		out.Quorum = out.Quorum && row.outcome.Quorum
 		for i, server := range row.servers {
 			if seen[server.at] || i >= len(row.outcome.Shares) {
@@ -147,6 +151,7 @@ func serverStatus(server judgedServer, m healthcheck.Member, share healthcheck.S
 func checkStatus(s healthcheck.Status) control.Check {
 	out := control.Check{
 		Check: s.Target.String(), State: s.State.String(), Since: s.Since, Reason: s.Reason, Streak: s.Streak,
+		Interval: s.Target.Check.Interval.String(), Timeout: s.Target.Check.Timeout.String(), Rise: s.Target.Check.Rise, Fall: s.Target.Check.Fall,
 		Advice: s.Advice.String(), Warning: s.Last.Warning, History: []control.Transition{}, Latency: []control.Bucket{},
 		Probes: s.Counters.Probes, Failures: s.Counters.Failures, Inconclusive: s.Counters.Inconclusive, Late: s.Counters.Late,
 	}
