@@ -113,7 +113,17 @@ func TestPool(t *testing.T) {
 			{0, "UUUU", "1 1 1 1 quorum!"}, {1, "UUDD", "1 1 - - quorum"}, {2, "UDDD", "1 1 1 1 quorum"}, {3, "DDDD", "1 1 1 1 none!"}, {4, "?DDD", "- 1 1 1 none"},
 		}},
 		{"doubt keeps", healthcheck.PoolRules{Sorry: false}, []step{
-			{0, "UUD", "1 1 - quorum!"}, {1, "ddD", "1 1 - none!"}, {2, "UUD", "1 1 - quorum!"},
+			{0, "UUD", "1 1 - quorum!"}, {1, "ddD", "1 1 - quorum"}, {2, "UUD", "1 1 - quorum"}, {3, "DDD", "- - - none!"},
+		}},
+		{"doubt keeps the sorry server away", healthcheck.PoolRules{Quorum: 2, Sorry: true}, []step{
+			{0, "UUD", "1 1 - quorum!"}, {1, "ddD", "1 1 - quorum"}, {2, "DDD", "- - - none!"},
+		}},
+		{"doubt is no panic", healthcheck.PoolRules{Panic: 60}, []step{{0, "UUD", "1 1 - quorum!"}, {1, "ddD", "1 1 - quorum"}}},
+		{"nothing is told before it is known", healthcheck.PoolRules{Quorum: 2, Hysteresis: 1}, []step{
+			{0, "????", "- - - - none"}, {1, "UU??", "1 1 - - none"}, {2, "UU?U", "1 1 - 1 quorum!"},
+		}},
+		{"nor after it cannot be any more", healthcheck.PoolRules{Quorum: 2, Hysteresis: 1}, []step{
+			{0, "????", "- - - - none"}, {1, "UUD?", "1 1 - - none"}, {2, "UUDD", "1 1 - - none!"}, {3, "UUDU", "1 1 - 1 quorum!"},
 		}},
 	}
 	for _, tt := range tests {
