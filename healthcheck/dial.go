@@ -83,8 +83,17 @@ func dialError(err error, t Target) error {
 	if errors.As(err, &op) {
 		err = op.Err
 	}
+	if errors.Is(err, syscall.ECONNREFUSED) {
+		return refusedError{}
+	}
 	return ownFault(err)
 }
+
+// refusedError is of a port where nobody listens.
+type refusedError struct{}
+
+func (refusedError) Error() string { return "connect: refused" }
+func (refusedError) Unwrap() error { return syscall.ECONNREFUSED }
 
 // failure makes a reason of what went wrong on a connection while doing
 // something, such as "waiting for the greeting". Errors that are reasons already

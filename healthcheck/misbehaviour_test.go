@@ -162,7 +162,7 @@ func TestMisbehaviour(t *testing.T) {
 	}
 	t.Run("refusing", func(t *testing.T) {
 		for _, k := range streamKinds() {
-			if got := probe(t, closedPort(t), healthcheck.Check{Ask: k.ask}); got != "fail: connect: connection refused" {
+			if got := probe(t, closedPort(t), healthcheck.Check{Ask: k.ask}); got != "fail: connect: refused" {
 				t.Errorf("%s: got %q", k.name, got)
 			}
 		}

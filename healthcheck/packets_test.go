@@ -90,7 +90,7 @@ func TestPacketMisbehaviour(t *testing.T) {
 			t.Fatal(err)
 		}
 		l.Close()
-		if got := probe(t, l.LocalAddr().String(), healthcheck.Check{Ask: k.ask}); !strings.HasSuffix(got, "connection refused") {
+		if got := probe(t, l.LocalAddr().String(), healthcheck.Check{Ask: k.ask}); !strings.HasSuffix(got, "refused") {
 			t.Errorf("%s: got %q from a closed port", k.name, got)
 		}
 	}

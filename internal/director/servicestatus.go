@@ -76,7 +76,7 @@ func serviceStatus(s config.Service, rows []*judgedRow, known func(healthcheck.T
 				continue
 			}
 			seen[server.at] = true
-			shows := serverStatus(server, row.members[i], row.outcome.Shares[i], known)
+			shows := serverStatus(s, server, row.members[i], row.outcome.Shares[i], known)
 			if row.members[i].State == healthcheck.Up {
 				up++
 			}
@@ -114,7 +114,7 @@ func serviceStatus(s config.Service, rows []*judgedRow, known func(healthcheck.T
 }
 
 // serverStatus shows one server.
-func serverStatus(server judgedServer, m healthcheck.Member, share healthcheck.Share, known func(healthcheck.Target) (healthcheck.Status, bool)) control.Server {
+func serverStatus(svc config.Service, server judgedServer, m healthcheck.Member, share healthcheck.Share, known func(healthcheck.Target) (healthcheck.Status, bool)) control.Server {
 	out := control.Server{
 		Address: server.at.String(), Weight: server.Weight, State: m.State.String(), Since: m.Since, Reason: m.Reason,
 		Used: share.Used, Checks: []control.Check{},
@@ -128,22 +128,31 @@ func serverStatus(server judgedServer, m healthcheck.Member, share healthcheck.S
 	case healthcheck.Maint:
 		out.State = "disabled"
 	}
-	if share.Why != "" {
-		out.Reason = share.Why + "; " + out.Reason
+	verdicts, whole := make([]healthcheck.Verdict, 0, len(server.targets)), true
+	unknown := ""
+	for _, t := range server.targets {
+		s, ok := known(t)
+		if whole = whole && ok; !ok {
+			continue
+		}
+		out.Checks = append(out.Checks, checkStatus(s))
+		verdicts = append(verdicts, s.Verdict)
+		if s.State == healthcheck.Unknown && unknown == "" {
+			unknown = s.Reason
+		}
+	}
+	// The reasons may have become others since the last look.
+	if now := svc.Require.Combine(verdicts, server.weights...); whole && now.State == m.State {
+		out.Reason = now.Reason
+		if now.State == healthcheck.Unknown && unknown != "" {
+			out.Reason = unknown
+		}
 	}
 	if len(server.targets) == 0 {
 		out.Reason = "no check: always up"
 	}
-	for _, t := range server.targets {
-		s, ok := known(t)
-		if !ok {
-			continue
-		}
-		out.Checks = append(out.Checks, checkStatus(s))
-		if m.State == healthcheck.Unknown && s.State == healthcheck.Unknown && out.Reason == m.Reason {
-			// Why nothing is known may have become clear since the last look.
-			out.Reason = s.Reason
-		}
+	if share.Why != "" {
+		out.Reason = share.Why + "; " + out.Reason
 	}
 	return out
 }
