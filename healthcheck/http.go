@@ -295,6 +295,10 @@ func (w *web) reason(err error, t Target, doing string) error {
 	if strings.Contains(text, "readLoopPeekFail") {
 		return errors.New("answer is not HTTP: it came before the question")
 	}
+	if strings.Contains(text, "client conn could not be established") || strings.Contains(text, "server closed idle connection") {
+		// What is said of a connection that was closed before it was used.
+		return errors.New("connection closed without a complete answer")
+	}
 	if _, after, ok := strings.Cut(text, "http2: "); ok && w.version == "2" {
 		return errors.New("answer is not HTTP/2: " + printable(after))
 	}

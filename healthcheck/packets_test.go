@@ -523,13 +523,13 @@ func TestHTTPProxy(t *testing.T) {
 		}
 		defer out.Close()
 		w.WriteHeader(http.StatusOK)
-		in, _, err := w.(http.Hijacker).Hijack()
+		in, ahead, err := w.(http.Hijacker).Hijack()
 		if err != nil {
 			t.Error(err)
 			return
 		}
 		defer in.Close()
-		go io.Copy(out, in)
+		go io.Copy(out, ahead) // which may have been read already
 		io.Copy(in, out)
 	}))
 	t.Cleanup(proxy.Close)

@@ -198,7 +198,8 @@ func TestLines(t *testing.T) {
 			S: * OK [CAPABILITY IMAP4rev1 STARTTLS] ready
 			C: T1 STARTTLS
 			S: T1 OK go
-			TLS`, "ok: * OK [CAPABILITY IMAP4rev1 STARTTLS] ready"},
+			TLS
+			c: T2 LOGOUT`, "ok: * OK [CAPABILITY IMAP4rev1 STARTTLS] ready"},
 		{"imap untrusted", healthcheck.IMAP{Security: "starttls"}, good, `
 			S: * OK [CAPABILITY IMAP4rev1 STARTTLS] ready
 			C: T1 STARTTLS
