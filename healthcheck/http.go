@@ -300,8 +300,11 @@ func (w *web) reason(err error, t Target, doing string) error {
 	if strings.Contains(text, "readLoopPeekFail") {
 		return errors.New("answer is not HTTP: it came before the question")
 	}
-	if strings.Contains(text, "client conn could not be established") || strings.Contains(text, "server closed idle connection") {
-		// What is said of a connection that was closed before it was used.
+	if strings.Contains(text, "client conn could not be established") {
+		// What is said of HTTP/2 that has ended before it was used, for whatever reason.
+		return errors.New("answer is not HTTP/2: connection closed at once")
+	}
+	if strings.Contains(text, "server closed idle connection") {
 		return errors.New("connection closed without a complete answer")
 	}
 	if _, after, ok := strings.Cut(text, "http2: "); ok && w.version == "2" {

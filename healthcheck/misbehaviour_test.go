@@ -71,7 +71,9 @@ func TestMisbehaviour(t *testing.T) {
 	late := func(streamKind) []string {
 		return []string{"timeout after 150ms while ", "answer is too long", "answer is not "}
 	}
-	closed := func(streamKind) []string { return []string{"connection closed ", "connection lost "} }
+	closed := func(streamKind) []string {
+		return []string{"connection closed ", "connection lost ", "answer is not HTTP/2: connection closed at once"}
+	}
 	lie := func(quoted string) func(streamKind) []string {
 		return func(k streamKind) []string {
 			switch {
