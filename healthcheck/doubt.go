@@ -3,6 +3,7 @@ package healthcheck
 import (
 	"fmt"
 	"net/netip"
+	"slices"
 	"time"
 )
 
@@ -18,10 +19,11 @@ type Evidence struct {
 	Window time.Duration
 }
 
-// Opinion is what another director sees of the same hosts.
+// Opinion is what another director knows of the hosts that were lost here.
 type Opinion struct {
 	Director string
-	// Alive and Dead count the hosts it sees up and down.
+	// Alive and Dead count the hosts that it hears and those that it does not; one
+	// that it knows nothing of is neither.
 	Alive, Dead int
 }
 
@@ -47,56 +49,61 @@ type Doubted struct {
 	Next time.Time
 }
 
-// Judge decides. limit is how long a doubt may last unless another director sees
-// servers alive; 0 never doubts.
-func (d *Doubt) Judge(now time.Time, limit time.Duration, hosts []Evidence, others []Opinion) Doubted {
-	var lost, alive int
-	var first, last time.Time
+// recent are the hosts that were lost at about the same time as the last one that
+// was, while nothing is heard from any; none while something is. Those lost long
+// before were dead by themselves.
+func recent(hosts []Evidence) (lost []Evidence) {
+	var last time.Time
 	var window time.Duration
 	for _, h := range hosts {
 		switch {
 		case h.Alive:
-			alive++
+			return nil
 		case !h.Lost.IsZero():
-			if lost == 0 || h.Lost.After(last) {
+			window = max(window, h.Window)
+			if h.Lost.After(last) {
 				last = h.Lost
 			}
-			window = max(window, h.Window)
-			lost++
 		}
 	}
-	if alive > 0 || limit <= 0 {
+	for _, h := range hosts {
+		if !h.Lost.IsZero() && last.Sub(h.Lost) <= window {
+			lost = append(lost, h)
+		}
+	}
+	return lost
+}
+
+// Judge decides. limit is how long a doubt may last unless another director sees
+// servers alive; 0 never doubts. others, which may be nil, is asked in doubt what
+// other directors know of the hosts that were lost.
+func (d *Doubt) Judge(now time.Time, limit time.Duration, hosts []Evidence, others func(lost []Evidence) []Opinion) Doubted {
+	if limit <= 0 || slices.ContainsFunc(hosts, func(h Evidence) bool { return h.Alive }) {
 		*d = Doubt{}
 		return Doubted{}
 	}
-	// Those that were lost long before the last one were dead by themselves.
-	recent := 0
-	for _, h := range hosts {
-		if !h.Lost.IsZero() && last.Sub(h.Lost) <= window {
-			recent++
-			if first.IsZero() || h.Lost.Before(first) {
-				first = h.Lost
-			}
-		}
-	}
-	if d.since.IsZero() && (d.settled || recent < 2) {
+	lost := recent(hosts)
+	if d.since.IsZero() && (d.settled || len(lost) < 2) {
 		return Doubted{}
 	}
 	if d.since.IsZero() {
-		d.since, d.from = now, first
+		d.since = now
+		d.from = slices.MinFunc(lost, func(a, b Evidence) int { return a.Lost.Compare(b.Lost) }).Lost
 	}
-	why := fmt.Sprintf("nothing is heard from any of %d servers: is it this director?", recent)
-	for _, o := range others {
-		switch {
-		case o.Alive > 0:
-			return Doubted{Now: true, From: d.from, Why: fmt.Sprintf("%s %s sees %d of them up.", why, o.Director, o.Alive)}
-		case o.Dead > 0:
-			// Two that see the same are not both cut off.
-			*d = Doubt{settled: true}
-			return Doubted{}
+	why := fmt.Sprintf("nothing is heard from any of %d servers: is it this director?", len(lost))
+	var opinions []Opinion
+	if others != nil {
+		opinions = others(lost)
+	}
+	dead := false
+	for _, o := range opinions {
+		if o.Alive > 0 {
+			return Doubted{Now: true, From: d.from, Why: fmt.Sprintf("%s %s hears %d of them.", why, o.Director, o.Alive)}
 		}
+		dead = dead || o.Dead > 0
 	}
-	if passed := now.Sub(d.since); passed >= limit {
+	// Two that see the same are not both cut off.
+	if dead || now.Sub(d.since) >= limit {
 		*d = Doubt{settled: true}
 		return Doubted{}
 	}

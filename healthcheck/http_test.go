@@ -120,7 +120,7 @@ func TestHTTP(t *testing.T) {
 			}
 		})
 	}
-	if got := probe(t, closedPort(t), asks(healthcheck.Request{})); got != "fail: connect: connection refused" {
+	if got := probe(t, closedPort(t), asks(healthcheck.Request{})); got != "fail: connect: refused" {
 		t.Errorf("closed port: %s", got)
 	}
 }

@@ -71,7 +71,9 @@ func TestMisbehaviour(t *testing.T) {
 	late := func(streamKind) []string {
 		return []string{"timeout after 150ms while ", "answer is too long", "answer is not "}
 	}
-	closed := func(streamKind) []string { return []string{"connection closed ", "connection lost "} }
+	closed := func(streamKind) []string {
+		return []string{"connection closed ", "connection lost ", "answer is not HTTP/2: connection closed at once"}
+	}
 	lie := func(quoted string) func(streamKind) []string {
 		return func(k streamKind) []string {
 			switch {
@@ -162,7 +164,7 @@ func TestMisbehaviour(t *testing.T) {
 	}
 	t.Run("refusing", func(t *testing.T) {
 		for _, k := range streamKinds() {
-			if got := probe(t, closedPort(t), healthcheck.Check{Ask: k.ask}); got != "fail: connect: connection refused" {
+			if got := probe(t, closedPort(t), healthcheck.Check{Ask: k.ask}); got != "fail: connect: refused" {
 				t.Errorf("%s: got %q", k.name, got)
 			}
 		}

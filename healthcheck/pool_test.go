@@ -113,7 +113,17 @@ func TestPool(t *testing.T) {
 			{0, "UUUU", "1 1 1 1 quorum!"}, {1, "UUDD", "1 1 - - quorum"}, {2, "UDDD", "1 1 1 1 quorum"}, {3, "DDDD", "1 1 1 1 none!"}, {4, "?DDD", "- 1 1 1 none"},
 		}},
 		{"doubt keeps", healthcheck.PoolRules{Sorry: false}, []step{
-			{0, "UUD", "1 1 - quorum!"}, {1, "ddD", "1 1 - none!"}, {2, "UUD", "1 1 - quorum!"},
+			{0, "UUD", "1 1 - quorum!"}, {1, "ddD", "1 1 - quorum"}, {2, "UUD", "1 1 - quorum"}, {3, "DDD", "- - - none!"},
+		}},
+		{"doubt keeps the sorry server away", healthcheck.PoolRules{Quorum: 2, Sorry: true}, []step{
+			{0, "UUD", "1 1 - quorum!"}, {1, "ddD", "1 1 - quorum"}, {2, "DDD", "- - - none!"},
+		}},
+		{"doubt is no panic", healthcheck.PoolRules{Panic: 60}, []step{{0, "UUD", "1 1 - quorum!"}, {1, "ddD", "1 1 - quorum"}}},
+		{"nothing is told before it is known", healthcheck.PoolRules{Quorum: 2, Hysteresis: 1}, []step{
+			{0, "????", "- - - - none"}, {1, "UU??", "1 1 - - none"}, {2, "UU?U", "1 1 - 1 quorum!"},
+		}},
+		{"nor after it cannot be any more", healthcheck.PoolRules{Quorum: 2, Hysteresis: 1}, []step{
+			{0, "????", "- - - - none"}, {1, "UUD?", "1 1 - - none"}, {2, "UUDD", "1 1 - - none!"}, {3, "UUDU", "1 1 - 1 quorum!"},
 		}},
 	}
 	for _, tt := range tests {
@@ -200,6 +210,9 @@ func TestDoubt(t *testing.T) {
 		{"the others were dead before", []step{{0, "--A", nil, false}, {1, "--L", nil, false}}},
 		{"two of those that were alive", []step{{0, "-AA", nil, false}, {1, "-LL", nil, true}}},
 		{"another director sees them too", []step{{1, "LL", []healthcheck.Opinion{{Director: "lvs2", Alive: 2}}, true}, {300, "ll", []healthcheck.Opinion{{Director: "lvs2", Alive: 2}}, true}}},
+		{"of two others one sees them", []step{{1, "LL", []healthcheck.Opinion{{Director: "lvs2", Dead: 2}, {Director: "lvs3", Alive: 1}}, true}}},
+		{"another director finds out later", []step{{1, "LL", []healthcheck.Opinion{{Director: "lvs2", Alive: 2}}, true}, {3, "ll", []healthcheck.Opinion{{Director: "lvs2", Alive: 1, Dead: 1}}, true}, {4, "ll", []healthcheck.Opinion{{Director: "lvs2", Dead: 2}}, false}, {5, "ll", nil, false}}},
+		{"another director knows none of them", []step{{1, "LL", []healthcheck.Opinion{{Director: "lvs2"}}, true}, {61, "ll", []healthcheck.Opinion{{Director: "lvs2"}}, false}}},
 		{"another director does not see them either", []step{{1, "LL", []healthcheck.Opinion{{Director: "lvs2", Dead: 2}}, false}, {2, "ll", nil, false}}},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
@@ -221,11 +234,17 @@ func TestDoubt(t *testing.T) {
 					}
 					hosts = append(hosts, e)
 				}
-				got := d.Judge(now, time.Minute, hosts, s.others)
+				others := func(lost []healthcheck.Evidence) []healthcheck.Opinion {
+					if len(lost) == 0 {
+						t.Error("others are asked about nobody")
+					}
+					return s.others
+				}
+				got := d.Judge(now, time.Minute, hosts, others)
 				if got.Now != s.want {
 					t.Errorf("at %d s with %s: doubt is %v, want %v (%s)", s.at, s.hosts, got.Now, s.want, got.Why)
 				}
-				if never := (&healthcheck.Doubt{}).Judge(now, 0, hosts, s.others); never.Now {
+				if never := (&healthcheck.Doubt{}).Judge(now, 0, hosts, others); never.Now {
 					t.Error("doubt although it is turned off")
 				}
 			}

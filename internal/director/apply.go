@@ -112,7 +112,7 @@ func (d *Director) wantSoon() {
 func (d *Director) want() {
 	now := time.Now()
 	d.mu.Lock()
-	next := d.judging.look(now, d.judgments, nil)
+	next := d.judging.look(now, d.judgments, d.channel.opinions)
 	d.tracker.SetServices(serviceHealth(d.judging.rows))
 	if !d.flushing {
 		d.table.Set(ipvs.Desired{Generation: d.generation, Services: append(d.judging.table(), d.steering.services()...)})

@@ -170,7 +170,7 @@ func New(opts Options) (*Director, error) {
 	d.monitor = healthcheck.New(healthcheck.Options{
 		OnChange: func(c healthcheck.Change) { d.inbox.add(c) }, Ready: d.pathReady, Excuse: d.pathExcuse, Prepare: d.prepare,
 	})
-	d.channel = newChannel(opts, d.monitor, func(e channelEvent) { d.inbox.add(e) })
+	d.channel = newChannel(opts, d.monitor, func(e channelEvent) { d.inbox.add(e) }, func() { d.inbox.add(opined{}) })
 	d.table = ipvs.New(ipvs.Options{
 		Kernel: opts.IPVS, Owned: last.Services, Logger: opts.Logger,
 		Record:    func(keys []ipvs.ServiceKey) error { return d.store.update(func(r *Record) { r.Services = keys }) },

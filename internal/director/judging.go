@@ -14,6 +14,10 @@ import (
 // judgments answers what is known of targets, in their order.
 type judgments func([]healthcheck.Target) []healthcheck.Judgment
 
+// opinions answers what other directors know of hosts, each with the names of the
+// targets that tell of it.
+type opinions func(hosts [][]string) []healthcheck.Opinion
+
 // judging decides who gets the traffic of each service. It does not depend on any
 // role: every director keeps the whole table. It knows the time only as it is told.
 type judging struct {
@@ -101,7 +105,7 @@ func (j *judging) set(cfg *config.Config, st steering) {
 
 // look judges all services anew, and returns when to look again although nothing
 // happened; zero is never.
-func (j *judging) look(now time.Time, known judgments, others []healthcheck.Opinion) (next time.Time) {
+func (j *judging) look(now time.Time, known judgments, ask opinions) (next time.Time) {
 	for i := range j.hosts {
 		j.hosts[i].Alive, j.hosts[i].Lost = false, time.Time{}
 	}
@@ -115,7 +119,12 @@ func (j *judging) look(now time.Time, known judgments, others []healthcheck.Opin
 			seen = seen[n:]
 		}
 	}
-	j.doubted = j.doubt.Judge(now, j.cfg.Health.Doubt, j.hosts, others)
+	j.doubted = j.doubt.Judge(now, j.cfg.Health.Doubt, j.hosts, func(lost []healthcheck.Evidence) []healthcheck.Opinion {
+		if ask == nil {
+			return nil
+		}
+		return ask(j.tellers(lost))
+	})
 	next = j.doubted.Next
 	for i, row := range j.rows {
 		row.judge(now, all[i], j.doubted)
@@ -124,6 +133,29 @@ func (j *judging) look(now time.Time, known judgments, others []healthcheck.Opin
 		}
 	}
 	return next
+}
+
+// tellers are the names of the targets that tell of each host.
+func (j *judging) tellers(hosts []healthcheck.Evidence) [][]string {
+	out := make([][]string, len(hosts))
+	place := make(map[netip.Addr]int)
+	for i, h := range hosts {
+		place[h.Host] = i
+	}
+	for _, row := range j.rows {
+		for _, server := range row.servers {
+			i, is := place[server.at.Addr()]
+			if !is {
+				continue
+			}
+			for k, t := range server.targets {
+				if server.telling[k] {
+					out[i] = append(out[i], targetID(t))
+				}
+			}
+		}
+	}
+	return out
 }
 
 // testify adds what checks saw of a server to the evidence about its host.
@@ -147,20 +179,25 @@ func (row *judgedRow) judge(now time.Time, seen []healthcheck.Judgment, doubted 
 	for _, server := range row.servers {
 		m := healthcheck.Member{Server: server.at, Weight: server.Weight}
 		verdicts = verdicts[:0]
-		silent := len(server.targets) > 0
-		for _, v := range seen[:len(server.targets)] {
+		// Silent is a server that fails by nothing but silence: a file that says so, or
+		// a refusal, is no reason to doubt this director.
+		silent, fell := true, false
+		for i, v := range seen[:len(server.targets)] {
 			verdicts = append(verdicts, v.Verdict)
 			if v.Advice != (healthcheck.Advice{}) {
 				m.Advice = append(m.Advice, v.Advice)
 			}
-			silent = silent && v.Silent
+			if v.State == healthcheck.Down {
+				silent = silent && v.Silent && server.telling[i]
+				fell = fell || v.Fell && !v.Since.Before(doubted.From)
+			}
 			if v.Warning != "" {
 				row.warnings = append(row.warnings, fmt.Sprintf("server %s: %s", server.at, v.Warning))
 			}
 		}
 		seen = seen[len(server.targets):]
 		m.Verdict = row.service.Require.Combine(verdicts, server.weights...)
-		m.Doubted = doubted.Now && silent && m.State == healthcheck.Down && !m.Since.Before(doubted.From)
+		m.Doubted = doubted.Now && silent && fell && m.State == healthcheck.Down
 		row.members = append(row.members, m)
 	}
 	row.outcome = row.pool.Judge(now, row.service.Rules, row.members)
