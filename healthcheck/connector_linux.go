@@ -230,17 +230,20 @@ func (c *connector) poll(now time.Time) error {
 			if n, err = rawPoll(epoll, c.events[:]); err != nil {
 				return os.NewSyscallError("epoll_wait", err)
 			}
-			c.landed = c.land(c.landed[:0], c.events[:n], now)
-			if len(c.landed) > 0 {
+			if c.landed = c.land(c.landed[:0], c.events[:n]); len(c.landed) > 0 {
 				c.done(c.landed)
 			}
 		}
 	}
+	// Not before: what was made in time is not late because nobody looked.
+	if c.landed = c.expire(c.landed[:0], now); len(c.landed) > 0 {
+		c.done(c.landed)
+	}
 	return nil
 }
 
-// land takes out the connections that are made, failed or late.
-func (c *connector) land(out []landing, events []unix.EpollEvent, now time.Time) []landing {
+// land takes out the connections that are made or failed.
+func (c *connector) land(out []landing, events []unix.EpollEvent) []landing {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	for _, e := range events {
@@ -252,6 +255,13 @@ func (c *connector) land(out []landing, events []unix.EpollEvent, now time.Time)
 		heap.Remove(&c.deadlines, f.at)
 		c.clear(f)
 	}
+	return out
+}
+
+// expire takes out the connections that are late.
+func (c *connector) expire(out []landing, now time.Time) []landing {
+	c.mu.Lock()
+	defer c.mu.Unlock()
 	for len(c.deadlines) > 0 && !c.deadlines[0].deadline.After(now) {
 		f := heap.Pop(&c.deadlines).(*flight)
 		out = append(out, landing{f, context.DeadlineExceeded})
