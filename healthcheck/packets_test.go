@@ -348,7 +348,7 @@ func TestPostgres(t *testing.T) {
 			first, err := b.ReceiveStartupMessage()
 			if _, ok := first.(*pgproto3.SSLRequest); ok && err == nil {
 				io.WriteString(c, "N")
-				if first, err = b.ReceiveStartupMessage(); err != nil {
+				if _, err = b.ReceiveStartupMessage(); err != nil {
 					return
 				}
 			}

@@ -100,7 +100,7 @@ address = "192.0.2.24"
 	now := time.Unix(10000, 0)
 	known := func(targets []healthcheck.Target) (out []healthcheck.Judgment) {
 		for _, target := range targets {
-			v := healthcheck.Judgment{Verdict: healthcheck.Verdict{State: healthcheck.Down, Since: now}, Fell: true, Silent: true}
+			v := healthcheck.Judgment{Verdict: healthcheck.Verdict{State: healthcheck.Down, Since: now}, Fell: true, Silence: now.Add(-time.Second)}
 			switch {
 			case target.Check.Kind() == "file":
 				v = healthcheck.Judgment{Verdict: healthcheck.Verdict{State: healthcheck.Up}}
