@@ -56,6 +56,7 @@ sorry   = "10.1.0.99:80"
 check   = [
   { type = "http", interval = "200ms", timeout = "150ms", rise = 2, fall = 2 },
   { type = "file", file = "/run/drain-{server}", interval = "200ms" },
+  { type = "agent", port = 9777, interval = "200ms" },
 ]
 ` + serversFile("web", doubtServers...)
 	for i, h := range r.lvs {
@@ -70,7 +71,7 @@ check   = [
 		r.eventually("both compare", 15*time.Second, func() bool {
 			_, a := channelTo(r.daemons[0], "lvs2")
 			_, b := channelTo(r.daemons[1], "lvs1")
-			return a.Compared == 6 && b.Compared == 6
+			return a.Compared == 9 && b.Compared == 9
 		})
 	}
 	return r

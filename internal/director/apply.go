@@ -121,10 +121,7 @@ func (d *Director) want() {
 	quorums, doubt, hasten := d.judging.quorums(), d.judging.doubted.Why, d.judging.doubted.Hasten
 	d.mu.Unlock()
 	if hasten && !d.hastened {
-		d.monitor.Soon(func(t healthcheck.Target) bool {
-			k, _ := healthcheck.KindOf(t.Check.Kind())
-			return !k.Local
-		})
+		d.monitor.Soon(func(t healthcheck.Target) bool { return tells(t.Check) })
 	}
 	d.hastened = hasten
 	d.judgeAfter = now.Add((1 + judgeShare) * time.Since(now))

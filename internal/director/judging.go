@@ -84,8 +84,7 @@ func (j *judging) set(cfg *config.Config, st steering) {
 				for _, check := range server.Checks {
 					row.targets = append(row.targets, st.target(server, listen, check))
 					this.weights = append(this.weights, check.Weight)
-					k, _ := healthcheck.KindOf(check.Kind())
-					this.telling = append(this.telling, !k.Local)
+					this.telling = append(this.telling, tells(check))
 					j.hosts[host].Window = max(j.hosts[host].Window, check.Patience(), check.Recovery())
 				}
 				this.targets = row.targets[from:len(row.targets):len(row.targets)]
@@ -94,6 +93,13 @@ func (j *judging) set(cfg *config.Config, st steering) {
 			j.rows = append(j.rows, row)
 		}
 	}
+}
+
+// tells is whether a check that passes has heard something of the machine.
+func tells(c healthcheck.Check) bool {
+	k, _ := healthcheck.KindOf(c.Kind())
+	mute, may := c.Ask.(healthcheck.Mute)
+	return !k.Local && !(may && mute.Mute())
 }
 
 // look judges all services anew, and returns when to look again although nothing
