@@ -273,6 +273,7 @@ func (m *Monitor) record(now time.Time, r result) (Change, bool) {
 			e.counter.verdict.Reason = e.last.Reason
 		}
 	} else {
+		e.hear()
 		changed = e.counter.observe(now.Round(0), e.last.OK, e.last.Reason, e.check)
 	}
 	m.schedule(now, e, again)
@@ -287,6 +288,16 @@ func (m *Monitor) record(now time.Time, r result) (Change, bool) {
 	return Change{
 		Target: e.target, From: from, To: v.State, Reason: v.Reason, Advice: e.advice, Silent: e.last.Silent, Time: now.Round(0),
 	}, changed || advised
+}
+
+// hear takes notice of whether the last probe heard anything.
+func (e *entry) hear() {
+	switch {
+	case !e.last.Silent:
+		e.heard, e.silence = e.last.Start, time.Time{}
+	case e.silence.IsZero():
+		e.silence = e.last.Start
+	}
 }
 
 // schedule puts an entry whose probe has ended back into the queue, for again or,

@@ -101,10 +101,12 @@ type Director struct {
 	ipvsProblem string // the last one told, of the director's goroutine
 	// rejudge fires when services have to be judged although nothing happened, or
 	// happened too soon after the last time, which judgeAfter ends. They and
-	// doubtTold, the last doubt told, belong to the director's goroutine.
+	// doubtTold, the last doubt told, belong to the director's goroutine, as does
+	// hastened, whether servers were asked at once because one fell silent.
 	rejudge    *time.Timer
 	judgeAfter time.Time
 	doubtTold  string
+	hastened   bool
 
 	tracking   sync.Mutex // held by retrack
 	mu         sync.Mutex // guards what follows, for Status

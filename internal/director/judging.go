@@ -91,9 +91,8 @@ func (j *judging) set(cfg *config.Config, st steering) {
 				for _, check := range server.Checks {
 					row.targets = append(row.targets, st.target(server, listen, check))
 					this.weights = append(this.weights, check.Weight)
-					k, _ := healthcheck.KindOf(check.Kind())
-					this.telling = append(this.telling, !k.Local)
-					j.hosts[host].Window = max(j.hosts[host].Window, check.Patience())
+					this.telling = append(this.telling, tells(check))
+					j.hosts[host].Window = max(j.hosts[host].Window, check.Patience(), check.Recovery())
 				}
 				this.targets = row.targets[from:len(row.targets):len(row.targets)]
 				row.servers = append(row.servers, this)
@@ -103,11 +102,18 @@ func (j *judging) set(cfg *config.Config, st steering) {
 	}
 }
 
+// tells is whether a check that passes has heard something of the machine.
+func tells(c healthcheck.Check) bool {
+	k, _ := healthcheck.KindOf(c.Kind())
+	mute, may := c.Ask.(healthcheck.Mute)
+	return !k.Local && !(may && mute.Mute())
+}
+
 // look judges all services anew, and returns when to look again although nothing
 // happened; zero is never.
 func (j *judging) look(now time.Time, known judgments, ask opinions) (next time.Time) {
 	for i := range j.hosts {
-		j.hosts[i].Alive, j.hosts[i].Lost = false, time.Time{}
+		j.hosts[i] = healthcheck.Evidence{Host: j.hosts[i].Host, Window: j.hosts[i].Window}
 	}
 	all := make([][]healthcheck.Judgment, len(j.rows))
 	for i, row := range j.rows {
@@ -161,12 +167,15 @@ func (j *judging) tellers(hosts []healthcheck.Evidence) [][]string {
 // testify adds what checks saw of a server to the evidence about its host.
 func (s *judgedServer) testify(e *healthcheck.Evidence, seen []healthcheck.Judgment) {
 	for i, v := range seen {
-		switch {
-		case !s.telling[i] || v.State == healthcheck.Unknown || v.Assumed:
-		case v.State == healthcheck.Up || !v.Silent:
-			e.Alive = true
-		case v.Fell && (e.Lost.IsZero() || v.Since.Before(e.Lost)):
-			e.Lost = v.Since
+		if !s.telling[i] || v.State == healthcheck.Unknown || v.Assumed {
+			continue
+		}
+		if v.Heard.After(e.Heard) {
+			e.Heard = v.Heard
+		}
+		e.Alive = e.Alive || v.State == healthcheck.Up || v.Silence.IsZero()
+		if v.State == healthcheck.Down && v.Fell && (e.Lost.IsZero() || v.Since.Before(e.Lost)) {
+			e.Lost, e.Silence = v.Since, v.Silence
 		}
 	}
 }
@@ -188,7 +197,8 @@ func (row *judgedRow) judge(now time.Time, seen []healthcheck.Judgment, doubted 
 				m.Advice = append(m.Advice, v.Advice)
 			}
 			if v.State == healthcheck.Down {
-				silent = silent && v.Silent && server.telling[i]
+				// One that passes again was silent until now.
+				silent = silent && (!v.Silence.IsZero() || v.Passes) && server.telling[i]
 				fell = fell || v.Fell && !v.Since.Before(doubted.From)
 			}
 			if v.Warning != "" {
@@ -197,7 +207,7 @@ func (row *judgedRow) judge(now time.Time, seen []healthcheck.Judgment, doubted 
 		}
 		seen = seen[len(server.targets):]
 		m.Verdict = row.service.Require.Combine(verdicts, server.weights...)
-		m.Doubted = doubted.Now && silent && fell && m.State == healthcheck.Down
+		m.Doubted = doubted.Keep && silent && fell && m.State == healthcheck.Down
 		row.members = append(row.members, m)
 	}
 	row.outcome = row.pool.Judge(now, row.service.Rules, row.members)

@@ -86,7 +86,7 @@ address = "192.0.2.1"
 listen  = "192.0.2.10:80/tcp"
 owner   = "none"
 forward = "nat"
-check   = [{ type = "tcp" }, { type = "file", file = "/etc/lvsha/drain/{server}" }]
+check   = [{ type = "tcp" }, { type = "file", file = "/etc/lvsha/drain/{server}" }, { type = "agent", port = 9777 }, { type = "udp" }]
 [[service.web.server]]
 address = "192.0.2.21"
 [[service.web.server]]
@@ -100,10 +100,10 @@ address = "192.0.2.24"
 	now := time.Unix(10000, 0)
 	known := func(targets []healthcheck.Target) (out []healthcheck.Judgment) {
 		for _, target := range targets {
-			v := healthcheck.Judgment{Verdict: healthcheck.Verdict{State: healthcheck.Down, Since: now}, Fell: true, Silent: true}
+			v := healthcheck.Judgment{Verdict: healthcheck.Verdict{State: healthcheck.Down, Since: now}, Fell: true, Silence: now.Add(-time.Second)}
 			switch {
-			case target.Check.Kind() == "file":
-				v = healthcheck.Judgment{Verdict: healthcheck.Verdict{State: healthcheck.Up}}
+			case target.Check.Kind() != "tcp":
+				v = healthcheck.Judgment{Verdict: healthcheck.Verdict{State: healthcheck.Up}, Heard: now}
 			case target.Server.Addr() == dead[0]:
 				v.Since = now.Add(-time.Hour)
 			case target.Server.Addr() == netip.MustParseAddr("192.0.2.24"):
