@@ -283,17 +283,27 @@ func (e *expectation) metByJSON(body io.Reader, detail string) (string, error) {
 	}
 	got := ""
 	for _, v := range found {
-		if got = jsonText(v); got == e.JSONValue {
+		if got = jsonText(v, e.JSONValue); got == e.JSONValue {
 			return fmt.Sprintf("%s, %s is %s", detail, e.JSON, printable(got)), nil
 		}
 	}
 	return "", unmet("%s is %s, want %s", e.JSON, printable(got), e.JSONValue)
 }
 
-// jsonText is a value as an operator writes it: a string without its quotes.
-func jsonText(v any) string {
-	if s, ok := v.(string); ok {
-		return s
+// jsonText is a value as an operator writes it: a string without its quotes. One that
+// cannot be what is wanted is not written out: a server may have nested thousands.
+func jsonText(v any, want string) string {
+	switch v := v.(type) {
+	case string:
+		return v
+	case map[string]any:
+		if !strings.HasPrefix(want, "{") {
+			return "an object"
+		}
+	case []any:
+		if !strings.HasPrefix(want, "[") {
+			return "a list"
+		}
 	}
 	b, err := json.Marshal(v)
 	if err != nil {
