@@ -141,10 +141,12 @@ func (p *Pool) remember(now time.Time, members []Member) {
 	next := make(map[netip.AddrPort]member, len(members))
 	for _, m := range members {
 		old := p.members[m.Server]
-		switch m.State {
-		case Down:
+		switch {
+		case m.Doubted:
+			old = member{} // it has all of its share, and keeps it
+		case m.State == Down:
 			old = member{down: true}
-		case Up:
+		case m.State == Up:
 			if old.down {
 				old = member{ramp: now}
 			}
