@@ -52,6 +52,8 @@ type connector struct {
 type landing struct {
 	*flight
 	err error
+	// took is how long it took; zero is until now.
+	took time.Duration
 }
 
 // newConnector returns a connector that is not running yet. done is called with
@@ -251,7 +253,12 @@ func (c *connector) land(out []landing, events []unix.EpollEvent) []landing {
 		if f == nil || f.serial != e.Pad {
 			continue // it was late, and its place is another's
 		}
-		out = append(out, landing{f, outcome(f)})
+		l := landing{flight: f, err: outcome(f)}
+		if f.polled && l.err == nil {
+			// It was made some time before somebody looked.
+			l.took = rawRoundTrip(f.fd)
+		}
+		out = append(out, l)
 		heap.Remove(&c.deadlines, f.at)
 		c.clear(f)
 	}
@@ -264,7 +271,7 @@ func (c *connector) expire(out []landing, now time.Time) []landing {
 	defer c.mu.Unlock()
 	for len(c.deadlines) > 0 && !c.deadlines[0].deadline.After(now) {
 		f := heap.Pop(&c.deadlines).(*flight)
-		out = append(out, landing{f, context.DeadlineExceeded})
+		out = append(out, landing{flight: f, err: context.DeadlineExceeded})
 		c.clear(f)
 	}
 	return out
@@ -302,7 +309,7 @@ func (c *connector) close(why error) (left []landing) {
 	defer c.mu.Unlock()
 	for _, f := range c.deadlines {
 		rawClose(f.fd)
-		left = append(left, landing{f, fmt.Errorf("%w: %w", ErrInconclusive, why)})
+		left = append(left, landing{flight: f, err: fmt.Errorf("%w: %w", ErrInconclusive, why)})
 	}
 	c.deadlines, c.slots, c.closed = nil, nil, true
 	c.file.Close()

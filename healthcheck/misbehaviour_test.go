@@ -80,7 +80,8 @@ func TestMisbehaviour(t *testing.T) {
 			case strings.Contains(k.name, "http_proxy https") && quoted == web:
 				return []string{"tunnel refused: status 400", "answer is not HTTP: it came before"}
 			case strings.HasPrefix(k.name, "http") && k.protocol == "HTTP" && quoted == web:
-				return []string{"status 400, want 200", "answer is not HTTP: it came before"}
+				// It says so before it is asked, which may be noticed.
+				return []string{"status 400, want 200", "answer is not HTTP: it came before the question"}
 			case k.name == "grpc":
 				return []string{"answer is not HTTP/2", "connection closed or not HTTP/2"}
 			}

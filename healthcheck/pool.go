@@ -62,8 +62,9 @@ type Outcome struct {
 	// Shares are those of the members, in their order. Without a quorum and with a
 	// sorry server none is used.
 	Shares []Share
-	// Quorum is whether the service is whole, Changed whether that changed now.
-	Quorum, Changed bool
+	// Quorum is whether the service is whole, Decided whether enough is known to say
+	// so, and Changed whether that changed now.
+	Quorum, Decided, Changed bool
 	// Up and Known count the servers that are up and those that are up or down;
 	// Sum is the weight of those that are up, and Open of those that are neither. Those
 	// that are doubted count as up.
@@ -141,10 +142,12 @@ func (p *Pool) remember(now time.Time, members []Member) {
 	next := make(map[netip.AddrPort]member, len(members))
 	for _, m := range members {
 		old := p.members[m.Server]
-		switch m.State {
-		case Down:
+		switch {
+		case m.Doubted:
+			old = member{} // it has all of its share, and keeps it
+		case m.State == Down:
 			old = member{down: true}
-		case Up:
+		case m.State == Up:
 			if old.down {
 				old = member{ramp: now}
 			}
@@ -190,7 +193,7 @@ func (p *Pool) count(rules PoolRules, out *Outcome) {
 	default:
 		p.quorum = out.Sum >= quorum+rules.Hysteresis
 	}
-	out.Quorum = p.quorum
+	out.Quorum, out.Decided = p.quorum, p.decided
 	out.Changed = out.Changed || was != p.quorum
 	if !out.Quorum && quorum > 1 {
 		out.Why = fmt.Sprintf("no quorum: the weights of the servers that are up add up to %d, want %d", out.Sum, quorum+rules.Hysteresis)

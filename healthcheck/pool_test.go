@@ -105,6 +105,9 @@ func TestPool(t *testing.T) {
 		{"no slow start at the start", healthcheck.PoolRules{SlowStart: 10 * time.Second, Scale: 100}, []step{
 			{0, "??", "- - none"}, {1, "U?", "100 - quorum!"}, {2, "UU", "100 100 quorum"},
 		}},
+		{"no slow start after a doubt", healthcheck.PoolRules{SlowStart: 10 * time.Second, Scale: 100}, []step{
+			{0, "UU", "100 100 quorum!"}, {1, "dd", "100 100 quorum"}, {2, "Ud", "100 100 quorum"}, {3, "UU", "100 100 quorum"}, {4, "UD", "100 - quorum"}, {5, "UU", "100 1 quorum"},
+		}},
 		{"max_down keeps those that failed last", healthcheck.PoolRules{MaxDown: 50}, []step{
 			{0, "UUUU", "1 1 1 1 quorum!"}, {1, "UUUD", "1 1 1 - quorum"}, {2, "DUUD", "- 1 1 - quorum"},
 			{3, "DDUD", "- 1 1 - quorum"}, {4, "DDDD", "- 1 1 - none!"}, {5, "DDDU", "- - 1 1 quorum!"},

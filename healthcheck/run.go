@@ -78,7 +78,7 @@ const (
 	// probe costs then.
 	many = 500
 	// breath is how much later a probe may start, and its result be seen.
-	breath = 4 * time.Millisecond
+	breath = 10 * time.Millisecond
 )
 
 // crowded is whether there are many targets that are probed by plain connections.
@@ -184,6 +184,9 @@ func (m *Monitor) landed(all []landing) {
 	kick := false
 	for _, l := range all {
 		r := result{entry: l.entry, start: l.start, elapsed: now.Sub(l.start), answer: Answer{Detail: "connected"}}
+		if l.took > 0 {
+			r.elapsed = l.took
+		}
 		if l.err != nil {
 			r.answer, r.err = Answer{}, dialError(l.err, Target{Server: l.entry.target.Server, Check: l.entry.check})
 		}

@@ -170,6 +170,28 @@ func TestDoubtRefused(t *testing.T) {
 	r.whole(1)
 }
 
+// TestDoubtOne: one machine of three is gone. The others are heard, so that nobody
+// waits to take it out.
+func TestDoubtOne(t *testing.T) {
+	t.Parallel()
+	r := newDoubtRig(t, false, "")
+	_, err := r.host.Run("ip", "addr", "del", "10.1.0.23/24", "dev", "eth0")
+	r.rig.check(err)
+	died := time.Now()
+	r.poolIs(r.lvs[0], doubtService, "10.1.0.21:80=1", "10.1.0.22:80=1")
+	took := time.Since(died)
+	t.Logf("out of the pool %v after it died", took)
+	// Two intervals of 200 ms and a timeout of 150 ms.
+	if took > 1200*time.Millisecond {
+		t.Errorf("it was out of the pool after %v", took)
+	}
+	for _, d := range r.daemons {
+		if got := doubts(d); len(got) > 0 {
+			t.Errorf("doubt: %q", got)
+		}
+	}
+}
+
 // TestDoubtDead: the machines of all servers are gone, for both directors. Over the
 // channel they find out at once; without it they go by the limit.
 func TestDoubtDead(t *testing.T) {

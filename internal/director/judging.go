@@ -3,7 +3,6 @@ package director
 import (
 	"fmt"
 	"net/netip"
-	"slices"
 	"time"
 
 	"lvsha/healthcheck"
@@ -253,17 +252,25 @@ func destination(server config.Server, listen ipvs.ServiceKey) ipvs.Destination 
 	return ipvs.Destination{Addr: server.At(listen), Forward: server.Forward, Weight: server.Weight}
 }
 
-// quorums are the services whose quorum was decided or changed in the last look,
-// by name: whether they have one. A service has one when all its rows do.
+// quorums are the services in which the quorum of a row was decided or changed in the
+// last look, by name: whether they have one. A service has one when all its rows do,
+// and none when one of them has none; until then there is nothing to tell.
 func (j *judging) quorums() map[string]bool {
-	changed := make(map[string]bool)
+	out := make(map[string]bool)
 	for _, row := range j.rows {
 		if row.outcome.Changed {
-			changed[row.service.Name] = true
+			out[row.service.Name] = true
 		}
 	}
-	for name := range changed {
-		changed[name] = !slices.ContainsFunc(j.of(name), func(row *judgedRow) bool { return !row.outcome.Quorum })
+	for name := range out {
+		lost, open := false, false
+		for _, row := range j.of(name) {
+			lost = lost || row.outcome.Decided && !row.outcome.Quorum
+			open = open || !row.outcome.Decided
+		}
+		if out[name] = !lost; !lost && open {
+			delete(out, name)
+		}
 	}
-	return changed
+	return out
 }

@@ -138,3 +138,48 @@ address = "192.0.2.24"
 		t.Errorf("doubt %+v", j.doubted)
 	}
 }
+
+// TestQuorums: a service with two addresses is whole when both are, and nothing is
+// told before both are known.
+func TestQuorums(t *testing.T) {
+	cfg := parse(t, `
+[director.lvs1]
+address = "192.0.2.1"
+[service.web]
+listen  = ["192.0.2.10:80/tcp", "192.0.2.10:81/tcp"]
+owner   = "none"
+forward = "nat"
+check   = { type = "tcp" }
+[[service.web.server]]
+address = "192.0.2.21"
+`)
+	var j judging
+	j.set(cfg, steering{})
+	for i, step := range []struct {
+		first, second healthcheck.State
+		want          map[string]bool
+	}{
+		{healthcheck.Unknown, healthcheck.Unknown, map[string]bool{}},
+		{healthcheck.Up, healthcheck.Unknown, map[string]bool{}},
+		{healthcheck.Up, healthcheck.Up, map[string]bool{"web": true}},
+		{healthcheck.Up, healthcheck.Up, map[string]bool{}},
+		{healthcheck.Down, healthcheck.Up, map[string]bool{"web": false}},
+		{healthcheck.Down, healthcheck.Down, map[string]bool{"web": false}},
+		{healthcheck.Up, healthcheck.Down, map[string]bool{"web": false}},
+		{healthcheck.Up, healthcheck.Up, map[string]bool{"web": true}},
+	} {
+		j.look(time.Unix(int64(1000+i), 0), func(targets []healthcheck.Target) (out []healthcheck.Judgment) {
+			for _, target := range targets {
+				state := step.first
+				if target.Server.Port() == 81 {
+					state = step.second
+				}
+				out = append(out, healthcheck.Judgment{Verdict: healthcheck.Verdict{State: state}})
+			}
+			return out
+		}, nil)
+		if diff := cmp.Diff(step.want, j.quorums()); diff != "" {
+			t.Errorf("step %d (-want +got):\n%s", i, diff)
+		}
+	}
+}
