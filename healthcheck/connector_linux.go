@@ -18,6 +18,8 @@ import (
 // goroutine.
 type connector struct {
 	done func([]landing)
+	// lowest is the lowest port that the kernel gives to whoever connects.
+	lowest uint16
 
 	// quiet has the connections that run waits for, crowd those that others poll: the
 	// runtime's poller, which wakes up at each event of quiet, must not see them.
@@ -39,6 +41,7 @@ type connector struct {
 	mu        sync.Mutex // guards what follows
 	slots     []*flight
 	free      []int32
+	spare     []*flight // to be used again
 	serial    int32
 	deadlines deadlines
 	// waiting is until when the goroutine waits.
@@ -70,7 +73,7 @@ func newConnector(done func([]landing)) (*connector, error) {
 	}
 	// Only what does not block is waited for by the runtime's poller.
 	err = os.NewSyscallError("fcntl", unix.SetNonblock(quiet, true))
-	c := &connector{done: done, resumed: make(chan struct{}, 1), quiet: quiet, crowd: crowd, file: os.NewFile(uintptr(quiet), "connections")}
+	c := &connector{lowest: lowestPort(), done: done, resumed: make(chan struct{}, 1), quiet: quiet, crowd: crowd, file: os.NewFile(uintptr(quiet), "connections")}
 	if err == nil {
 		c.raw, err = c.file.SyscallConn()
 	}
@@ -82,9 +85,20 @@ func newConnector(done func([]landing)) (*connector, error) {
 	return c, nil
 }
 
+// lowestPort reads where the kernel's range of ports begins, for both families. It is
+// an operator's to change, and a restart away from being noticed.
+func lowestPort() uint16 {
+	var low uint16
+	text, err := os.ReadFile("/proc/sys/net/ipv4/ip_local_port_range")
+	if _, scan := fmt.Sscan(string(text), &low); err != nil || scan != nil {
+		return 0 // any may be
+	}
+	return low
+}
+
 // start begins a connection. An error is the probe's result, and done is not called.
-func (c *connector) start(e *entry, t Target, now time.Time) error {
-	to := newRawAddress(t.Server)
+func (c *connector) start(e *entry, now time.Time) error {
+	to := newRawAddress(e.target.Server)
 	fd, err := syscall.Socket(to.family, syscall.SOCK_STREAM|syscall.SOCK_CLOEXEC|syscall.SOCK_NONBLOCK, 0)
 	if err != nil {
 		return os.NewSyscallError("socket", err)
@@ -99,7 +113,11 @@ func (c *connector) start(e *entry, t Target, now time.Time) error {
 		rawClose(fd)
 		return fmt.Errorf("%w: nobody watches connections any more", ErrInconclusive)
 	}
-	f := &flight{entry: e, fd: fd, start: now, deadline: now.Add(t.Check.Timeout), serial: c.serial}
+	f := &flight{}
+	if n := len(c.spare); n > 0 {
+		f, c.spare = c.spare[n-1], c.spare[:n-1]
+	}
+	*f = flight{entry: e, fd: fd, start: now, deadline: now.Add(e.check.Timeout), serial: c.serial}
 	c.serial++
 	if n := len(c.free); n > 0 {
 		f.slot, c.free = c.free[n-1], c.free[:n-1]
@@ -232,16 +250,27 @@ func (c *connector) poll(now time.Time) error {
 			if n, err = rawPoll(epoll, c.events[:]); err != nil {
 				return os.NewSyscallError("epoll_wait", err)
 			}
-			if c.landed = c.land(c.landed[:0], c.events[:n]); len(c.landed) > 0 {
-				c.done(c.landed)
-			}
+			c.landed = c.land(c.landed[:0], c.events[:n])
+			c.hand()
 		}
 	}
 	// Not before: what was made in time is not late because nobody looked.
-	if c.landed = c.expire(c.landed[:0], now); len(c.landed) > 0 {
-		c.done(c.landed)
-	}
+	c.landed = c.expire(c.landed[:0], now)
+	c.hand()
 	return nil
+}
+
+// hand hands on what has landed.
+func (c *connector) hand() {
+	if len(c.landed) == 0 {
+		return
+	}
+	c.done(c.landed)
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for _, l := range c.landed {
+		c.spare = append(c.spare, l.flight)
+	}
 }
 
 // land takes out the connections that are made or failed.
@@ -253,7 +282,7 @@ func (c *connector) land(out []landing, events []unix.EpollEvent) []landing {
 		if f == nil || f.serial != e.Pad {
 			continue // it was late, and its place is another's
 		}
-		l := landing{flight: f, err: outcome(f)}
+		l := landing{flight: f, err: c.outcome(f)}
 		if f.polled && l.err == nil {
 			// It was made some time before somebody looked.
 			l.took = rawRoundTrip(f.fd)
@@ -288,13 +317,13 @@ func (c *connector) clear(f *flight) {
 }
 
 // outcome asks the kernel how a connection went.
-func outcome(f *flight) error {
+func (c *connector) outcome(f *flight) error {
 	server := f.entry.target.Server
 	switch errno := rawOutcome(f.fd); {
 	case errno != 0:
 		return os.NewSyscallError("connect", errno)
-	case server.Port() >= 1024 && fromItself(f.fd, server):
-		// Below that no port is given out.
+	case server.Port() >= c.lowest && fromItself(f.fd, server):
+		// Ports below are not given out.
 		return os.NewSyscallError("connect", syscall.ECONNREFUSED)
 	}
 	return nil

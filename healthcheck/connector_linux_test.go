@@ -32,8 +32,8 @@ func TestConnectorLateLook(t *testing.T) {
 	const n = 1500 // more than one look takes in
 	server := l.Addr().(*net.TCPAddr).AddrPort()
 	start := func(server netip.AddrPort) {
-		target := Target{Server: server, Check: Check{Timeout: 50 * time.Millisecond}}
-		if err := c.start(&entry{target: target}, target, time.Now()); err != nil {
+		e := &entry{target: Target{Server: server}, check: Check{Timeout: 50 * time.Millisecond}}
+		if err := c.start(e, time.Now()); err != nil {
 			t.Fatal(err)
 		}
 	}

@@ -19,7 +19,7 @@ type landing struct {
 
 func newConnector(func([]landing)) (*connector, error) { return nil, errors.ErrUnsupported }
 
-func (*connector) start(*entry, Target, time.Time) error { return errors.ErrUnsupported }
+func (*connector) start(*entry, time.Time) error { return errors.ErrUnsupported }
 
 func (*connector) run(context.Context) error { return nil }
 

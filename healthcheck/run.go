@@ -168,9 +168,8 @@ func (m *Monitor) connect(ctx context.Context, now time.Time, e *entry, probes *
 			}
 		})
 	}
-	t := Target{Server: e.target.Server, Check: e.check}
-	if err := m.connector.start(e, t, now); err != nil {
-		err = dialError(err, t)
+	if err := m.connector.start(e, now); err != nil {
+		err = dialError(err, Target{Server: e.target.Server, Check: e.check})
 		// Not from here: the entry would go back into the queue that is being read.
 		probes.Go(func() { m.finish(time.Now(), result{entry: e, start: now, err: err}) })
 	}
