@@ -33,7 +33,7 @@
 //
 // # What this package has no words for yet
 //
-// IPv6 services are read, shown as foreign and never touched. One-packet
+// One-packet
 // scheduling and scheduler flags of an adopted service are kept when it is
 // edited. Thresholds and tunnel types other than IPIP of an adopted server are a
 // difference, which an edit of the server removes ([Destination.Extra]). A

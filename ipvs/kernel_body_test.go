@@ -81,6 +81,11 @@ func testKernel(t *testing.T, k, other ipvs.Kernel, missing ...string) {
 		if err := k.AddServer(v6.Key, server); !errors.Is(err, syscall.EINVAL) {
 			t.Errorf("IPv4 server under direct routing in an IPv6 service: %v, want EINVAL", err)
 		}
+		local6 := server6
+		local6.Addr = netip.MustParseAddrPort("[fe80::21]:80")
+		if err := k.AddServer(v6.Key, local6); !errors.Is(err, syscall.EINVAL) {
+			t.Errorf("link-local server: %v, want EINVAL", err)
+		}
 		want := []ipvs.Service{{Key: v6.Key, Scheduler: "wlc", Destinations: []ipvs.Destination{server6}}}
 		if diff := cmp.Diff(want, list(t, k), tables); diff != "" {
 			t.Errorf("table (-want +got):\n%s", diff)
@@ -165,6 +170,20 @@ func testKernel(t *testing.T, k, other ipvs.Kernel, missing ...string) {
 			},
 			{
 				service("192.0.2.10:80/tcp", "mh", "192.0.2.21:80 dr 1", "192.0.2.23:80 dr 1"),
+				service("[2001:db8::10]:53/udp", "rr", "[2001:db8::21]:5353 nat 1"),
+				with(service("[2001:db8::10]:80/tcp", "wlc", "192.0.2.21:80 tun 1", "[2001:db8::21]:80 dr 2", "[2001:db8::22]:80 tun 65535"), func(s *ipvs.Service) {
+					s.Persistence, s.PersistenceMask = time.Minute, 1
+				}),
+			},
+			{
+				service("192.0.2.10:80/tcp", "mh", "192.0.2.23:80 dr 1", "[2001:db8::21]:80 tun 1"),
+				service("[2001:db8::10]:53/udp", "sh", "[2001:db8::21]:5353 nat 1"),
+				with(service("[2001:db8::10]:80/tcp", "wlc", "[2001:db8::21]:80 tun 2", "[2001:db8::22]:80 nat 1"), func(s *ipvs.Service) {
+					s.Persistence, s.PersistenceMask = time.Minute, 127
+				}),
+				with(service("[2001:db8::11]:0/tcp", "wlc", "[2001:db8::21]:0 dr 2"), func(s *ipvs.Service) {
+					s.Persistence = time.Minute
+				}),
 			},
 			nil,
 		}

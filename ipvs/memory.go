@@ -165,7 +165,7 @@ func (m *Memory) refuse(c Change) error {
 		if exists == (c.Op == SetService) && !m.schedulers[c.Service.Scheduler] {
 			return syscall.ENOENT
 		}
-		if c.Service.PersistenceMask > 128 {
+		if int(c.Service.PersistenceMask) > c.Service.Key.Addr.Addr().BitLen() && c.Service.Key.Addr.Addr().Is6() {
 			return syscall.EINVAL
 		}
 	case AddServer, SetServer:
@@ -177,6 +177,8 @@ func (m *Memory) refuse(c Change) error {
 		case c.Destination.Forward < DR || c.Destination.Forward > TUN:
 			return syscall.EINVAL
 		case c.Op == AddServer && !unicast(c.Destination.Addr.Addr()):
+			return syscall.EINVAL
+		case c.Op == AddServer && c.Destination.Addr.Addr().Is6() && c.Destination.Addr.Addr().IsLinkLocalUnicast():
 			return syscall.EINVAL
 		case c.Destination.Forward != TUN && c.Destination.Addr.Addr().Is4() != c.Service.Key.Addr.Addr().Is4():
 			return syscall.EINVAL

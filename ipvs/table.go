@@ -151,7 +151,8 @@ const (
 	DR
 	// NAT rewrites the destination; answers come back through the director.
 	NAT
-	// TUN wraps the packet in IPIP.
+	// TUN wraps the packet in another. It alone reaches servers of the other
+	// address family.
 	TUN
 )
 
@@ -187,8 +188,9 @@ type Service struct {
 	// Persistence keeps a client on its server this long after its last
 	// connection, in whole seconds up to MaxPersistence; zero is none.
 	Persistence time.Duration
-	// PersistenceMask is the prefix length by which clients are grouped, 1 to
-	// 32; zero means 32. Without persistence it means nothing.
+	// PersistenceMask is the prefix length by which clients are grouped, 1 to 32,
+	// or to 128 for IPv6; zero is the whole address. Without persistence it means
+	// nothing.
 	PersistenceMask uint8
 	// Destinations are the real servers, in any order.
 	Destinations []Destination

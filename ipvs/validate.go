@@ -32,8 +32,6 @@ func Validate(s Service) error {
 	case s.Key.Mark != 0 && s.Key != MarkKey(s.Key.Mark, s.Key.Addr.Addr().Is6()):
 		bad("a firewall mark goes with a family, and with no protocol, address or port")
 		return problems[0]
-	case s.Key.Mark != 0 && s.Key.Addr.Addr().Is6():
-		bad("IPv6 is not supported yet")
 	case s.Key.Mark != 0:
 	case !s.Key.Addr.IsValid():
 		bad("address is missing")
@@ -58,8 +56,8 @@ func Validate(s Service) error {
 	case s.Persistence%time.Second != 0:
 		bad("persistence %s is not in whole seconds", s.Persistence)
 	}
-	if s.PersistenceMask > 32 {
-		bad("persistence mask %d is not between 1 and 32", s.PersistenceMask)
+	if bits := s.Key.Addr.Addr().BitLen(); int(s.PersistenceMask) > bits {
+		bad("persistence mask %d is not between 1 and %d", s.PersistenceMask, bits)
 	}
 	if s.PersistenceMask != 0 && s.Persistence == 0 {
 		bad("persistence mask %d without persistence", s.PersistenceMask)
@@ -87,6 +85,13 @@ func badDestination(s Service, d Destination) string {
 
 	if reason := badAddress(d.Addr.Addr()); reason != "" {
 		bad("address %s", reason)
+	} else {
+		if d.Addr.Addr().Is6() && d.Addr.Addr().IsLinkLocalUnicast() {
+			bad("address %s is link-local, which the kernel does not take for a server", d.Addr.Addr())
+		}
+		if d.Forward != TUN && addr.Addr().Unmap().Is4() != d.Addr.Addr().Is4() {
+			bad("%s does not get to %s, which is of another family than the service; only tun does", d.Forward, d.Addr.Addr())
+		}
 	}
 	if d.Addr == addr {
 		bad("is the service itself")
@@ -124,8 +129,8 @@ func badAddress(a netip.Addr) string {
 		return "is missing"
 	case a.Is4In6():
 		return fmt.Sprintf("%s is IPv4 mapped into IPv6; write %s", a, a.Unmap())
-	case a.Is6():
-		return fmt.Sprintf("%s is IPv6, which is not supported yet", a)
+	case a.Zone() != "":
+		return fmt.Sprintf("%s has a zone, which the kernel has no room for", a)
 	case !unicast(a):
 		return fmt.Sprintf("%s is not that of one machine", a)
 	default:

@@ -17,8 +17,13 @@ func TestValidate(t *testing.T) {
 	good := service("192.0.2.10:80/tcp", "wlc", "192.0.2.21:80 dr 2", "192.0.2.22:80 tun 0", "192.0.2.23:8080 nat 65535")
 	every := with(service("192.0.2.10:0/tcp", "wlc", "192.0.2.21:0 dr 1", "192.0.2.22:0 nat 1"), func(s *ipvs.Service) { s.Persistence = time.Second })
 	masked := with(good, func(s *ipvs.Service) { s.Persistence, s.PersistenceMask = ipvs.MaxPersistence, 1 })
+	six := with(service("[2001:db8::10]:80/tcp", "mh", "[2001:db8::21]:80 dr 1", "[2001:db8::22]:8080 nat 1", "[2001:db8::23]:80 tun 1", "192.0.2.24:80 tun 1"), func(s *ipvs.Service) {
+		s.Persistence, s.PersistenceMask = time.Minute, 128
+	})
+	four := service("192.0.2.10:53/udp", "rr", "[2001:db8::21]:53 tun 1")
+	mark6 := service("fwmark 5 inet6", "rr", "[2001:db8::21]:0 dr 1")
 	mark := service("fwmark 5", "rr", "192.0.2.21:0 dr 2", "192.0.2.22:0 tun 0", "192.0.2.23:8080 nat 1", "192.0.2.24:0 nat 1")
-	for _, s := range []ipvs.Service{good, every, masked, mark, service("192.0.2.10:53/udp", "sh")} {
+	for _, s := range []ipvs.Service{good, every, masked, mark, six, four, mark6, service("192.0.2.10:53/udp", "sh")} {
 		if err := ipvs.Validate(s); err != nil {
 			t.Errorf("Validate(%s) = %v", s.Key, err)
 		}
@@ -31,14 +36,21 @@ func TestValidate(t *testing.T) {
 		{"protocol", func(s *ipvs.Service) { s.Key.Protocol = 132 }},
 		{"mark without family", func(s *ipvs.Service) { s.Key = ipvs.ServiceKey{Mark: 5} }},
 		{"mark with protocol", func(s *ipvs.Service) { s.Key.Mark = 5 }},
-		{"mark of IPv6", func(s *ipvs.Service) { *s = service("fwmark 5 inet6", "rr") }},
+		{"mark of IPv6, server of IPv4", func(s *ipvs.Service) { *s = service("fwmark 5 inet6", "rr", "192.0.2.21:0 nat 1") }},
 		{"dr to a port under a mark", func(s *ipvs.Service) { *s = service("fwmark 5", "rr", "192.0.2.21:80 dr 1") }},
 		{"port, mark and persistence", func(s *ipvs.Service) {
 			*s = with(service("fwmark 5", "rr", "192.0.2.21:80 nat 1", "192.0.2.22:0 nat 1"), func(s *ipvs.Service) { s.Persistence = time.Second })
 		}},
 		{"no address", func(s *ipvs.Service) { s.Key.Addr = netip.AddrPort{} }},
 		{"mapped address", func(s *ipvs.Service) { s.Key.Addr = netip.MustParseAddrPort("[::ffff:192.0.2.10]:80") }},
-		{"IPv6", func(s *ipvs.Service) { s.Key.Addr = netip.MustParseAddrPort("[2001:db8::1]:80") }},
+		{"IPv6 service", func(s *ipvs.Service) { s.Key.Addr = netip.MustParseAddrPort("[2001:db8::1]:80") }},
+		{"zone", func(s *ipvs.Service) { s.Key.Addr = netip.MustParseAddrPort("[fe80::1%eth0]:80") }},
+		{"server is link-local", func(s *ipvs.Service) {
+			*s = service("[2001:db8::10]:80/tcp", "rr", "[fe80::21]:80 dr 1")
+		}},
+		{"IPv6 mask too long", func(s *ipvs.Service) {
+			*s = with(six, func(s *ipvs.Service) { s.PersistenceMask = 129 })
+		}},
 		{"unspecified", func(s *ipvs.Service) { s.Key.Addr = netip.MustParseAddrPort("0.0.0.0:80") }},
 		{"multicast", func(s *ipvs.Service) { s.Key.Addr = netip.MustParseAddrPort("224.0.0.18:80") }},
 		{"every port without persistence", func(s *ipvs.Service) {

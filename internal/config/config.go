@@ -105,7 +105,8 @@ type Service struct {
 	Forward ipvs.Forward
 	// Persistence is in whole seconds; zero is none.
 	Persistence time.Duration
-	// PersistenceMask is 1 to 32; zero when there is no persistence.
+	// PersistenceMask is 1 to 32, or to 128 where all of Listen are IPv6; zero is the
+	// whole address, and when there is no persistence.
 	PersistenceMask uint8
 	// Require says how many of a server's checks must be up.
 	Require healthcheck.Require

@@ -110,8 +110,8 @@ func (r *report) serverAddress(n *node) (netip.AddrPort, bool) {
 		r.at(n, "want ADDRESS or ADDRESS:PORT such as \"192.0.2.21\" or \"192.0.2.21:8080\" (names are not looked up), got %q", text)
 	case notOneMachine(out.Addr()) != "" && !out.Addr().IsLoopback():
 		r.at(n, "%s %s", out.Addr(), notOneMachine(out.Addr()))
-	case !out.Addr().Is4():
-		r.at(n, "IPv6 servers are not in this version")
+	case out.Addr().Is6() && out.Addr().IsLinkLocalUnicast():
+		r.at(n, "%s is link-local, which the kernel does not take for a server", out.Addr())
 	default:
 		return out, true
 	}
@@ -123,6 +123,9 @@ func (r *report) reachable(n *node, svc *Service, server Server) {
 	for _, l := range svc.Listen {
 		at := server.At(l)
 		switch {
+		case (server.Forward == ipvs.DR || server.Forward == ipvs.NAT) && l.Addr.Addr().Is4() != at.Addr().Is4():
+			r.at(n, "%s is %s and %s is %s, and %s does not get from one to the other; make a service for each, or use forward = \"tun\"",
+				l, family(l.Addr.Addr()), at.Addr(), family(at.Addr()), server.Forward)
 		case l.Addr.Port() == 0 && at.Port() != 0:
 			r.at(n, "%s stands for every port and keeps the client's; leave the server's port out", l.Addr)
 		case (server.Forward == ipvs.DR || server.Forward == ipvs.TUN) && at.Port() != l.Addr.Port():

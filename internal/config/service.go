@@ -31,8 +31,8 @@ func (r *report) services(n *node, routers []router) []Service {
 			continue
 		}
 		svc := Service{Name: c.name}
-		r.pace(s, &svc)
 		r.listens(s, &svc, owned, listens)
+		r.pace(s, &svc)
 		r.forwarding(s, &svc)
 		r.servers(s, &svc)
 		r.judgment(s, &svc)
@@ -59,7 +59,11 @@ func (r *report) pace(s section, svc *Service) {
 		}
 	}
 	svc.Persistence = s.duration("persistence", 0, time.Second, ipvs.MaxPersistence, time.Second)
-	mask := s.number("persistence_mask", 32, 1, 32)
+	bits := 128
+	for _, l := range svc.Listen {
+		bits = min(bits, l.Addr.Addr().BitLen())
+	}
+	mask := s.number("persistence_mask", 0, 1, bits)
 	if svc.Persistence > 0 {
 		svc.PersistenceMask = uint8(mask)
 	} else if s.keys["persistence_mask"] != nil && s.keys["persistence"] == nil {
@@ -139,9 +143,6 @@ func (r *report) listen(n *node) (ipvs.ServiceKey, bool) {
 	}
 	if why := notOneMachine(addr.Addr()); why != "" {
 		return bad("%s %s", addr.Addr(), why)
-	}
-	if !addr.Addr().Is4() {
-		return bad("IPv6 services are not in this version")
 	}
 	return key, true
 }

@@ -32,18 +32,29 @@ type way struct {
 	// server has port zero to keep the probe's.
 	server  netip.AddrPort
 	forward ipvs.Forward
+	// ipv6 is the family of the service: a tunnel may lead to a server of the other.
+	ipv6 bool
 }
 
 func (w way) compare(o way) int {
-	return cmp.Or(w.server.Compare(o.server), cmp.Compare(w.forward, o.forward))
+	return cmp.Or(w.server.Compare(o.server), cmp.Compare(w.forward, o.forward), cmp.Compare(b2i(w.ipv6), b2i(o.ipv6)))
 }
+
+func b2i(b bool) int { return map[bool]int{true: 1}[b] }
+
+// mixed reports whether server and service are of two families.
+func (w way) mixed() bool { return w.ipv6 != w.server.Addr().Is6() }
 
 // String names the way, such as "192.0.2.21 dr".
 func (w way) String() string {
+	s := fmt.Sprintf("%s %s", w.server, w.forward)
 	if w.server.Port() == 0 {
-		return fmt.Sprintf("%s %s", w.server.Addr(), w.forward)
+		s = fmt.Sprintf("%s %s", w.server.Addr(), w.forward)
 	}
-	return fmt.Sprintf("%s %s", w.server, w.forward)
+	if w.mixed() {
+		s += map[bool]string{false: " of IPv4", true: " of IPv6"}[w.ipv6]
+	}
+	return s
 }
 
 // steering is how the checks of a configuration get through its services. It does
@@ -85,7 +96,11 @@ func newSteering(cfg *config.Config, before steering, source func(way) netip.Add
 func (w way) place() uint32 {
 	h := fnv.New64a()
 	b, _ := w.server.MarshalBinary() // never fails
-	h.Write(append(b, byte(w.forward)))
+	b = append(b, byte(w.forward))
+	if w.mixed() {
+		b = append(b, 1)
+	}
+	h.Write(b)
 	sum := h.Sum64()
 	return uint32(sum^sum>>32) % markCount
 }
@@ -111,7 +126,7 @@ func waysOf(cfg *config.Config) []way {
 // wayOf is the way of a check, and the port that it probes of the service's
 // address.
 func wayOf(server config.Server, listen ipvs.ServiceKey, check healthcheck.Check) (w way, port uint16) {
-	w = way{server: netip.AddrPortFrom(server.Address.Addr(), 0), forward: server.Forward}
+	w = way{server: netip.AddrPortFrom(server.Address.Addr(), 0), forward: server.Forward, ipv6: listen.Addr.Addr().Is6()}
 	if check.Port != 0 {
 		return w, check.Port
 	}
@@ -145,7 +160,7 @@ func (s steering) services() []ipvs.Service {
 }
 
 func (s steering) key(mark uint32) ipvs.ServiceKey {
-	return ipvs.MarkKey(mark, s.ways[mark].server.Addr().Is6())
+	return ipvs.MarkKey(mark, s.ways[mark].ipv6)
 }
 
 // missing says why the kernel does not lead a mark's packets to its server; nil
