@@ -177,7 +177,9 @@ func testKernel(t *testing.T, k, other ipvs.Kernel, missing ...string) {
 			},
 			{
 				service("192.0.2.10:80/tcp", "mh", "192.0.2.23:80 dr 1", "[2001:db8::21]:80 tun 1"),
+				service("192.0.2.10:80/sctp", "wrr", "192.0.2.23:80 dr 1", "192.0.2.24:81 nat 1"),
 				service("[2001:db8::10]:53/udp", "sh", "[2001:db8::21]:5353 nat 1"),
+				service("[2001:db8::10]:53/sctp", "sh", "[2001:db8::21]:5353 nat 1"),
 				with(service("[2001:db8::10]:80/tcp", "wlc", "[2001:db8::21]:80 tun 2", "[2001:db8::22]:80 nat 1"), func(s *ipvs.Service) {
 					s.Persistence, s.PersistenceMask = time.Minute, 127
 				}),

@@ -16,12 +16,10 @@ type Protocol uint8
 
 // The protocols, with their IP protocol number as value.
 const (
-	TCP Protocol = 6
-	UDP Protocol = 17
+	TCP  Protocol = 6
+	UDP  Protocol = 17
+	SCTP Protocol = 132
 )
-
-// sctp is met in foreign services only.
-const sctp Protocol = 132
 
 // String returns "tcp", "udp", "sctp" or the number.
 func (p Protocol) String() string {
@@ -30,7 +28,7 @@ func (p Protocol) String() string {
 		return "tcp"
 	case UDP:
 		return "udp"
-	case sctp:
+	case SCTP:
 		return "sctp"
 	default:
 		return strconv.Itoa(int(p))
@@ -79,7 +77,17 @@ func (k ServiceKey) String() string {
 	}
 }
 
-// ParseServiceKey parses what ServiceKey.String returns, of TCP and UDP services
+// ParseProtocol returns the protocol that "tcp", "udp" or "sctp" names.
+func ParseProtocol(s string) (Protocol, error) {
+	for _, p := range []Protocol{TCP, UDP, SCTP} {
+		if s == p.String() {
+			return p, nil
+		}
+	}
+	return 0, fmt.Errorf("protocol %q is none of tcp, udp, sctp", s)
+}
+
+// ParseServiceKey parses what ServiceKey.String returns, of TCP, UDP and SCTP services
 // and of firewall marks ("192.0.2.10:80/tcp", "[2001:db8::1]:53/udp", "fwmark 5",
 // "fwmark 5 inet6"). Its use is the record of what lvsha made, so keys that
 // Validate would refuse are still parsed, and keys that lvsha never makes (other
@@ -90,23 +98,17 @@ func ParseServiceKey(s string) (ServiceKey, error) {
 	}
 	addr, proto, found := strings.Cut(s, "/")
 	if !found {
-		return ServiceKey{}, fmt.Errorf("parsing service %q: want ADDRESS:PORT/tcp or ADDRESS:PORT/udp", s)
+		return ServiceKey{}, fmt.Errorf("parsing service %q: want ADDRESS:PORT/tcp, /udp or /sctp", s)
 	}
-	var k ServiceKey
-	switch proto {
-	case "tcp":
-		k.Protocol = TCP
-	case "udp":
-		k.Protocol = UDP
-	default:
-		return ServiceKey{}, fmt.Errorf("parsing service %q: protocol %q is neither tcp nor udp", s, proto)
+	p, err := ParseProtocol(proto)
+	if err != nil {
+		return ServiceKey{}, fmt.Errorf("parsing service %q: %w", s, err)
 	}
 	ap, err := netip.ParseAddrPort(addr)
 	if err != nil {
 		return ServiceKey{}, fmt.Errorf("parsing service %q: %w", s, err)
 	}
-	k.Addr = ap
-	return k, nil
+	return ServiceKey{Protocol: p, Addr: ap}, nil
 }
 
 func parseMark(s, mark string) (ServiceKey, error) {

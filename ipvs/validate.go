@@ -37,8 +37,8 @@ func Validate(s Service) error {
 		bad("address is missing")
 		return problems[0]
 	default:
-		if s.Key.Protocol != TCP && s.Key.Protocol != UDP {
-			bad("protocol %s is neither tcp nor udp", s.Key.Protocol)
+		if p := s.Key.Protocol; p != TCP && p != UDP && p != SCTP {
+			bad("protocol %s is none of tcp, udp, sctp", p)
 		}
 		if why := badAddress(s.Key.Addr.Addr()); why != "" {
 			bad("address %s", why)

@@ -23,7 +23,7 @@ func TestValidate(t *testing.T) {
 	four := service("192.0.2.10:53/udp", "rr", "[2001:db8::21]:53 tun 1")
 	mark6 := service("fwmark 5 inet6", "rr", "[2001:db8::21]:0 dr 1")
 	mark := service("fwmark 5", "rr", "192.0.2.21:0 dr 2", "192.0.2.22:0 tun 0", "192.0.2.23:8080 nat 1", "192.0.2.24:0 nat 1")
-	for _, s := range []ipvs.Service{good, every, masked, mark, six, four, mark6, service("192.0.2.10:53/udp", "sh")} {
+	for _, s := range []ipvs.Service{good, every, masked, mark, six, four, mark6, service("192.0.2.10:53/udp", "sh"), service("192.0.2.10:3868/sctp", "rr", "192.0.2.21:3869 nat 1")} {
 		if err := ipvs.Validate(s); err != nil {
 			t.Errorf("Validate(%s) = %v", s.Key, err)
 		}
@@ -33,7 +33,7 @@ func TestValidate(t *testing.T) {
 		name string
 		edit func(*ipvs.Service)
 	}{
-		{"protocol", func(s *ipvs.Service) { s.Key.Protocol = 132 }},
+		{"protocol", func(s *ipvs.Service) { s.Key.Protocol = 33 }},
 		{"mark without family", func(s *ipvs.Service) { s.Key = ipvs.ServiceKey{Mark: 5} }},
 		{"mark with protocol", func(s *ipvs.Service) { s.Key.Mark = 5 }},
 		{"mark of IPv6, server of IPv4", func(s *ipvs.Service) { *s = service("fwmark 5 inet6", "rr", "192.0.2.21:0 nat 1") }},
@@ -105,14 +105,14 @@ func TestSchedulers(t *testing.T) {
 
 func TestServiceKeyJSON(t *testing.T) {
 	in := map[ipvs.ServiceKey]int{
-		key("192.0.2.10:80/tcp"): 1, key("[2001:db8::1]:53/udp"): 2,
+		key("192.0.2.10:80/tcp"): 1, key("[2001:db8::1]:53/udp"): 2, key("192.0.2.10:80/sctp"): 5,
 		ipvs.MarkKey(5, false): 3, ipvs.MarkKey(4294967295, true): 4,
 	}
 	b, err := json.Marshal(in)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if diff := cmp.Diff(`{"192.0.2.10:80/tcp":1,"[2001:db8::1]:53/udp":2,"fwmark 4294967295 inet6":4,"fwmark 5":3}`, string(b)); diff != "" {
+	if diff := cmp.Diff(`{"192.0.2.10:80/sctp":5,"192.0.2.10:80/tcp":1,"[2001:db8::1]:53/udp":2,"fwmark 4294967295 inet6":4,"fwmark 5":3}`, string(b)); diff != "" {
 		t.Errorf("JSON (-want +got):\n%s", diff)
 	}
 	var out map[ipvs.ServiceKey]int
@@ -122,7 +122,7 @@ func TestServiceKeyJSON(t *testing.T) {
 	if diff := cmp.Diff(in, out); diff != "" {
 		t.Errorf("read back (-want +got):\n%s", diff)
 	}
-	for _, bad := range []string{"192.0.2.10:80/sctp", "fwmark 0", "fwmark", "fwmark 4294967296", "fwmark 5 inet", "fwmark 5 inet6 inet6"} {
+	for _, bad := range []string{"192.0.2.10:80/dccp", "fwmark 0", "fwmark", "fwmark 4294967296", "fwmark 5 inet", "fwmark 5 inet6 inet6"} {
 		if k, err := ipvs.ParseServiceKey(bad); err == nil {
 			t.Errorf("%q, which lvsha never makes, was parsed as %v", bad, k)
 		}

@@ -150,6 +150,10 @@ func (r *report) probed(s section, svc *Service, server Server) {
 			continue
 		}
 		for _, l := range svc.Listen {
+			if l.Protocol == ipvs.SCTP {
+				s.bad("address", "no %s check asks over SCTP, as the service does; give it the port that it is to ask", c.Kind())
+				return
+			}
 			if server.At(l).Port() == 0 {
 				s.bad("address", "the service listens on every port, so its %s check needs a port", c.Kind())
 				return

@@ -126,7 +126,7 @@ func (r *report) listen(n *node) (ipvs.ServiceKey, bool) {
 	address, proto, _ := strings.Cut(text, "/")
 	addr, err := netip.ParseAddrPort(address)
 	if err != nil || addr.Addr().Zone() != "" {
-		return bad("want ADDRESS:PORT/tcp or ADDRESS:PORT/udp such as \"192.0.2.10:80/tcp\", got %q", text)
+		return bad("want ADDRESS:PORT/tcp, /udp or /sctp such as \"192.0.2.10:80/tcp\", got %q", text)
 	}
 	key := ipvs.ServiceKey{Addr: addr}
 	switch proto {
@@ -135,11 +135,11 @@ func (r *report) listen(n *node) (ipvs.ServiceKey, bool) {
 	case "udp":
 		key.Protocol = ipvs.UDP
 	case "sctp":
-		return bad("SCTP is not in this version; want /tcp or /udp")
+		key.Protocol = ipvs.SCTP
 	case "":
-		return bad("the protocol is missing: want %q or %q", address+"/tcp", address+"/udp")
+		return bad("the protocol is missing: want %q, %q or %q", address+"/tcp", address+"/udp", address+"/sctp")
 	default:
-		return bad("want the protocol tcp or udp, got %q", proto)
+		return bad("want the protocol tcp, udp or sctp, got %q", proto)
 	}
 	if why := notOneMachine(addr.Addr()); why != "" {
 		return bad("%s %s", addr.Addr(), why)
