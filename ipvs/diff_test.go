@@ -65,7 +65,7 @@ func none(ipvs.ServiceKey) bool { return false }
 func TestDiff(t *testing.T) {
 	web := service("192.0.2.10:80/tcp", "wlc", "192.0.2.21:80 dr 2", "192.0.2.22:80 dr 1")
 	dns := service("192.0.2.10:53/udp", "rr", "192.0.2.21:53 nat 1")
-	mark := service("fwmark 5", "rr", "192.0.2.21:0 dr 1")
+	mark := service("mark 5", "rr", "192.0.2.21:0 dr 1")
 	tests := []struct {
 		name       string
 		have, want []ipvs.Service
@@ -95,8 +95,8 @@ func TestDiff(t *testing.T) {
 		{"remove what is ours", []ipvs.Service{web, dns}, nil, func(k ipvs.ServiceKey) bool { return k == dns.Key }},
 		{"no word of ownership", []ipvs.Service{web}, nil, nil},
 		{"a mark beside the service", []ipvs.Service{web}, []ipvs.Service{web, mark}, all},
-		{"a mark to another server", []ipvs.Service{mark}, []ipvs.Service{service("fwmark 5", "rr", "192.0.2.22:8080 nat 1")}, all},
-		{"marks of two families", []ipvs.Service{mark}, []ipvs.Service{service("fwmark 5 inet6", "rr")}, all},
+		{"a mark to another server", []ipvs.Service{mark}, []ipvs.Service{service("mark 5", "rr", "192.0.2.22:8080 nat 1")}, all},
+		{"marks of two families", []ipvs.Service{mark}, []ipvs.Service{service("mark 5 ipv6", "rr")}, all},
 	}
 	var b strings.Builder
 	for _, tt := range tests {
@@ -276,7 +276,7 @@ func TestDiffProperties(t *testing.T) {
 }
 
 func FuzzParseServiceKey(f *testing.F) {
-	for _, s := range []string{"192.0.2.10:80/tcp", "[2001:db8::1]:53/udp", "0.0.0.0:0/udp", "192.0.2.10:80", "fwmark 5", "fwmark 5 inet6", "fwmark 05", "fwmark -1", "[fe80::1%eth0]:1/tcp"} {
+	for _, s := range []string{"192.0.2.10:80/tcp", "[2001:db8::1]:53/udp", "0.0.0.0:0/udp", "192.0.2.10:80", "mark 5", "mark 5 ipv6", "mark 05", "mark -1", "[fe80::1%eth0]:1/tcp"} {
 		f.Add(s)
 	}
 	f.Fuzz(func(t *testing.T, s string) {

@@ -97,7 +97,7 @@ func testKernel(t *testing.T, k, other ipvs.Kernel, missing ...string) {
 		// A mark of each family, and a key that says more than the kernel looks at.
 		mark, mark6 := ipvs.MarkKey(5, false), ipvs.MarkKey(5, true)
 		wordy := ipvs.ServiceKey{Mark: 5, Protocol: ipvs.TCP, Addr: netip.MustParseAddrPort("192.0.2.10:80")}
-		direct := service("fwmark 5", "", "192.0.2.21:0 dr 1").Destinations[0]
+		direct := service("mark 5", "", "192.0.2.21:0 dr 1").Destinations[0]
 		direct6 := direct
 		direct6.Addr = netip.MustParseAddrPort("[2001:db8::21]:0")
 		for _, s := range []struct {
@@ -155,8 +155,8 @@ func testKernel(t *testing.T, k, other ipvs.Kernel, missing ...string) {
 			{
 				service("192.0.2.10:53/udp", "rr", "192.0.2.21:5353 nat 1"),
 				service("192.0.2.10:80/tcp", "wlc", "192.0.2.21:80 dr 2", "192.0.2.22:80 tun 65535"),
-				service("fwmark 5", "rr", "192.0.2.21:0 dr 1"),
-				service("fwmark 1280704512", "rr", "192.0.2.21:8080 nat 1"),
+				service("mark 5", "rr", "192.0.2.21:0 dr 1"),
+				service("mark 1280704512", "rr", "192.0.2.21:8080 nat 1"),
 			},
 			{
 				service("192.0.2.10:53/udp", "rr", "192.0.2.22:53 nat 1"),
@@ -164,7 +164,7 @@ func testKernel(t *testing.T, k, other ipvs.Kernel, missing ...string) {
 					s.Persistence, s.PersistenceMask = ipvs.MaxPersistence, 24
 				}),
 				with(service("192.0.2.11:0/tcp", "wrr", "192.0.2.21:0 dr 1"), func(s *ipvs.Service) { s.Persistence = time.Second }),
-				with(service("fwmark 5", "wlc", "192.0.2.21:0 tun 1", "192.0.2.22:0 nat 2"), func(s *ipvs.Service) {
+				with(service("mark 5", "wlc", "192.0.2.21:0 tun 1", "192.0.2.22:0 nat 2"), func(s *ipvs.Service) {
 					s.Persistence, s.PersistenceMask = time.Minute, 24
 				}),
 			},

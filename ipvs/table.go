@@ -65,13 +65,13 @@ func (k ServiceKey) normal() ServiceKey {
 }
 
 // String returns the key as the configuration and ParseServiceKey have it:
-// "192.0.2.10:80/tcp", "fwmark 5" or, for IPv6, "fwmark 5 inet6".
+// "192.0.2.10:80/tcp", "mark 5" or, for IPv6, "mark 5 ipv6".
 func (k ServiceKey) String() string {
 	switch {
 	case k.Mark != 0 && k.Addr.Addr().Is6():
-		return fmt.Sprintf("fwmark %d inet6", k.Mark)
+		return fmt.Sprintf("mark %d ipv6", k.Mark)
 	case k.Mark != 0:
-		return fmt.Sprintf("fwmark %d", k.Mark)
+		return fmt.Sprintf("mark %d", k.Mark)
 	default:
 		return k.Addr.String() + "/" + k.Protocol.String()
 	}
@@ -88,12 +88,19 @@ func ParseProtocol(s string) (Protocol, error) {
 }
 
 // ParseServiceKey parses what ServiceKey.String returns, of TCP, UDP and SCTP services
-// and of firewall marks ("192.0.2.10:80/tcp", "[2001:db8::1]:53/udp", "fwmark 5",
-// "fwmark 5 inet6"). Its use is the record of what lvsha made, so keys that
+// and of firewall marks ("192.0.2.10:80/tcp", "[2001:db8::1]:53/udp", "mark 5",
+// "mark 5 ipv6"). Its use is the record of what lvsha made, so keys that
 // Validate would refuse are still parsed, and keys that lvsha never makes (other
 // protocols) are not.
 func ParseServiceKey(s string) (ServiceKey, error) {
+	if mark, found := strings.CutPrefix(s, "mark "); found {
+		return parseMark(s, mark)
+	}
+	// The words of earlier versions' records.
 	if mark, found := strings.CutPrefix(s, "fwmark "); found {
+		if four, found := strings.CutSuffix(mark, " inet6"); found {
+			mark = four + " ipv6"
+		}
 		return parseMark(s, mark)
 	}
 	addr, proto, found := strings.Cut(s, "/")
@@ -112,7 +119,7 @@ func ParseServiceKey(s string) (ServiceKey, error) {
 }
 
 func parseMark(s, mark string) (ServiceKey, error) {
-	mark, ipv6 := strings.CutSuffix(mark, " inet6")
+	mark, ipv6 := strings.CutSuffix(mark, " ipv6")
 	n, err := strconv.ParseUint(mark, 10, 32)
 	if err != nil || n == 0 {
 		return ServiceKey{}, fmt.Errorf("parsing service %q: want a firewall mark from 1 to 4294967295", s)

@@ -21,8 +21,8 @@ func TestValidate(t *testing.T) {
 		s.Persistence, s.PersistenceMask = time.Minute, 128
 	})
 	four := service("192.0.2.10:53/udp", "rr", "[2001:db8::21]:53 tun 1")
-	mark6 := service("fwmark 5 inet6", "rr", "[2001:db8::21]:0 dr 1")
-	mark := service("fwmark 5", "rr", "192.0.2.21:0 dr 2", "192.0.2.22:0 tun 0", "192.0.2.23:8080 nat 1", "192.0.2.24:0 nat 1")
+	mark6 := service("mark 5 ipv6", "rr", "[2001:db8::21]:0 dr 1")
+	mark := service("mark 5", "rr", "192.0.2.21:0 dr 2", "192.0.2.22:0 tun 0", "192.0.2.23:8080 nat 1", "192.0.2.24:0 nat 1")
 	for _, s := range []ipvs.Service{good, every, masked, mark, six, four, mark6, service("192.0.2.10:53/udp", "sh"), service("192.0.2.10:3868/sctp", "rr", "192.0.2.21:3869 nat 1")} {
 		if err := ipvs.Validate(s); err != nil {
 			t.Errorf("Validate(%s) = %v", s.Key, err)
@@ -36,10 +36,10 @@ func TestValidate(t *testing.T) {
 		{"protocol", func(s *ipvs.Service) { s.Key.Protocol = 33 }},
 		{"mark without family", func(s *ipvs.Service) { s.Key = ipvs.ServiceKey{Mark: 5} }},
 		{"mark with protocol", func(s *ipvs.Service) { s.Key.Mark = 5 }},
-		{"mark of IPv6, server of IPv4", func(s *ipvs.Service) { *s = service("fwmark 5 inet6", "rr", "192.0.2.21:0 nat 1") }},
-		{"dr to a port under a mark", func(s *ipvs.Service) { *s = service("fwmark 5", "rr", "192.0.2.21:80 dr 1") }},
+		{"mark of IPv6, server of IPv4", func(s *ipvs.Service) { *s = service("mark 5 ipv6", "rr", "192.0.2.21:0 nat 1") }},
+		{"dr to a port under a mark", func(s *ipvs.Service) { *s = service("mark 5", "rr", "192.0.2.21:80 dr 1") }},
 		{"port, mark and persistence", func(s *ipvs.Service) {
-			*s = with(service("fwmark 5", "rr", "192.0.2.21:80 nat 1", "192.0.2.22:0 nat 1"), func(s *ipvs.Service) { s.Persistence = time.Second })
+			*s = with(service("mark 5", "rr", "192.0.2.21:80 nat 1", "192.0.2.22:0 nat 1"), func(s *ipvs.Service) { s.Persistence = time.Second })
 		}},
 		{"no address", func(s *ipvs.Service) { s.Key.Addr = netip.AddrPort{} }},
 		{"mapped address", func(s *ipvs.Service) { s.Key.Addr = netip.MustParseAddrPort("[::ffff:192.0.2.10]:80") }},
@@ -112,7 +112,7 @@ func TestServiceKeyJSON(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if diff := cmp.Diff(`{"192.0.2.10:80/sctp":5,"192.0.2.10:80/tcp":1,"[2001:db8::1]:53/udp":2,"fwmark 4294967295 inet6":4,"fwmark 5":3}`, string(b)); diff != "" {
+	if diff := cmp.Diff(`{"192.0.2.10:80/sctp":5,"192.0.2.10:80/tcp":1,"[2001:db8::1]:53/udp":2,"mark 4294967295 ipv6":4,"mark 5":3}`, string(b)); diff != "" {
 		t.Errorf("JSON (-want +got):\n%s", diff)
 	}
 	var out map[ipvs.ServiceKey]int
@@ -122,7 +122,12 @@ func TestServiceKeyJSON(t *testing.T) {
 	if diff := cmp.Diff(in, out); diff != "" {
 		t.Errorf("read back (-want +got):\n%s", diff)
 	}
-	for _, bad := range []string{"192.0.2.10:80/dccp", "fwmark 0", "fwmark", "fwmark 4294967296", "fwmark 5 inet", "fwmark 5 inet6 inet6"} {
+	for before, now := range map[string]string{"fwmark 5": "mark 5", "fwmark 5 inet6": "mark 5 ipv6"} {
+		if k := key(before); k.String() != now {
+			t.Errorf("%q of an earlier record was parsed as %s", before, k)
+		}
+	}
+	for _, bad := range []string{"192.0.2.10:80/dccp", "mark 0", "mark", "mark 4294967296", "mark 5 inet6", "mark 5 ipv6 ipv6", "fwmark 5 ipv4"} {
 		if k, err := ipvs.ParseServiceKey(bad); err == nil {
 			t.Errorf("%q, which lvsha never makes, was parsed as %v", bad, k)
 		}

@@ -126,6 +126,14 @@ func (r *report) reachable(n *node, svc *Service, server Server) {
 		case (server.Forward == ipvs.DR || server.Forward == ipvs.NAT) && l.Addr.Addr().Is4() != at.Addr().Is4():
 			r.at(n, "%s is %s and %s is %s, and %s does not get from one to the other; make a service for each, or use forward = \"tun\"",
 				l, family(l.Addr.Addr()), at.Addr(), family(at.Addr()), server.Forward)
+		case l.Mark != 0 && at.Port() == 0:
+			continue
+		case l.Mark != 0 && (server.Forward == ipvs.DR || server.Forward == ipvs.TUN):
+			r.at(n, "%s hands packets on as they are and cannot change their port to %d; leave the port out or use forward = \"nat\"", server.Forward, at.Port())
+		case l.Mark != 0 && svc.Persistence > 0:
+			r.at(n, "with persistence the kernel keeps the client's port under a firewall mark, and %d would not be used; leave the port out", at.Port())
+		case l.Mark != 0:
+			continue
 		case l.Addr.Port() == 0 && at.Port() != 0:
 			r.at(n, "%s stands for every port and keeps the client's; leave the server's port out", l.Addr)
 		case (server.Forward == ipvs.DR || server.Forward == ipvs.TUN) && at.Port() != l.Addr.Port():
@@ -146,12 +154,20 @@ func (r *report) probed(s section, svc *Service, server Server) {
 			s.bad("address", "a check through the service asks another machine, and %s is this one", server.Address.Addr())
 			return
 		}
+		if c.Through && slices.ContainsFunc(svc.Listen, func(l ipvs.ServiceKey) bool { return l.Mark != 0 }) {
+			s.bad("address", "a check through the service asks the service's address, and a service by firewall mark has none; leave through out")
+			return
+		}
 		if k, _ := healthcheck.KindOf(c.Kind()); c.Port != 0 || k.Ports != healthcheck.NeedsPort {
 			continue
 		}
 		for _, l := range svc.Listen {
 			if l.Protocol == ipvs.SCTP {
 				s.bad("address", "no %s check asks over SCTP, as the service does; give it the port that it is to ask", c.Kind())
+				return
+			}
+			if l.Mark != 0 && server.At(l).Port() == 0 {
+				s.bad("address", "%s has no port, so the server's %s check needs one", l, c.Kind())
 				return
 			}
 			if server.At(l).Port() == 0 {

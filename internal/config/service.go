@@ -1,6 +1,7 @@
 package config
 
 import (
+	"fmt"
 	"net/netip"
 	"slices"
 	"strconv"
@@ -13,6 +14,13 @@ import (
 
 // defaultScheduler is keepalived's and ipvsadm's too.
 const defaultScheduler = "wlc"
+
+// The firewall marks by which checks get through services to one server. No service
+// may have one of them.
+const (
+	FirstCheckMark = 0x4c560000 // "LV"
+	LastCheckMark  = 0x4c56ffff
+)
 
 // services reads all [service.NAME], sorted by name. Routers own the addresses.
 func (r *report) services(n *node, routers []router) []Service {
@@ -96,6 +104,10 @@ func (r *report) listens(s section, svc *Service, owned map[netip.Addr]router, t
 			continue
 		}
 		taken[key] = claim{svc.Name, n.line}
+		svc.Listen = append(svc.Listen, key)
+		if key.Mark != 0 {
+			continue // whoever sets the mark says which packets, to whatever address
+		}
 		if key.Addr.Port() == 0 && s.keys["persistence"] == nil {
 			r.at(n, "port 0 stands for every port and needs persistence")
 		}
@@ -106,11 +118,10 @@ func (r *report) listens(s section, svc *Service, owned map[netip.Addr]router, t
 		if has && rt.NoAccept {
 			r.at(n, "virtual router %s has accept = false, and IPVS gets only packets that are accepted", rt.Name)
 		}
-		svc.Listen = append(svc.Listen, key)
 	}
 }
 
-// listen reads "192.0.2.10:80/tcp".
+// listen reads "192.0.2.10:80/tcp" or "mark 5".
 func (r *report) listen(n *node) (ipvs.ServiceKey, bool) {
 	text, ok := r.textOf(n)
 	if !ok {
@@ -120,8 +131,12 @@ func (r *report) listen(n *node) (ipvs.ServiceKey, bool) {
 		r.at(n, format, args...)
 		return ipvs.ServiceKey{}, false
 	}
-	if strings.HasPrefix(text, "mark") || strings.HasPrefix(text, "fwmark") {
-		return bad("services by firewall mark are not in this version")
+	if fields := strings.Fields(text); len(fields) > 0 && strings.Trim(fields[0], "0123456789:=") == "mark" || strings.HasPrefix(text, "fwmark") {
+		key, why := markKey(fields)
+		if why != "" {
+			return bad("%s, got %q", why, text)
+		}
+		return key, true
 	}
 	address, proto, _ := strings.Cut(text, "/")
 	addr, err := netip.ParseAddrPort(address)
@@ -145,6 +160,22 @@ func (r *report) listen(n *node) (ipvs.ServiceKey, bool) {
 		return bad("%s %s", addr.Addr(), why)
 	}
 	return key, true
+}
+
+// markKey reads "mark 5" or "mark 5 ipv6", or says what is wanted.
+func markKey(fields []string) (key ipvs.ServiceKey, why string) {
+	const want = "want \"mark NUMBER\" or \"mark NUMBER ipv6\", with a firewall mark from 1 to 4294967295 such as \"mark 5\" or \"mark 0x5\""
+	if len(fields) < 2 || len(fields) > 3 || fields[0] != "mark" || len(fields) == 3 && fields[2] != "ipv6" {
+		return key, want
+	}
+	mark, err := strconv.ParseUint(fields[1], 0, 32)
+	if err != nil || mark == 0 {
+		return key, want
+	}
+	if mark >= FirstCheckMark && mark <= LastCheckMark {
+		return key, fmt.Sprintf("marks %#x to %#x are those of checks through services; want another", FirstCheckMark, LastCheckMark)
+	}
+	return ipvs.MarkKey(uint32(mark), len(fields) == 3), ""
 }
 
 // forwarding reads forward of a service, which has no default: the right one

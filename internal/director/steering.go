@@ -18,10 +18,9 @@ import (
 // other services, and every server stays in its own with weight 1, whatever its
 // checks say.
 
-// The firewall marks of checks are 0x4c560000 ("LV") to 0x4c56ffff.
 const (
-	firstMark = 0x4c560000
-	markCount = 0x10000
+	firstMark = config.FirstCheckMark
+	markCount = config.LastCheckMark - config.FirstCheckMark + 1
 )
 
 // steerScheduler has one server to choose from.

@@ -207,7 +207,7 @@ func TestSteeringMissing(t *testing.T) {
 	}{
 		{"there", mark, ipvs.Status{State: "ok", Services: want}, ""},
 		{"no IPVS", mark, ipvs.Status{State: "waiting: " + ipvs.ErrNoIPVS.Error()}, "modprobe ip_vs"},
-		{"not there", mark, ipvs.Status{State: "ok", Services: slices.Delete(slices.Clone(want), 1, 2)}, "IPVS does not have the service fwmark"},
+		{"not there", mark, ipvs.Status{State: "ok", Services: slices.Delete(slices.Clone(want), 1, 2)}, "IPVS does not have the service mark"},
 		{"no server", mark, ipvs.Status{State: "ok", Services: edit(func(s *ipvs.Service) { s.Destinations = nil })}, "does not lead"},
 		{"weight 0", mark, ipvs.Status{State: "ok", Services: edit(func(s *ipvs.Service) { s.Destinations[0].Weight = 0 })}, "does not lead"},
 		{"another method", mark, ipvs.Status{State: "ok", Services: edit(func(s *ipvs.Service) { s.Destinations[0].Forward++ })}, "does not lead"},
