@@ -22,7 +22,7 @@ type Kernel interface {
 	List() ([]Service, error)
 	// AddService adds a service. Its destinations are ignored.
 	AddService(Service) error
-	// SetService edits scheduler and persistence of a service in place.
+	// SetService edits everything of a service but its key, in place.
 	SetService(Service) error
 	// RemoveService removes a service with its destinations.
 	RemoveService(ServiceKey) error

@@ -39,6 +39,9 @@ func testKernel(t *testing.T, k, other ipvs.Kernel, missing ...string) {
 		many.Addr = netip.MustParseAddrPort("255.255.255.255:80")
 		heavy := server
 		heavy.Weight = 1 << 31
+		narrow, unled := server, server
+		narrow.UpperThreshold, narrow.LowerThreshold = 5, 6
+		unled.Forward, unled.Tunnel.Type = ipvs.TUN, ipvs.GUE
 		absent := web
 		absent.Scheduler = "nosuch"
 		steps := []struct {
@@ -58,7 +61,11 @@ func testKernel(t *testing.T, k, other ipvs.Kernel, missing ...string) {
 			{"remove a server that is not there", func() error { return k.RemoveServer(web.Key, server) }, syscall.ENOENT},
 			{"many machines' address", func() error { return ipvs.Change{Op: ipvs.AddServer, Service: web, Destination: many}.Do(k) }, syscall.EINVAL},
 			{"too heavy", func() error { return k.AddServer(web.Key, heavy) }, syscall.ERANGE},
+			{"lower above upper", func() error { return k.AddServer(web.Key, narrow) }, syscall.ERANGE},
+			{"gue without port", func() error { return k.AddServer(web.Key, unled) }, syscall.EINVAL},
 			{"add a server", func() error { return k.AddServer(web.Key, server) }, nil},
+			{"edit to lower above upper", func() error { return k.SetServer(web.Key, narrow) }, syscall.ERANGE},
+			{"edit to gue without port", func() error { return k.SetServer(web.Key, unled) }, syscall.EINVAL},
 			{"add the server again", func() error { return k.AddServer(web.Key, server) }, syscall.EEXIST},
 			{"remove with servers", func() error { return k.RemoveService(web.Key) }, nil},
 		}
@@ -186,6 +193,28 @@ func testKernel(t *testing.T, k, other ipvs.Kernel, missing ...string) {
 				with(service("[2001:db8::11]:0/tcp", "wlc", "[2001:db8::21]:0 dr 2"), func(s *ipvs.Service) {
 					s.Persistence = time.Minute
 				}),
+			},
+			{
+				with(service("192.0.2.10:53/udp", "sh", "192.0.2.21:53 tun 1", "192.0.2.22:53 tun 1", "192.0.2.23:53 dr 1"), func(s *ipvs.Service) {
+					s.Flags, s.OnePacket = ipvs.HashPort, true
+					s.Destinations[0].Tunnel = ipvs.Tunnel{Type: ipvs.GUE, Port: 6080, Checksum: ipvs.RemoteChecksum}
+					s.Destinations[1].Tunnel = ipvs.Tunnel{Type: ipvs.GRE, Checksum: ipvs.PlainChecksum}
+					s.Destinations[2].UpperThreshold, s.Destinations[2].LowerThreshold = ipvs.MaxThreshold, ipvs.MaxThreshold
+				}),
+				with(service("[2001:db8::10]:80/tcp", "mh", "192.0.2.21:80 tun 1", "[2001:db8::21]:80 tun 2"), func(s *ipvs.Service) {
+					s.Flags = ipvs.HashPort | ipvs.Fallback
+					s.Destinations[0].Tunnel = ipvs.Tunnel{Type: ipvs.GUE, Port: 6081, Checksum: ipvs.PlainChecksum}
+					s.Destinations[1].Tunnel = ipvs.Tunnel{Type: ipvs.GRE}
+				}),
+			},
+			{
+				with(service("192.0.2.10:53/udp", "mh", "192.0.2.21:53 tun 1", "192.0.2.22:53 tun 1", "192.0.2.23:53 dr 1"), func(s *ipvs.Service) {
+					s.Flags, s.Persistence = ipvs.Fallback, time.Minute
+					s.Destinations[0].Tunnel = ipvs.Tunnel{Type: ipvs.GRE}
+					s.Destinations[1].UpperThreshold = 7
+					s.Destinations[2].UpperThreshold, s.Destinations[2].LowerThreshold = 9, 8
+				}),
+				service("[2001:db8::10]:80/tcp", "rr", "192.0.2.21:80 tun 1", "[2001:db8::21]:80 dr 2"),
 			},
 			nil,
 		}

@@ -194,6 +194,11 @@ type Service struct {
 	Key ServiceKey
 	// Scheduler is the kernel's name of it, such as "wlc" (see SchedulerNames).
 	Scheduler string
+	// Flags are those of the scheduler.
+	Flags SchedulerFlags
+	// OnePacket schedules every datagram for itself, whoever sends it. Only UDP
+	// has it, and under a firewall mark the UDP part of the traffic.
+	OnePacket bool
 	// Persistence keeps a client on its server this long after its last
 	// connection, in whole seconds up to MaxPersistence; zero is none.
 	Persistence time.Duration
@@ -214,8 +219,14 @@ type Destination struct {
 	Forward Forward
 	// Weight is 0 to 65535; a server of weight 0 gets no new connections.
 	Weight int
+	// UpperThreshold is how many connections keep new ones away, until there are fewer
+	// than LowerThreshold; both up to MaxThreshold, zero is none. The kernel takes
+	// three quarters of the upper one for a lower one of zero.
+	UpperThreshold, LowerThreshold int
+	// Tunnel is how packets are wrapped under TUN; the zero value otherwise.
+	Tunnel Tunnel
 	// Extra is what the kernel holds for this server beyond the other fields, in
-	// words ("upper threshold 100"). It is empty in a desired table, and so a
+	// words ("tunnel ipip flags 2"). It is empty in a desired table, and so a
 	// difference that an edit removes.
 	Extra string
 	// Active and Inactive count connections. They are read from the kernel and
@@ -240,7 +251,7 @@ func (s Service) normal() Service {
 // sameSettings reports whether two normal services differ in nothing but their
 // destinations.
 func (s Service) sameSettings(o Service) bool {
-	return s.Key == o.Key && s.Scheduler == o.Scheduler &&
+	return s.Key == o.Key && s.Scheduler == o.Scheduler && s.Flags == o.Flags && s.OnePacket == o.OnePacket &&
 		s.Persistence == o.Persistence && s.PersistenceMask == o.PersistenceMask
 }
 

@@ -12,6 +12,9 @@ import (
 // but its schedulers multiply weights by connection counts in 32 bits.
 const MaxWeight = 65535
 
+// MaxThreshold is the largest threshold of a destination.
+const MaxThreshold = 1<<31 - 1
+
 // MaxPersistence is the longest persistence, ipvsadm's own limit of 31 days.
 // The kernel takes more and overflows when it multiplies by HZ.
 const MaxPersistence = 31 * 24 * time.Hour
@@ -49,6 +52,12 @@ func Validate(s Service) error {
 	}
 	if !ValidScheduler(s.Scheduler) {
 		bad("scheduler %q is none of %s", s.Scheduler, strings.Join(SchedulerNames(), ", "))
+	}
+	if known := SchedulerFlagNames(s.Scheduler); s.Flags>>len(known) != 0 {
+		bad("scheduler %s has no %s", s.Scheduler, strings.Join((s.Flags>>len(known)<<len(known)).Names(s.Scheduler), ", "))
+	}
+	if s.OnePacket && s.Key.Mark == 0 && s.Key.Protocol != UDP {
+		bad("one-packet scheduling is for udp")
 	}
 	switch {
 	case s.Persistence < 0 || s.Persistence > MaxPersistence:
@@ -98,6 +107,17 @@ func badDestination(s Service, d Destination) string {
 	}
 	if d.Weight < 0 || d.Weight > MaxWeight {
 		bad("weight %d is not between 0 and %d", d.Weight, MaxWeight)
+	}
+	switch up, low := d.UpperThreshold, d.LowerThreshold; {
+	case up < 0 || up > MaxThreshold:
+		bad("upper threshold %d is not between 0 and %d", up, MaxThreshold)
+	case low < 0 || low > up:
+		bad("lower threshold %d is not between 0 and the upper one, %d", low, up)
+	}
+	if d.Forward != TUN && d.Tunnel != (Tunnel{}) {
+		bad("%s has no tunnel", d.Forward)
+	} else if why := d.Tunnel.Problem(); why != "" {
+		bad("tunnel: %s", why)
 	}
 	switch port := d.Addr.Port(); {
 	case d.Forward != DR && d.Forward != NAT && d.Forward != TUN:

@@ -22,8 +22,14 @@ func TestValidate(t *testing.T) {
 	})
 	four := service("192.0.2.10:53/udp", "rr", "[2001:db8::21]:53 tun 1")
 	mark6 := service("mark 5 ipv6", "rr", "[2001:db8::21]:0 dr 1")
+	options := with(service("192.0.2.10:53/udp", "sh", "192.0.2.21:53 tun 1", "192.0.2.22:53 tun 1", "192.0.2.23:53 dr 1"), func(s *ipvs.Service) {
+		s.Flags, s.OnePacket = ipvs.HashPort|ipvs.Fallback, true
+		s.Destinations[0].Tunnel = ipvs.Tunnel{Type: ipvs.GUE, Port: 6080, Checksum: ipvs.RemoteChecksum}
+		s.Destinations[1].Tunnel = ipvs.Tunnel{Type: ipvs.GRE, Checksum: ipvs.PlainChecksum}
+		s.Destinations[2].UpperThreshold, s.Destinations[2].LowerThreshold = ipvs.MaxThreshold, ipvs.MaxThreshold
+	})
 	mark := service("mark 5", "rr", "192.0.2.21:0 dr 2", "192.0.2.22:0 tun 0", "192.0.2.23:8080 nat 1", "192.0.2.24:0 nat 1")
-	for _, s := range []ipvs.Service{good, every, masked, mark, six, four, mark6, service("192.0.2.10:53/udp", "sh"), service("192.0.2.10:3868/sctp", "rr", "192.0.2.21:3869 nat 1")} {
+	for _, s := range []ipvs.Service{good, every, masked, mark, six, four, mark6, options, service("192.0.2.10:53/udp", "sh"), service("192.0.2.10:3868/sctp", "rr", "192.0.2.21:3869 nat 1")} {
 		if err := ipvs.Validate(s); err != nil {
 			t.Errorf("Validate(%s) = %v", s.Key, err)
 		}
@@ -75,7 +81,25 @@ func TestValidate(t *testing.T) {
 		{"one port under every port", func(s *ipvs.Service) {
 			*s = with(every, func(s *ipvs.Service) { s.Destinations[1].Addr = netip.MustParseAddrPort("192.0.2.22:80") })
 		}},
-		{"extra", func(s *ipvs.Service) { s.Destinations[0].Extra = "upper threshold 1" }},
+		{"flags of another scheduler", func(s *ipvs.Service) { s.Flags = ipvs.Fallback | ipvs.HashPort }},
+		{"a flag that sh has not", func(s *ipvs.Service) { s.Scheduler, s.Flags = "sh", 7 }},
+		{"one packet of tcp", func(s *ipvs.Service) { s.OnePacket = true }},
+		{"thresholds", func(s *ipvs.Service) {
+			s.Destinations[0].UpperThreshold, s.Destinations[0].LowerThreshold = 5, 6
+			s.Destinations[1].LowerThreshold = 1
+			s.Destinations[2].UpperThreshold = -1
+		}},
+		{"a threshold too high", func(s *ipvs.Service) { s.Destinations[0].UpperThreshold = ipvs.MaxThreshold + 1 }},
+		{"tunnel of dr", func(s *ipvs.Service) { s.Destinations[0].Tunnel.Type = ipvs.GRE }},
+		{"gue without port", func(s *ipvs.Service) { s.Destinations[1].Tunnel.Type = ipvs.GUE }},
+		{"gre with port", func(s *ipvs.Service) { s.Destinations[1].Tunnel = ipvs.Tunnel{Type: ipvs.GRE, Port: 1} }},
+		{"ipip with checksum", func(s *ipvs.Service) { s.Destinations[1].Tunnel.Checksum = ipvs.PlainChecksum }},
+		{"gre with remote checksum", func(s *ipvs.Service) {
+			s.Destinations[1].Tunnel = ipvs.Tunnel{Type: ipvs.GRE, Checksum: ipvs.RemoteChecksum}
+		}},
+		{"no such tunnel", func(s *ipvs.Service) { s.Destinations[1].Tunnel.Type = 3 }},
+		{"no such checksum", func(s *ipvs.Service) { s.Destinations[1].Tunnel = ipvs.Tunnel{Type: ipvs.GUE, Port: 1, Checksum: 3} }},
+		{"extra", func(s *ipvs.Service) { s.Destinations[0].Extra = "tunnel ipip port 1 flags 2" }},
 		{"several at once", func(s *ipvs.Service) {
 			s.Scheduler = "best"
 			s.PersistenceMask = 99

@@ -100,7 +100,7 @@ func printStatus(w io.Writer, s control.Status, now time.Time) error {
 	printChannel(t, s.Channel, now)
 	for _, v := range s.Services {
 		fmt.Fprintf(t, "\nservice %s: %s: %s\n", v.Name, strings.ToUpper(v.State), v.Reason)
-		fmt.Fprintf(t, "  %s, scheduler %s, forward %s\n", strings.Join(v.Listen, ", "), v.Scheduler, v.Forward)
+		fmt.Fprintf(t, "  %s, scheduler %s, forward %s\n", strings.Join(v.Listen, ", "), scheduling(v), v.Forward)
 		fmt.Fprintln(t, "  SERVER\tWEIGHT\tSTATE\tFOR\tACTIVE\tINACTIVE\tREASON")
 		for _, server := range v.Servers {
 			printServer(t, server, "", now)
@@ -187,6 +187,15 @@ func until(t *time.Time) string {
 		return "until told otherwise"
 	}
 	return "until " + t.Local().Format(time.DateTime)
+}
+
+// scheduling is the scheduler with what it is told besides.
+func scheduling(v control.Service) string {
+	words := append([]string{v.Scheduler}, v.SchedulerFlags...)
+	if v.OnePacket {
+		words = append(words, "one-packet")
+	}
+	return strings.Join(words, " ")
 }
 
 func sinceAge(t *time.Time, now time.Time) string {

@@ -43,6 +43,11 @@ func (r *report) servers(s section, svc *Service) {
 		svc.Servers = append(svc.Servers, server)
 	}
 	svc.Sorry = r.sorry(s, svc)
+	tunnelled := svc.Forward == ipvs.TUN || svc.Sorry != nil && svc.Sorry.Forward == ipvs.TUN ||
+		slices.ContainsFunc(svc.Servers, func(s Server) bool { return s.Forward == ipvs.TUN })
+	if s.keys["tunnel"] != nil && svc.Forward != 0 && !tunnelled {
+		s.bad("tunnel", "is for servers with forward = \"tun\", of which there are none")
+	}
 	if len(items) == 0 && s.keys["sorry"] == nil {
 		s.bad("server", "the service has no server; add [[%s]]", s.node.path.key("server"))
 	}
@@ -78,6 +83,8 @@ func (r *report) server(s section, svc *Service) (Server, bool) {
 		Weight:  s.number("weight", 1, 0, ipvs.MaxWeight),
 		Forward: r.method(s, svc.Forward),
 	}
+	out.Tunnel = r.tunnel(s, out.Forward, svc.Tunnel)
+	s.thresholds(&out)
 	if s.missing("address", "the real server's, such as \"192.0.2.21\" or \"192.0.2.21:8080\"") {
 		return out, false
 	}
@@ -190,6 +197,9 @@ func (r *report) sorry(s section, svc *Service) *Server {
 			return nil
 		}
 		out := &Server{Address: addr, Weight: 1, Forward: svc.Forward}
+		if out.Forward == ipvs.TUN {
+			out.Tunnel = svc.Tunnel
+		}
 		r.reachable(n, svc, *out)
 		return out
 	}

@@ -41,6 +41,7 @@ func (r *report) services(n *node, routers []router) []Service {
 		svc := Service{Name: c.name}
 		r.listens(s, &svc, owned, listens)
 		r.pace(s, &svc)
+		r.options(s, &svc)
 		r.forwarding(s, &svc)
 		r.servers(s, &svc)
 		r.judgment(s, &svc)
@@ -184,6 +185,7 @@ func (r *report) forwarding(s section, svc *Service) {
 	if !s.missing("forward", "want \"dr\" (servers on the same segment that have the address on lo), \"nat\" (servers whose gateway is the director) or \"tun\" (servers that take IPIP)") {
 		svc.Forward = r.method(s, 0)
 	}
+	svc.Tunnel = r.tunnelOf(s)
 }
 
 // method reads forward.

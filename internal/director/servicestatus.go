@@ -59,7 +59,8 @@ func (j *judging) status(known func(healthcheck.Target) (healthcheck.Status, boo
 // serviceStatus shows one service.
 func serviceStatus(s config.Service, rows []*judgedRow, known func(healthcheck.Target) (healthcheck.Status, bool)) control.Service {
 	out := control.Service{
-		Name: s.Name, Scheduler: s.Scheduler, Forward: s.Forward.String(), State: "down", Servers: []control.Server{},
+		Name: s.Name, Scheduler: s.Scheduler, SchedulerFlags: s.Flags.Names(s.Scheduler), OnePacket: s.OnePacket,
+		Forward: s.Forward.String(), State: "down", Servers: []control.Server{},
 		Quorum: true, Follows: s.Follows,
 	}
 	up, used := 0, 0
@@ -99,6 +100,7 @@ func serviceStatus(s config.Service, rows []*judgedRow, known func(healthcheck.T
 	if s.Sorry != nil && len(s.Listen) > 0 {
 		sorry := control.Server{
 			Address: s.Sorry.At(s.Listen[0]).String(), Weight: s.Sorry.Weight, State: "standby", Reason: "there is a quorum",
+			UpperThreshold: s.Sorry.UpperThreshold, LowerThreshold: s.Sorry.LowerThreshold, Tunnel: tunnelStatus(*s.Sorry),
 		}
 		if out.State == "sorry" {
 			sorry.State, sorry.Reason = "in use", out.Reason
@@ -115,6 +117,8 @@ func serverStatus(server judgedServer, m healthcheck.Member, share healthcheck.S
 		Address: server.at.String(), Weight: server.Weight, State: m.State.String(), Since: m.Since, Reason: m.Reason,
 		Used: share.Used, Checks: []control.Check{},
 	}
+	out.UpperThreshold, out.LowerThreshold = server.UpperThreshold, server.LowerThreshold
+	out.Tunnel = tunnelStatus(server.Server)
 	if share.Used {
 		out.Share = share.Weight
 	}
@@ -142,6 +146,14 @@ func serverStatus(server judgedServer, m healthcheck.Member, share healthcheck.S
 		}
 	}
 	return out
+}
+
+// tunnelStatus is how packets to a server are wrapped, where they are.
+func tunnelStatus(s config.Server) string {
+	if s.Forward != ipvs.TUN {
+		return ""
+	}
+	return s.Tunnel.String()
 }
 
 func checkStatus(s healthcheck.Status) control.Check {

@@ -31,12 +31,13 @@ type way struct {
 	// server has port zero to keep the probe's.
 	server  netip.AddrPort
 	forward ipvs.Forward
+	tunnel  ipvs.Tunnel
 	// ipv6 is the family of the service: a tunnel may lead to a server of the other.
 	ipv6 bool
 }
 
 func (w way) compare(o way) int {
-	return cmp.Or(w.server.Compare(o.server), cmp.Compare(w.forward, o.forward), cmp.Compare(b2i(w.ipv6), b2i(o.ipv6)))
+	return cmp.Or(w.server.Compare(o.server), cmp.Compare(w.forward, o.forward), cmp.Compare(w.tunnel.String(), o.tunnel.String()), cmp.Compare(b2i(w.ipv6), b2i(o.ipv6)))
 }
 
 func b2i(b bool) int { return map[bool]int{true: 1}[b] }
@@ -49,6 +50,9 @@ func (w way) String() string {
 	s := fmt.Sprintf("%s %s", w.server, w.forward)
 	if w.server.Port() == 0 {
 		s = fmt.Sprintf("%s %s", w.server.Addr(), w.forward)
+	}
+	if w.tunnel != (ipvs.Tunnel{}) {
+		s += " " + w.tunnel.String()
 	}
 	if w.mixed() {
 		s += map[bool]string{false: " of IPv4", true: " of IPv6"}[w.ipv6]
@@ -99,6 +103,9 @@ func (w way) place() uint32 {
 	if w.mixed() {
 		b = append(b, 1)
 	}
+	if w.tunnel != (ipvs.Tunnel{}) {
+		b = append(b, w.tunnel.String()...)
+	}
 	h.Write(b)
 	sum := h.Sum64()
 	return uint32(sum^sum>>32) % markCount
@@ -125,7 +132,7 @@ func waysOf(cfg *config.Config) []way {
 // wayOf is the way of a check, and the port that it probes of the service's
 // address.
 func wayOf(server config.Server, listen ipvs.ServiceKey, check healthcheck.Check) (w way, port uint16) {
-	w = way{server: netip.AddrPortFrom(server.Address.Addr(), 0), forward: server.Forward, ipv6: listen.Addr.Addr().Is6()}
+	w = way{server: netip.AddrPortFrom(server.Address.Addr(), 0), forward: server.Forward, tunnel: server.Tunnel, ipv6: listen.Addr.Addr().Is6()}
 	if check.Port != 0 {
 		return w, check.Port
 	}
@@ -152,7 +159,7 @@ func (s steering) services() []ipvs.Service {
 		w := s.ways[mark]
 		out = append(out, ipvs.Service{
 			Key: s.key(mark), Scheduler: steerScheduler,
-			Destinations: []ipvs.Destination{{Addr: w.server, Forward: w.forward, Weight: 1}},
+			Destinations: []ipvs.Destination{{Addr: w.server, Forward: w.forward, Tunnel: w.tunnel, Weight: 1}},
 		})
 	}
 	return out
@@ -178,7 +185,7 @@ func (s steering) missing(mark uint32, table ipvs.Status) error {
 		return fmt.Errorf("IPVS does not have the service %s, which leads to %s", key, w)
 	}
 	for _, d := range table.Services[i].Destinations {
-		if d.Addr == w.server && d.Forward == w.forward && d.Weight > 0 && len(table.Services[i].Destinations) == 1 {
+		if d.Addr == w.server && d.Forward == w.forward && d.Tunnel == w.tunnel && d.Weight > 0 && len(table.Services[i].Destinations) == 1 {
 			return nil
 		}
 	}
