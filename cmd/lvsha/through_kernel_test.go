@@ -142,7 +142,7 @@ func (r *through) serveHTTP(h *lab.Host, port int) {
 }
 
 // server is a server of a service, "NAME" or "NAME/NUMBER", as a daemon sees it.
-func (r *through) server(d *lab.Daemon, service string) control.Server {
+func (r *rig) server(d *lab.Daemon, service string) control.Server {
 	s, err := d.Status()
 	if err != nil {
 		return control.Server{Reason: err.Error()}
