@@ -34,7 +34,7 @@ func ValidScheduler(name string) bool {
 }
 
 // SchedulerFlags are what a scheduler may do otherwise. They mean something to mh and
-// sh only.
+// sh only; a third bit is met in foreign services.
 type SchedulerFlags uint8
 
 // The flags, in the order of the kernel's.
@@ -44,8 +44,6 @@ const (
 	Fallback SchedulerFlags = 1 << iota
 	// HashPort adds the client's port to what is hashed.
 	HashPort
-	// flag3 is met in foreign services only.
-	flag3
 )
 
 // SchedulerFlagNames returns the flags that a scheduler has, sorted: "mh-fallback" and

@@ -213,7 +213,7 @@ type checker struct {
 // startChecker starts lvsha or keepalived with a farm on a host of its own.
 func startChecker(r *rig, h *lab.Host, name string, n int, kind string) *checker {
 	r.Helper()
-	c := &checker{name: name, host: h, log: filepath.Join(r.life.(testing.TB).TempDir(), "ipvs.log")}
+	c := &checker{name: name, host: h, log: filepath.Join(r.life.TempDir(), "ipvs.log")}
 	switch name {
 	case "lvsha":
 		check := `{ type = "tcp", interval = "1s", timeout = "500ms", rise = 1, fall = 1 }`

@@ -473,8 +473,18 @@ func TestKernelOptions(t *testing.T) {
 		file += fmt.Sprintf("[service.s%d]\nlisten = \"%s/%s\"\nforward = \"dr\"\n%s\n[[service.s%[1]d.server]]\naddress = \"10.0.0.21\"\n%[5]s[[service.s%[1]d.server]]\naddress = \"10.0.0.22\"\n",
 			port, at, protocol, options, upper)
 	}
+	r.tell(r.nat, "udp", netip.MustParseAddrPort("10.1.0.23:7306"))
+	file += `
+[service.nat]
+listen = "10.0.0.101:7306/udp"
+forward = "nat"
+one_packet = true
+[[service.nat.server]]
+address = "10.1.0.23"
+`
 	r.active(r.lvsha(h, file))
 	want := []string{
+		"-A -u 10.0.0.101:7306 -s wlc -o", "-a -u 10.0.0.101:7306 -r 10.1.0.23:7306 -m -w 1",
 		"-A -u 10.0.0.100:7300 -s rr", "-A -u 10.0.0.100:7301 -s rr -o", "-A -u 10.0.0.100:7302 -s mh",
 		"-A -u 10.0.0.100:7303 -s mh -b mh-fallback,mh-port", "-A -u 10.0.0.100:7304 -s sh -b sh-port", "-A -t 10.0.0.100:7305 -s rr",
 		"-a -t 10.0.0.100:7305 -r 10.0.0.21:7305 -g -w 1", "-a -t 10.0.0.100:7305 -r 10.0.0.22:7305 -g -w 1",
@@ -529,6 +539,10 @@ func TestKernelOptions(t *testing.T) {
 			t.Errorf("port %d: %v", c.port, seen)
 		}
 		t.Logf("20 sockets to port %d: %v", c.port, seen)
+	}
+	// Of one packet by NAT there is no answer.
+	if got := r.ask(r.client, "udp", netip.MustParseAddrPort("10.0.0.101:7306"), 0); strings.HasPrefix(got, "nat") {
+		t.Errorf("one packet by NAT was answered: %s", got)
 	}
 	// The server that is full with one.
 	if seen := r.count("tcp", netip.AddrPortFrom(vip, 7305), 6); seen["dr"] != 1 || seen["tun"] != 5 {

@@ -132,8 +132,8 @@ func (r *report) listen(n *node) (ipvs.ServiceKey, bool) {
 		r.at(n, format, args...)
 		return ipvs.ServiceKey{}, false
 	}
-	if fields := strings.Fields(text); len(fields) > 0 && strings.Trim(fields[0], "0123456789:=") == "mark" || strings.HasPrefix(text, "fwmark") {
-		key, why := markKey(fields)
+	if strings.HasPrefix(text, "mark") || strings.HasPrefix(text, "fwmark") {
+		key, why := markKey(strings.Fields(text))
 		if why != "" {
 			return bad("%s, got %q", why, text)
 		}
@@ -169,7 +169,11 @@ func markKey(fields []string) (key ipvs.ServiceKey, why string) {
 	if len(fields) < 2 || len(fields) > 3 || fields[0] != "mark" || len(fields) == 3 && fields[2] != "ipv6" {
 		return key, want
 	}
-	mark, err := strconv.ParseUint(fields[1], 0, 32)
+	digits, base := fields[1], 10
+	if hex, found := strings.CutPrefix(digits, "0x"); found {
+		digits, base = hex, 16
+	}
+	mark, err := strconv.ParseUint(digits, base, 32)
 	if err != nil || mark == 0 {
 		return key, want
 	}
