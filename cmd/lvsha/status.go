@@ -117,7 +117,7 @@ func printStatus(w io.Writer, s control.Status, now time.Time) error {
 		if p.Source != "" {
 			from = " from " + p.Source
 		}
-		fmt.Fprintf(t, "  checks%s with fwmark %#x get to %s by %s", from, p.Mark, p.Server, p.Forward)
+		fmt.Fprintf(t, "  checks%s with fwmark %#x get to %s by %s", from, p.Mark, p.Server, strings.TrimSpace(p.Forward+" "+p.Tunnel))
 		if p.Problem != "" {
 			fmt.Fprintf(t, " (not now: %s)", p.Problem)
 		}

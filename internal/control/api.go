@@ -325,6 +325,10 @@ type CheckPath struct {
 	// Server has a port where the forwarding method changes it.
 	Server  string `json:"server"`
 	Forward string `json:"forward"`
+	// Family is that of the service, 4 or 6, and Tunnel how packets are wrapped, where
+	// they are.
+	Family int    `json:"family"`
+	Tunnel string `json:"tunnel,omitempty"`
 	// Source is where the probes come from; empty is the kernel's choice.
 	Source string `json:"source,omitempty"`
 	// Problem is why the mark does not lead there now.
