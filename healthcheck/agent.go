@@ -30,7 +30,10 @@ type Agent struct {
 	Send string `key:"send"`
 }
 
-var _ Question = Agent{}
+var (
+	_ Question = Agent{}
+	_ Mute     = Agent{}
+)
 
 // agentLine bounds what an agent may say.
 const agentLine = 1024
@@ -40,6 +43,9 @@ func (Agent) Kind() string { return "agent" }
 
 // String is empty.
 func (Agent) String() string { return "" }
+
+// Mute is part of Mute: an agent that is not heard is no failure.
+func (Agent) Mute() bool { return true }
 
 // Prepare is part of Question.
 func (q Agent) Prepare() (ProbeFunc, error) {

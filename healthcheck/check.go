@@ -106,6 +106,12 @@ func (c Check) Patience() time.Duration {
 	return c.Interval + c.Jitter + time.Duration(c.Fall-1)*max(c.FastInterval, c.Timeout) + c.Timeout
 }
 
+// Recovery is the longest time in which the check finds that a server is back.
+func (c Check) Recovery() time.Duration {
+	c = c.withDefaults()
+	return max(c.Interval, c.DownInterval) + c.Jitter + time.Duration(c.Rise-1)*max(c.FastInterval, c.Timeout) + c.Timeout
+}
+
 // question is the check without its pace: what is asked, not how often and how
 // many answers it takes.
 func (c Check) question() Check {

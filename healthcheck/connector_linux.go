@@ -52,6 +52,8 @@ type connector struct {
 type landing struct {
 	*flight
 	err error
+	// took is how long it took; zero is until now.
+	took time.Duration
 }
 
 // newConnector returns a connector that is not running yet. done is called with
@@ -230,17 +232,20 @@ func (c *connector) poll(now time.Time) error {
 			if n, err = rawPoll(epoll, c.events[:]); err != nil {
 				return os.NewSyscallError("epoll_wait", err)
 			}
-			c.landed = c.land(c.landed[:0], c.events[:n], now)
-			if len(c.landed) > 0 {
+			if c.landed = c.land(c.landed[:0], c.events[:n]); len(c.landed) > 0 {
 				c.done(c.landed)
 			}
 		}
 	}
+	// Not before: what was made in time is not late because nobody looked.
+	if c.landed = c.expire(c.landed[:0], now); len(c.landed) > 0 {
+		c.done(c.landed)
+	}
 	return nil
 }
 
-// land takes out the connections that are made, failed or late.
-func (c *connector) land(out []landing, events []unix.EpollEvent, now time.Time) []landing {
+// land takes out the connections that are made or failed.
+func (c *connector) land(out []landing, events []unix.EpollEvent) []landing {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	for _, e := range events {
@@ -248,13 +253,25 @@ func (c *connector) land(out []landing, events []unix.EpollEvent, now time.Time)
 		if f == nil || f.serial != e.Pad {
 			continue // it was late, and its place is another's
 		}
-		out = append(out, landing{f, outcome(f)})
+		l := landing{flight: f, err: outcome(f)}
+		if f.polled && l.err == nil {
+			// It was made some time before somebody looked.
+			l.took = rawRoundTrip(f.fd)
+		}
+		out = append(out, l)
 		heap.Remove(&c.deadlines, f.at)
 		c.clear(f)
 	}
+	return out
+}
+
+// expire takes out the connections that are late.
+func (c *connector) expire(out []landing, now time.Time) []landing {
+	c.mu.Lock()
+	defer c.mu.Unlock()
 	for len(c.deadlines) > 0 && !c.deadlines[0].deadline.After(now) {
 		f := heap.Pop(&c.deadlines).(*flight)
-		out = append(out, landing{f, context.DeadlineExceeded})
+		out = append(out, landing{flight: f, err: context.DeadlineExceeded})
 		c.clear(f)
 	}
 	return out
@@ -292,7 +309,7 @@ func (c *connector) close(why error) (left []landing) {
 	defer c.mu.Unlock()
 	for _, f := range c.deadlines {
 		rawClose(f.fd)
-		left = append(left, landing{f, fmt.Errorf("%w: %w", ErrInconclusive, why)})
+		left = append(left, landing{flight: f, err: fmt.Errorf("%w: %w", ErrInconclusive, why)})
 	}
 	c.deadlines, c.slots, c.closed = nil, nil, true
 	c.file.Close()

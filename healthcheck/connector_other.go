@@ -13,7 +13,8 @@ type connector struct{}
 
 type landing struct {
 	*flight
-	err error
+	err  error
+	took time.Duration
 }
 
 func newConnector(func([]landing)) (*connector, error) { return nil, errors.ErrUnsupported }

@@ -19,6 +19,9 @@ var ErrInconclusive = errors.New("nothing learned about the server")
 // ErrTimeout is wrapped by the error of a probe that ran into its deadline.
 var ErrTimeout = errors.New("timeout")
 
+// whileConnecting is what a probe does before anything is heard from the server.
+const whileConnecting = "connecting"
+
 // timeoutError says how long was waited and what for.
 type timeoutError struct {
 	after time.Duration
@@ -77,14 +80,23 @@ func (c *boundConn) Close() error {
 // dialError makes a reason of what net.Dialer returned.
 func dialError(err error, t Target) error {
 	if isTimeout(err) {
-		return &timeoutError{after: t.Check.Timeout, doing: "connecting", silent: true}
+		return &timeoutError{after: t.Check.Timeout, doing: whileConnecting, silent: true}
 	}
 	var op *net.OpError
 	if errors.As(err, &op) {
 		err = op.Err
 	}
+	if errors.Is(err, syscall.ECONNREFUSED) {
+		return refusedError{}
+	}
 	return ownFault(err)
 }
+
+// refusedError is of a port where nobody listens.
+type refusedError struct{}
+
+func (refusedError) Error() string { return "connect: refused" }
+func (refusedError) Unwrap() error { return syscall.ECONNREFUSED }
 
 // failure makes a reason of what went wrong on a connection while doing
 // something, such as "waiting for the greeting". Errors that are reasons already
@@ -98,7 +110,7 @@ func (t Target) failure(err error, doing string) error {
 	case errors.Is(err, ErrTimeout), errors.Is(err, ErrInconclusive):
 		return err
 	case isTimeout(err):
-		return &timeoutError{after: t.Check.Timeout, doing: doing}
+		return &timeoutError{after: t.Check.Timeout, doing: doing, silent: doing == whileConnecting}
 	case errors.As(err, &record):
 		return errors.New("answer is not TLS")
 	case errors.As(err, &op) && op.Op == "dial":

@@ -45,6 +45,9 @@ var Printable = printable
 // OwnFault marks what this machine is to blame for.
 var OwnFault = ownFault
 
+// Silent is whether a failure came without a sign of life.
+var Silent = silent
+
 // Add counts a duration.
 func (h *Histogram) Add(d time.Duration) { h.add(d) }
 

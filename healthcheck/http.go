@@ -137,8 +137,13 @@ func (w *web) probe(ctx context.Context, t Target) (Answer, error) {
 
 // traced keeps in doing what the requests of a context do.
 func traced(ctx context.Context, doing *atomic.Value) context.Context {
-	doing.Store("connecting")
+	doing.Store(whileConnecting)
 	return httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{
+		ConnectDone: func(_, _ string, err error) {
+			if err == nil {
+				doing.Store("waiting for the proxy") // or something else follows at once
+			}
+		},
 		TLSHandshakeStart: func() { doing.Store("negotiating TLS") },
 		GotConn:           func(httptrace.GotConnInfo) { doing.Store("waiting for the answer") },
 	})

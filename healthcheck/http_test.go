@@ -47,6 +47,14 @@ func web() http.Handler {
 	mux.HandleFunc("/json", func(w http.ResponseWriter, r *http.Request) {
 		io.WriteString(w, `{"state": "degraded", "db": {"lag": 3}}`)
 	})
+	mux.HandleFunc("/nested", func(w http.ResponseWriter, r *http.Request) {
+		pad := strings.Repeat("x", 90)
+		io.WriteString(w, strings.Repeat(`["`+pad+`",`, 9990)+"1"+strings.Repeat("]", 9990))
+	})
+	mux.HandleFunc("/wide", func(w http.ResponseWriter, r *http.Request) {
+		pad := strings.Repeat(`"[\\\"[",`, 1000)
+		io.WriteString(w, strings.Repeat("["+pad, 99)+"1"+strings.Repeat("]", 99))
+	})
 	mux.HandleFunc("/version", func(w http.ResponseWriter, r *http.Request) { io.WriteString(w, r.Proto) })
 	mux.HandleFunc("/hang", func(w http.ResponseWriter, r *http.Request) { <-r.Context().Done() })
 	mux.HandleFunc("/flood", func(w http.ResponseWriter, r *http.Request) {
@@ -120,7 +128,7 @@ func TestHTTP(t *testing.T) {
 			}
 		})
 	}
-	if got := probe(t, closedPort(t), asks(healthcheck.Request{})); got != "fail: connect: connection refused" {
+	if got := probe(t, closedPort(t), asks(healthcheck.Request{})); got != "fail: connect: refused" {
 		t.Errorf("closed port: %s", got)
 	}
 }
@@ -169,6 +177,10 @@ func TestHTTPRequests(t *testing.T) {
 		{"JSON that is there", asks(request{Path: "/json", JSON: "$.db[?@ > 2]"}), "ok: status 200"},
 		{"JSON that is not there", asks(request{Path: "/json", JSON: "$.cache"}), `fail: $.cache selects nothing of the body`},
 		{"another JSON", asks(request{Path: "/json", JSON: "$.state", JSONValue: "ok"}), `fail: $.state is degraded, want ok`},
+		{"JSON that is an object", asks(request{Path: "/json", JSON: "$.db", JSONValue: "3"}), `fail: $.db is an object, want 3`},
+		{"JSON of an object", asks(request{Path: "/json", JSON: "$.db", JSONValue: `{"lag":3}`}), `ok: status 200, $.db is {"lag":3}`},
+		{"JSON nested without end", asks(request{Path: "/nested", JSON: "$..*", JSONValue: "3"}), "fail: body is nested deeper than 100 levels, too deep for JSON"},
+		{"JSON as deep as it may be", asks(request{Path: "/wide", JSON: "$..*", JSONValue: "1"}), "ok: status 200, $..* is 1"},
 		{"no JSON", asks(request{JSON: "$.state"}), "fail: body is not JSON: invalid character 'a' looking for beginning of value"},
 		{"JSON without end", asks(request{Path: "/flood", JSON: "$.state"}), "fail: body is longer than 1024 KiB, too long for JSON"},
 		{"several", chain(request{}, request{Path: "/moved", Status: "302"}, request{Path: "/json", Body: "db"}), "ok: status 200"},
@@ -177,8 +189,13 @@ func TestHTTPRequests(t *testing.T) {
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
-			if got := probe(t, server.Listener.Addr().String(), tt.check); got != tt.want {
+			begun := time.Now()
+			got := probe(t, server.Listener.Addr().String(), tt.check)
+			if got != tt.want {
 				t.Errorf("got  %s\nwant %s", got, tt.want)
+			}
+			if took := time.Since(begun); took > 5*time.Second {
+				t.Errorf("it took %v", took)
 			}
 		})
 	}

@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -201,6 +202,65 @@ func TestAgent(t *testing.T) {
 		got := say(ask, t, addr, check)
 		if got != tt.want {
 			t.Errorf("%q: got  %s\nwant %s", tt.line, got, tt.want)
+		}
+	}
+}
+
+// TestAgentGarbage: an agent that drips, floods or hangs is not heard, within the
+// timeout and in little memory.
+func TestAgentGarbage(t *testing.T) {
+	for name, tt := range map[string]struct {
+		serve func(net.Conn)
+		want  string
+	}{
+		"drips": {func(c net.Conn) {
+			for range time.Tick(20 * time.Millisecond) {
+				if _, err := io.WriteString(c, "5"); err != nil {
+					return
+				}
+			}
+		}, "ok: agent is not heard (timeout after 200ms while waiting for a line), and stands by what it said"},
+		"hangs": {func(c net.Conn) { io.Copy(io.Discard, c) }, "ok: agent is not heard (timeout after 200ms while waiting for a line), and stands by what it said"},
+		"floods": {func(c net.Conn) {
+			for {
+				if _, err := c.Write(make([]byte, 8192)); err != nil {
+					return
+				}
+			}
+		}, `ok: agent says "` + strings.Repeat("?", 200) + `…", which is no word of an agent`},
+	} {
+		t.Run(name, func(t *testing.T) {
+			got := probe(t, listen(t, tt.serve), healthcheck.Check{Ask: healthcheck.Agent{}, Timeout: 200 * time.Millisecond})
+			if got != tt.want {
+				t.Errorf("got  %s\nwant %s", got, tt.want)
+			}
+		})
+	}
+}
+
+// TestFileGarbage: what is no file with a number says nothing about the server, and
+// is not waited for.
+func TestFileGarbage(t *testing.T) {
+	dir := t.TempDir()
+	fifo, long, down := filepath.Join(dir, "fifo"), filepath.Join(dir, "long"), filepath.Join(dir, "down")
+	if err := syscall.Mkfifo(fifo, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(long, make([]byte, 1<<20), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Symlink(down, down); err != nil {
+		t.Fatal(err)
+	}
+	for path, want := range map[string]string{
+		fifo:        "fail: nothing learned about the server: " + fifo + " is no file",
+		dir:         "fail: nothing learned about the server: " + dir + " is no file",
+		"/dev/zero": "fail: nothing learned about the server: /dev/zero is no file",
+		long:        "fail: nothing learned about the server: " + long + ` holds "` + strings.Repeat("?", 64) + `", want a number`,
+		down:        "fail: nothing learned about the server: stat " + down + ": too many levels of symbolic links",
+	} {
+		if got := probe(t, server, healthcheck.Check{Ask: healthcheck.File{File: path}}); got != want {
+			t.Errorf("got  %s\nwant %s", got, want)
 		}
 	}
 }

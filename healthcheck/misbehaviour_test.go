@@ -71,14 +71,17 @@ func TestMisbehaviour(t *testing.T) {
 	late := func(streamKind) []string {
 		return []string{"timeout after 150ms while ", "answer is too long", "answer is not "}
 	}
-	closed := func(streamKind) []string { return []string{"connection closed ", "connection lost "} }
+	closed := func(streamKind) []string {
+		return []string{"connection closed ", "connection lost ", "answer is not HTTP/2: connection closed at once"}
+	}
 	lie := func(quoted string) func(streamKind) []string {
 		return func(k streamKind) []string {
 			switch {
 			case strings.Contains(k.name, "http_proxy https") && quoted == web:
 				return []string{"tunnel refused: status 400", "answer is not HTTP: it came before"}
 			case strings.HasPrefix(k.name, "http") && k.protocol == "HTTP" && quoted == web:
-				return []string{"status 400, want 200", "answer is not HTTP: it came before"}
+				// It says so before it is asked, which may be noticed.
+				return []string{"status 400, want 200", "answer is not HTTP: it came before the question"}
 			case k.name == "grpc":
 				return []string{"answer is not HTTP/2", "connection closed or not HTTP/2"}
 			}
@@ -162,7 +165,7 @@ func TestMisbehaviour(t *testing.T) {
 	}
 	t.Run("refusing", func(t *testing.T) {
 		for _, k := range streamKinds() {
-			if got := probe(t, closedPort(t), healthcheck.Check{Ask: k.ask}); got != "fail: connect: connection refused" {
+			if got := probe(t, closedPort(t), healthcheck.Check{Ask: k.ask}); got != "fail: connect: refused" {
 				t.Errorf("%s: got %q", k.name, got)
 			}
 		}

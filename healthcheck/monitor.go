@@ -72,11 +72,15 @@ type entry struct {
 	ask    ProbeFunc
 	// plain is whether to connect directly is all there is to ask.
 	plain   bool
+	lane    *lane
 	counter counter
 	last    Probe
 	count   Counters
 	advice  Advice
 	latency Histogram
+	// heard is when the last probe began that heard anything of the server, and silence
+	// when the first one did that has not since.
+	heard, silence time.Time
 
 	// due is when the next probe starts, base when it would without jitter.
 	due, base time.Time
@@ -173,9 +177,14 @@ func (m *Monitor) Set(want []Want) {
 		if q, ok := e.check.Ask.(TCP); ok {
 			e.plain = q.plain() && !e.check.Through
 		}
+		e.lane = m.lane(e.check.Kind())
+		if e.plain {
+			e.lane = m.lane(plainLane)
+		}
 		e.counter.adopt(now, w.Initial, initialReason(w.Initial))
 		if p := predecessors[w.Target.identity()]; p != nil {
 			e.counter, e.last, e.count, e.advice, e.latency = p.counter, p.last, p.count, p.advice, p.latency
+			e.heard, e.silence = p.heard, p.silence
 		}
 		e.base, e.round = firstDue(now, Target{Server: w.Target.Server, Check: e.check}, len(fresh))
 		e.due = e.base
@@ -280,8 +289,11 @@ type Judgment struct {
 	Advice Advice
 	// Fell says that it was up before it went down.
 	Fell bool
-	// Silent and Warning are those of the last probe.
-	Silent  bool
+	// Heard is when the last probe began that heard anything of the server, and Silence
+	// when the first one did that has not since; zero is none.
+	Heard, Silence time.Time
+	// Passes and Warning are those of the last probe.
+	Passes  bool
 	Warning string
 	// Assumed says that nobody has seen it so.
 	Assumed bool
@@ -296,7 +308,8 @@ func (m *Monitor) Judgments(targets []Target) []Judgment {
 	for i, t := range targets {
 		if e := m.entries[t.Canonical()]; e != nil {
 			out[i] = Judgment{
-				Verdict: e.counter.verdict, Advice: e.advice, Fell: e.counter.fell(), Silent: e.last.Silent, Warning: e.last.Warning,
+				Verdict: e.counter.verdict, Advice: e.advice, Fell: e.counter.fell(), Heard: e.heard, Silence: e.silence,
+				Passes: e.last.OK, Warning: e.last.Warning,
 			}
 		}
 	}

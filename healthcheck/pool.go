@@ -62,11 +62,13 @@ type Outcome struct {
 	// Shares are those of the members, in their order. Without a quorum and with a
 	// sorry server none is used.
 	Shares []Share
-	// Quorum is whether the service is whole, Changed whether that changed now.
-	Quorum, Changed bool
+	// Quorum is whether the service is whole, Decided whether enough is known to say
+	// so, and Changed whether that changed now.
+	Quorum, Decided, Changed bool
 	// Up and Known count the servers that are up and those that are up or down;
-	// Sum is the weight of those that are up.
-	Up, Known, Sum int
+	// Sum is the weight of those that are up, and Open of those that are neither. Those
+	// that are doubted count as up.
+	Up, Known, Sum, Open int
 	// Why words what is out of the ordinary; empty is nothing.
 	Why string
 	// Next is when to look again although nothing happened; zero is never.
@@ -103,16 +105,18 @@ func (p *Pool) Judge(now time.Time, rules PoolRules, members []Member) Outcome {
 		if share.Weight != m.Weight {
 			share.Why = fmt.Sprintf("weight %d instead of %d, as it was advised", share.Weight, m.Weight)
 		}
-		switch m.State {
-		case Up:
+		switch {
+		case m.State == Up || m.Doubted:
 			share.Used = share.Admin != Maint
 			out.Up++
 			out.Known++
 			if share.Used {
 				out.Sum += share.Weight
 			}
-		case Down:
+		case m.State == Down:
 			out.Known++
+		default:
+			out.Open += share.Weight
 		}
 		share.Weight *= scale
 		switch share.Admin {
@@ -138,10 +142,12 @@ func (p *Pool) remember(now time.Time, members []Member) {
 	next := make(map[netip.AddrPort]member, len(members))
 	for _, m := range members {
 		old := p.members[m.Server]
-		switch m.State {
-		case Down:
+		switch {
+		case m.Doubted:
+			old = member{} // it has all of its share, and keeps it
+		case m.State == Down:
 			old = member{down: true}
-		case Up:
+		case m.State == Up:
 			if old.down {
 				old = member{ramp: now}
 			}
@@ -177,9 +183,9 @@ func (p *Pool) count(rules PoolRules, out *Outcome) {
 	was := p.quorum
 	switch {
 	case !p.decided:
-		p.quorum = out.Sum >= quorum
-		// Nothing is known before the first verdict.
-		p.decided = out.Known > 0 || len(out.Shares) == 0
+		p.quorum = out.Sum >= quorum+rules.Hysteresis
+		// Those that nobody has looked at yet may still make one.
+		p.decided = p.quorum || out.Sum+out.Open < quorum+rules.Hysteresis
 		was = p.quorum
 		out.Changed = p.decided
 	case p.quorum:
@@ -187,7 +193,7 @@ func (p *Pool) count(rules PoolRules, out *Outcome) {
 	default:
 		p.quorum = out.Sum >= quorum+rules.Hysteresis
 	}
-	out.Quorum = p.quorum
+	out.Quorum, out.Decided = p.quorum, p.decided
 	out.Changed = out.Changed || was != p.quorum
 	if !out.Quorum && quorum > 1 {
 		out.Why = fmt.Sprintf("no quorum: the weights of the servers that are up add up to %d, want %d", out.Sum, quorum+rules.Hysteresis)
@@ -202,7 +208,7 @@ func (p *Pool) spare(rules PoolRules, members []Member, out *Outcome) {
 			continue
 		}
 		if m.Doubted {
-			out.Shares[i].Used, out.Shares[i].Why = true, "kept: nothing is heard from any server, so this director is doubted"
+			out.Shares[i].Why = "kept: nothing is heard from any server, so this director is doubted"
 			continue
 		}
 		down = append(down, i)

@@ -105,6 +105,9 @@ func TestPool(t *testing.T) {
 		{"no slow start at the start", healthcheck.PoolRules{SlowStart: 10 * time.Second, Scale: 100}, []step{
 			{0, "??", "- - none"}, {1, "U?", "100 - quorum!"}, {2, "UU", "100 100 quorum"},
 		}},
+		{"no slow start after a doubt", healthcheck.PoolRules{SlowStart: 10 * time.Second, Scale: 100}, []step{
+			{0, "UU", "100 100 quorum!"}, {1, "dd", "100 100 quorum"}, {2, "Ud", "100 100 quorum"}, {3, "UU", "100 100 quorum"}, {4, "UD", "100 - quorum"}, {5, "UU", "100 1 quorum"},
+		}},
 		{"max_down keeps those that failed last", healthcheck.PoolRules{MaxDown: 50}, []step{
 			{0, "UUUU", "1 1 1 1 quorum!"}, {1, "UUUD", "1 1 1 - quorum"}, {2, "DUUD", "- 1 1 - quorum"},
 			{3, "DDUD", "- 1 1 - quorum"}, {4, "DDDD", "- 1 1 - none!"}, {5, "DDDU", "- - 1 1 quorum!"},
@@ -113,7 +116,17 @@ func TestPool(t *testing.T) {
 			{0, "UUUU", "1 1 1 1 quorum!"}, {1, "UUDD", "1 1 - - quorum"}, {2, "UDDD", "1 1 1 1 quorum"}, {3, "DDDD", "1 1 1 1 none!"}, {4, "?DDD", "- 1 1 1 none"},
 		}},
 		{"doubt keeps", healthcheck.PoolRules{Sorry: false}, []step{
-			{0, "UUD", "1 1 - quorum!"}, {1, "ddD", "1 1 - none!"}, {2, "UUD", "1 1 - quorum!"},
+			{0, "UUD", "1 1 - quorum!"}, {1, "ddD", "1 1 - quorum"}, {2, "UUD", "1 1 - quorum"}, {3, "DDD", "- - - none!"},
+		}},
+		{"doubt keeps the sorry server away", healthcheck.PoolRules{Quorum: 2, Sorry: true}, []step{
+			{0, "UUD", "1 1 - quorum!"}, {1, "ddD", "1 1 - quorum"}, {2, "DDD", "- - - none!"},
+		}},
+		{"doubt is no panic", healthcheck.PoolRules{Panic: 60}, []step{{0, "UUD", "1 1 - quorum!"}, {1, "ddD", "1 1 - quorum"}}},
+		{"nothing is told before it is known", healthcheck.PoolRules{Quorum: 2, Hysteresis: 1}, []step{
+			{0, "????", "- - - - none"}, {1, "UU??", "1 1 - - none"}, {2, "UU?U", "1 1 - 1 quorum!"},
+		}},
+		{"nor after it cannot be any more", healthcheck.PoolRules{Quorum: 2, Hysteresis: 1}, []step{
+			{0, "????", "- - - - none"}, {1, "UUD?", "1 1 - - none"}, {2, "UUDD", "1 1 - - none!"}, {3, "UUDU", "1 1 - 1 quorum!"},
 		}},
 	}
 	for _, tt := range tests {
@@ -179,53 +192,83 @@ func TestPoolNext(t *testing.T) {
 	}
 }
 
-// TestDoubt plays what is heard of hosts: a letter for each, A alive, - dead for long,
-// L lost now; it stays lost while the letter is l.
+// TestDoubt plays what is heard of hosts: a letter for each, A heard now, a not since
+// but not given up, - dead for long, L lost now, in silence since the second before
+// that; it stays lost while the letter is l. The answer is n for doubt, k for keeping
+// what was lost without doubt, - for neither.
 func TestDoubt(t *testing.T) {
 	type step struct {
 		at     int
 		hosts  string
 		others []healthcheck.Opinion
-		want   bool
+		want   string
+	}
+	sees := func(alive, dead int) []healthcheck.Opinion {
+		return []healthcheck.Opinion{{Director: "lvs2", Alive: alive, Dead: dead}}
 	}
 	for _, tt := range []struct {
 		name  string
 		steps []step
 	}{
-		{"one is lost", []step{{0, "AAA", nil, false}, {1, "LAA", nil, false}, {2, "lAA", nil, false}}},
-		{"all are lost at once", []step{{0, "AAA", nil, false}, {1, "LLA", nil, false}, {2, "llL", nil, true}, {30, "lll", nil, true}, {61, "lll", nil, true}, {62, "lll", nil, false}, {63, "lll", nil, false}}},
-		{"one is heard again", []step{{0, "AA", nil, false}, {1, "LL", nil, true}, {2, "Al", nil, false}, {3, "LL", nil, true}}},
-		{"one after the other, slowly", []step{{0, "AA", nil, false}, {1, "LA", nil, false}, {60, "lL", nil, false}}},
-		{"a single server", []step{{0, "A", nil, false}, {1, "L", nil, false}}},
-		{"the others were dead before", []step{{0, "--A", nil, false}, {1, "--L", nil, false}}},
-		{"two of those that were alive", []step{{0, "-AA", nil, false}, {1, "-LL", nil, true}}},
-		{"another director sees them too", []step{{1, "LL", []healthcheck.Opinion{{Director: "lvs2", Alive: 2}}, true}, {300, "ll", []healthcheck.Opinion{{Director: "lvs2", Alive: 2}}, true}}},
-		{"another director does not see them either", []step{{1, "LL", []healthcheck.Opinion{{Director: "lvs2", Dead: 2}}, false}, {2, "ll", nil, false}}},
+		{"one is lost", []step{{10, "AAA", nil, "-"}, {12, "LAA", nil, "-"}, {13, "lAA", nil, "-"}, {14, "laa", nil, "-"}}},
+		{"one is lost, and it takes a moment to hear the others", []step{{10, "AAA", nil, "-"}, {12, "Laa", nil, "k"}, {13, "lAa", nil, "-"}, {14, "laa", nil, "-"}}},
+		{"nothing is learned of the others", []step{{10, "AAA", nil, "-"}, {12, "Laa", nil, "k"}, {16, "laa", nil, "k"}, {17, "laa", nil, "-"}}},
+		{"all are lost at once", []step{
+			{10, "AAA", nil, "-"}, {12, "LLa", nil, "k"}, {13, "llL", nil, "n"}, {40, "lll", nil, "n"}, {72, "lll", nil, "n"}, {73, "lll", nil, "-"}, {74, "lll", nil, "-"},
+		}},
+		{"they are heard again, one after the other", []step{{10, "AAA", nil, "-"}, {12, "LLL", nil, "n"}, {20, "All", nil, "k"}, {21, "AAl", nil, "k"}, {22, "AAA", nil, "-"}, {23, "LAA", nil, "-"}}},
+		{"only one is heard again", []step{{10, "AAA", nil, "-"}, {12, "LLL", nil, "n"}, {20, "All", nil, "k"}, {24, "All", nil, "k"}, {25, "All", nil, "-"}}},
+		{"it comes back", []step{{10, "AA", nil, "-"}, {12, "LL", nil, "n"}, {20, "Al", nil, "k"}, {22, "Ll", nil, "n"}}},
+		{"one after the other, slowly", []step{{10, "AA", nil, "-"}, {12, "LA", nil, "-"}, {60, "lL", nil, "-"}}},
+		{"a single server", []step{{10, "A", nil, "-"}, {12, "L", nil, "-"}}},
+		{"the others were dead before", []step{{10, "--A", nil, "-"}, {12, "--L", nil, "-"}}},
+		{"two of those that were alive", []step{{10, "-AA", nil, "-"}, {12, "-LL", nil, "n"}}},
+		{"another director sees them too", []step{{11, "LL", sees(2, 0), "n"}, {300, "ll", sees(2, 0), "n"}}},
+		{"another director does not see them either", []step{{11, "LL", sees(0, 2), "-"}, {12, "ll", nil, "-"}}},
+		{"of two others one sees them", []step{{11, "LL", append(sees(0, 2), sees(1, 0)...), "n"}}},
+		{"another director finds out later", []step{{11, "LL", sees(2, 0), "n"}, {13, "ll", sees(1, 1), "n"}, {14, "ll", sees(0, 2), "-"}, {15, "ll", nil, "-"}}},
+		{"another director knows none of them", []step{{11, "LL", sees(0, 0), "n"}, {71, "ll", sees(0, 0), "-"}}},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			var d healthcheck.Doubt
-			lost := make(map[int]time.Time)
+			heard, lost := make(map[int]time.Time), make(map[int]time.Time)
 			for _, s := range tt.steps {
 				now := time.Unix(1000, 0).Add(time.Duration(s.at) * time.Second)
 				var hosts []healthcheck.Evidence
 				for i, letter := range s.hosts {
-					e := healthcheck.Evidence{Host: netip.AddrFrom4([4]byte{10, 0, 0, byte(i)}), Window: 5 * time.Second}
 					switch letter {
 					case 'A':
-						e.Alive = true
+						heard[i] = now
 					case 'L':
 						lost[i] = now
-						e.Lost = now
-					case 'l':
-						e.Lost = lost[i]
+					}
+					e := healthcheck.Evidence{Host: netip.AddrFrom4([4]byte{10, 0, 0, byte(i)}), Window: 5 * time.Second, Heard: heard[i]}
+					switch letter {
+					case 'A', 'a':
+						e.Alive = true
+					case 'L', 'l':
+						e.Lost, e.Silence = lost[i], lost[i].Add(-time.Second)
 					}
 					hosts = append(hosts, e)
 				}
-				got := d.Judge(now, time.Minute, hosts, s.others)
-				if got.Now != s.want {
-					t.Errorf("at %d s with %s: doubt is %v, want %v (%s)", s.at, s.hosts, got.Now, s.want, got.Why)
+				others := func(lost []healthcheck.Evidence) []healthcheck.Opinion {
+					if len(lost) == 0 {
+						t.Error("others are asked about nobody")
+					}
+					return s.others
 				}
-				if never := (&healthcheck.Doubt{}).Judge(now, 0, hosts, s.others); never.Now {
+				got := d.Judge(now, time.Minute, hosts, others)
+				word := "-"
+				switch {
+				case got.Now && got.Keep:
+					word = "n"
+				case got.Keep:
+					word = "k"
+				}
+				if word != s.want {
+					t.Errorf("at %d s with %s: got %s, want %s (%+v)", s.at, s.hosts, word, s.want, got)
+				}
+				if never := (&healthcheck.Doubt{}).Judge(now, 0, hosts, others); never.Keep {
 					t.Error("doubt although it is turned off")
 				}
 			}

@@ -141,7 +141,7 @@ func TestTCP(t *testing.T) {
 	if err := <-ended; err != nil {
 		t.Errorf("the server saw %v", err)
 	}
-	if got := probe(t, closedPort(t), healthcheck.Check{Ask: healthcheck.TCP{}}); got != "fail: connect: connection refused" {
+	if got := probe(t, closedPort(t), healthcheck.Check{Ask: healthcheck.TCP{}}); got != "fail: connect: refused" {
 		t.Errorf("closed port: %s", got)
 	}
 }
@@ -189,7 +189,7 @@ func TestMonitorForReal(t *testing.T) {
 	if err := <-done; err != nil {
 		t.Error(err)
 	}
-	if diff := cmp.Diff([]string{"unknown->up: connected", "up->down: connect: connection refused"}, got); diff != "" {
+	if diff := cmp.Diff([]string{"unknown->up: connected", "up->down: connect: refused"}, got); diff != "" {
 		t.Errorf("(-want +got):\n%s", diff)
 	}
 }

@@ -120,7 +120,7 @@ func (q RADIUS) request() (*radius.Packet, error) {
 func (s *session) packetReason(err error) error {
 	err = s.reason(err)
 	var late *timeoutError
-	if errors.As(err, &late) && len(s.head) == 0 {
+	if errors.As(err, &late) && len(s.head) == 0 && s.LocalAddr().Network() == "udp" {
 		late.silent = true
 	}
 	return err

@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"net/netip"
 	"syscall"
+	"time"
 	"unsafe"
 
 	"golang.org/x/sys/unix"
@@ -57,6 +58,20 @@ func rawOutcome(fd int) syscall.Errno {
 		return errno
 	}
 	return syscall.Errno(outcome)
+}
+
+// rawRoundTrip is how long a connection took to be made, as the kernel measured it:
+// the time of the first packet and its answer; zero when it does not say.
+func rawRoundTrip(fd int) time.Duration {
+	// As much of struct tcp_info as has tcpi_rtt (include/uapi/linux/tcp.h).
+	var info [72]byte
+	size := int32(len(info))
+	_, _, errno := syscall.RawSyscall6(unix.SYS_GETSOCKOPT, uintptr(fd), unix.IPPROTO_TCP, unix.TCP_INFO,
+		uintptr(unsafe.Pointer(&info)), uintptr(unsafe.Pointer(&size)), 0)
+	if errno != 0 || int(size) < len(info) {
+		return 0
+	}
+	return time.Duration(binary.NativeEndian.Uint32(info[68:])) * time.Microsecond
 }
 
 // rawPoll takes the events that are there.

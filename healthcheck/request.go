@@ -20,7 +20,10 @@ const (
 	// bodyLimit bounds how much of an answer's body is searched.
 	bodyLimit = 64 << 10
 	// jsonLimit and digestLimit bound bodies that are needed as a whole.
-	jsonLimit   = 1 << 20
+	jsonLimit = 1 << 20
+	// jsonDepth bounds how deep JSON is nested: what a path with ".." costs grows with
+	// the square of that.
+	jsonDepth   = 100
 	digestLimit = 64 << 20
 	// headerLimit bounds an answer's header.
 	headerLimit = 64 << 10
@@ -270,6 +273,9 @@ func (e *expectation) metByJSON(body io.Reader, detail string) (string, error) {
 	if e.Body != "" && !strings.Contains(string(text), e.Body) {
 		return "", unmet("body lacks %q", e.Body)
 	}
+	if tooDeep(text) {
+		return "", unmet("body is nested deeper than %d levels, too deep for JSON", jsonDepth)
+	}
 	var value any
 	if err := json.Unmarshal(text, &value); err != nil {
 		return "", unmet("body is not JSON: %s", printable(err.Error()))
@@ -283,17 +289,48 @@ func (e *expectation) metByJSON(body io.Reader, detail string) (string, error) {
 	}
 	got := ""
 	for _, v := range found {
-		if got = jsonText(v); got == e.JSONValue {
+		if got = jsonText(v, e.JSONValue); got == e.JSONValue {
 			return fmt.Sprintf("%s, %s is %s", detail, e.JSON, printable(got)), nil
 		}
 	}
 	return "", unmet("%s is %s, want %s", e.JSON, printable(got), e.JSONValue)
 }
 
-// jsonText is a value as an operator writes it: a string without its quotes.
-func jsonText(v any) string {
-	if s, ok := v.(string); ok {
-		return s
+// tooDeep is whether JSON is nested deeper than jsonDepth.
+func tooDeep(text []byte) bool {
+	depth, quoted := 0, false
+	for i := 0; i < len(text); i++ {
+		switch c := text[i]; {
+		case c == '"':
+			quoted = !quoted
+		case quoted && c == '\\':
+			i++
+		case quoted:
+		case c == '[' || c == '{':
+			if depth++; depth > jsonDepth {
+				return true
+			}
+		case c == ']' || c == '}':
+			depth--
+		}
+	}
+	return false
+}
+
+// jsonText is a value as an operator writes it: a string without its quotes. One that
+// cannot be what is wanted is not written out: a server may have nested thousands.
+func jsonText(v any, want string) string {
+	switch v := v.(type) {
+	case string:
+		return v
+	case map[string]any:
+		if !strings.HasPrefix(want, "{") {
+			return "an object"
+		}
+	case []any:
+		if !strings.HasPrefix(want, "[") {
+			return "a list"
+		}
 	}
 	b, err := json.Marshal(v)
 	if err != nil {

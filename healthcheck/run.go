@@ -49,7 +49,7 @@ func (m *Monitor) startDue(ctx context.Context, now time.Time, probes *sync.Wait
 	defer m.mu.Unlock()
 	for e := m.queue.first(); e != nil && !e.due.After(now); e = m.queue.first() {
 		heap.Pop(&m.queue)
-		l := m.laneOf(e)
+		l := e.lane
 		l.waiting = append(l.waiting, e)
 	}
 	for _, l := range m.lanes {
@@ -58,7 +58,7 @@ func (m *Monitor) startDue(ctx context.Context, now time.Time, probes *sync.Wait
 			l.waiting[0] = nil
 			l.waiting = l.waiting[1:]
 			if !e.gone {
-				m.start(ctx, now, e, l, probes)
+				m.start(ctx, now, e, probes)
 			}
 		}
 	}
@@ -78,7 +78,7 @@ const (
 	// probe costs then.
 	many = 500
 	// breath is how much later a probe may start, and its result be seen.
-	breath = 2 * time.Millisecond
+	breath = 10 * time.Millisecond
 )
 
 // crowded is whether there are many targets that are probed by plain connections.
@@ -99,14 +99,6 @@ func (m *Monitor) poll() {
 			m.log.Error("polling plain connections", "error", err)
 		}
 	}
-}
-
-// laneOf is the lane of an entry. The caller holds mu.
-func (m *Monitor) laneOf(e *entry) *lane {
-	if e.plain {
-		return m.lane(plainLane)
-	}
-	return m.lane(e.check.Kind())
 }
 
 const (
@@ -133,12 +125,12 @@ func (m *Monitor) lane(kind string) *lane {
 }
 
 // start puts a probe into flight. The caller holds mu.
-func (m *Monitor) start(ctx context.Context, now time.Time, e *entry, l *lane, probes *sync.WaitGroup) {
+func (m *Monitor) start(ctx context.Context, now time.Time, e *entry, probes *sync.WaitGroup) {
 	if now.Sub(e.due) > lateAfter(e.check.Interval) {
 		e.count.Late++
 	}
 	e.flying = true
-	l.inFlight++
+	e.lane.inFlight++
 	if e.plain && m.connect(ctx, now, e, probes) {
 		return
 	}
@@ -192,6 +184,9 @@ func (m *Monitor) landed(all []landing) {
 	kick := false
 	for _, l := range all {
 		r := result{entry: l.entry, start: l.start, elapsed: now.Sub(l.start), answer: Answer{Detail: "connected"}}
+		if l.took > 0 {
+			r.elapsed = l.took
+		}
 		if l.err != nil {
 			r.answer, r.err = Answer{}, dialError(l.err, Target{Server: l.entry.target.Server, Check: l.entry.check})
 		}
@@ -223,7 +218,7 @@ func (m *Monitor) take(now time.Time, r result) bool {
 		m.news = append(m.news, change)
 	}
 	next := m.queue.first() == r.entry
-	return changed || next || len(m.laneOf(r.entry).waiting) > 0
+	return changed || next || len(r.entry.lane.waiting) > 0
 }
 
 // tell tells of the changes since the last time.
@@ -246,7 +241,7 @@ func (m *Monitor) tell() {
 // record takes a result in and schedules the next probe. The caller holds mu.
 func (m *Monitor) record(now time.Time, r result) (Change, bool) {
 	e := r.entry
-	m.laneOf(e).inFlight--
+	e.lane.inFlight--
 	e.flying, e.cancel = false, nil
 	if e.gone {
 		return Change{}, false
@@ -281,6 +276,7 @@ func (m *Monitor) record(now time.Time, r result) (Change, bool) {
 			e.counter.verdict.Reason = e.last.Reason
 		}
 	} else {
+		e.hear()
 		changed = e.counter.observe(now.Round(0), e.last.OK, e.last.Reason, e.check)
 	}
 	m.schedule(now, e, again)
@@ -295,6 +291,16 @@ func (m *Monitor) record(now time.Time, r result) (Change, bool) {
 	return Change{
 		Target: e.target, From: from, To: v.State, Reason: v.Reason, Advice: e.advice, Silent: e.last.Silent, Time: now.Round(0),
 	}, changed || advised
+}
+
+// hear takes notice of whether the last probe heard anything.
+func (e *entry) hear() {
+	switch {
+	case !e.last.Silent:
+		e.heard, e.silence = e.last.Start, time.Time{}
+	case e.silence.IsZero():
+		e.silence = e.last.Start
+	}
 }
 
 // schedule puts an entry whose probe has ended back into the queue, for again or,

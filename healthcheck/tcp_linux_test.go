@@ -30,7 +30,7 @@ func TestTCPNotItself(t *testing.T) {
 			return
 		}
 		for _, server := range []string{"127.0.0.1:40000", "[::1]:40000"} {
-			if got := probe(t, server, healthcheck.Check{Ask: healthcheck.TCP{}}); got != "fail: connect: connection refused" {
+			if got := probe(t, server, healthcheck.Check{Ask: healthcheck.TCP{}}); got != "fail: connect: refused" {
 				t.Errorf("%s: %s", server, got)
 			}
 		}

@@ -2,8 +2,8 @@ package main_test
 
 import "fmt"
 
-// server is a server of Debian's, alone on a host with an empty /run and /var/lib.
-type server struct {
+// kindServer is a server of Debian's, alone on a host with an empty /run and /var/lib.
+type kindServer struct {
 	name string
 	// files are written first; KEY and CERTIFICATE stand for the files with those.
 	files map[string]string
@@ -29,9 +29,9 @@ const (
 )
 
 // servers are those of the kinds of check. The test's host serves "ok" on port 8000.
-func servers() []server {
+func servers() []kindServer {
 	secured := fmt.Sprintf(", ca = %q", certificateFile)
-	return []server{
+	return []kindServer{
 		{
 			name: "nginx",
 			files: map[string]string{

@@ -74,7 +74,7 @@ type kinds struct {
 }
 
 type startedServer struct {
-	server
+	kindServer
 	host *lab.Host
 	run  *lab.Process
 	addr string
@@ -139,7 +139,7 @@ func newKinds(t *testing.T) *kinds {
 	}
 	for i, s := range servers() {
 		n := 10 + i
-		started := &startedServer{server: s, host: k.host(s.name, n)}
+		started := &startedServer{kindServer: s, host: k.host(s.name, n)}
 		started.addr = fmt.Sprintf("10.0.0.%d", n)
 		k.check(k.write(started.host, map[string]string{keyFile: key, certificateFile: certificate}))
 		k.check(k.write(started.host, s.files))

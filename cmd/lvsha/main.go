@@ -44,7 +44,7 @@ func commands() []command {
 		{"run", "[-c FILE] [--as NAME] [-s SOCKET]", "run the daemon", run},
 		{"check", "[-c FILE] [--as NAME]", "validate the file and name every problem in it", check},
 		{"reload", "[-s SOCKET]", "make the daemon apply its file; returns when it is applied", reload},
-		{"status", "[--json] [--watch] [-s SOCKET]", "show virtual routers, services, servers and sync, with reasons", status},
+		{"status", "[NAME…] [--json] [--watch] [-s SOCKET]", "show what is, with reasons; a service or virtual router by name in detail", status},
 		{"yield", "[VROUTER] [--for TIME] [--now] [--back]", "give addresses to the other director, gracefully, or take them back", yield},
 		{"events", "[-f] [--json] [-s SOCKET]", "show what happened, newest last", events},
 		{"key", "[--out FILE] [--as NAME]", "make this director's key, and print the line for the file", key},

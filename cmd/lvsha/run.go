@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"io"
+	stdlog "log"
 	"log/slog"
 	"os"
 	"os/signal"
@@ -54,6 +55,9 @@ func run(ctx context.Context, c *call) error {
 	lines := newLogWriter(c.stderr)
 	defer lines.Close()
 	log := newLogger(lines, *debug)
+	// Libraries say there what servers do that is none of the operator's business.
+	stdlog.SetFlags(0)
+	stdlog.SetOutput(slog.NewLogLogger(log.Handler(), slog.LevelDebug).Writer())
 	dir := runDir(*socket)
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return fmt.Errorf("making the directory of the control socket: %w", err)

@@ -65,9 +65,11 @@ func TestSoakChecks(t *testing.T) {
 		files, err := os.ReadDir(fmt.Sprintf("/proc/%d/fd", d.PID()))
 		r.check(err)
 		s.files = len(files)
-		status, err := d.Status()
-		r.check(err)
-		s.goroutines = status.Goroutines
+		r.eventually("the daemon shows its status", time.Minute, func() bool {
+			status, err := d.Status()
+			s.goroutines = status.Goroutines
+			return err == nil
+		})
 		return s
 	}
 	r.settle(time.Minute)

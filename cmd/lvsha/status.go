@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"encoding/json"
 	"fmt"
 	"io"
 	"os/signal"
@@ -17,7 +18,8 @@ func status(ctx context.Context, c *call) error {
 	asJSON := c.flags.Bool("json", false, "print the daemon's JSON")
 	watch := c.flags.Bool("watch", false, "print it again every second")
 	socket := c.socketFlag()
-	if err := c.parse(); err != nil {
+	names, err := c.words()
+	if err != nil {
 		return err
 	}
 	ctx, stop := signal.NotifyContext(ctx, syscall.SIGINT, syscall.SIGTERM)
@@ -31,13 +33,22 @@ func status(ctx context.Context, c *call) error {
 		case err != nil:
 			return err
 		}
+		if len(names) > 0 {
+			if s, err = only(s, names); err != nil {
+				return err
+			}
+			if raw, err = json.MarshalIndent(s, "", "  "); err != nil {
+				return fmt.Errorf("encoding the status: %w", err)
+			}
+			raw = append(raw, '\n')
+		}
 		if *watch && !*asJSON {
 			fmt.Fprint(c.stdout, "\x1b[H\x1b[2J") // to the top left of an empty screen
 		}
 		if *asJSON {
 			_, err = c.stdout.Write(raw)
 		} else {
-			err = printStatus(c.stdout, s, time.Now())
+			err = printStatus(c.stdout, s, len(names) > 0, time.Now())
 		}
 		if err != nil || !*watch {
 			return err
@@ -50,8 +61,8 @@ func status(ctx context.Context, c *call) error {
 	}
 }
 
-// printStatus writes a status for people.
-func printStatus(w io.Writer, s control.Status, now time.Time) error {
+// printStatus writes a status for people, with the services in detail or not.
+func printStatus(w io.Writer, s control.Status, detail bool, now time.Time) error {
 	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
 	fmt.Fprintf(t, "director %s, up %s, generation %d of %s\n", orNone(s.Director), age(s.Started, now), s.Generation, s.File)
 	for _, p := range s.Problems {
@@ -101,13 +112,20 @@ func printStatus(w io.Writer, s control.Status, now time.Time) error {
 	for _, v := range s.Services {
 		fmt.Fprintf(t, "\nservice %s: %s: %s\n", v.Name, strings.ToUpper(v.State), v.Reason)
 		fmt.Fprintf(t, "  %s, scheduler %s, forward %s\n", strings.Join(v.Listen, ", "), scheduling(v), v.Forward)
+		if detail {
+			printService(t, v, now)
+			continue
+		}
 		fmt.Fprintln(t, "  SERVER\tWEIGHT\tSTATE\tFOR\tACTIVE\tINACTIVE\tREASON")
 		for _, server := range v.Servers {
-			printServer(t, server, "", now)
+			printServer(t, server, "", v.Scale, now)
 		}
 		if v.Sorry != nil {
-			printServer(t, *v.Sorry, " (sorry)", now)
+			printServer(t, *v.Sorry, " (sorry)", v.Scale, now)
 		}
+	}
+	if detail {
+		return t.Flush()
 	}
 	if len(s.Services) > 0 {
 		fmt.Fprintf(t, "\nkernel IPVS: %s, %d changes repaired\n", s.IPVS.State, s.IPVS.Repaired)
@@ -205,8 +223,20 @@ func sinceAge(t *time.Time, now time.Time) string {
 	return age(*t, now)
 }
 
-func printServer(w io.Writer, s control.Server, mark string, now time.Time) {
-	fmt.Fprintf(w, "  %s%s\t%d\t%s\t%s\t%d\t%d\t%s\n", s.Address, mark, s.Weight, s.State, age(s.Since, now), s.Active, s.Inactive, s.Reason)
+func printServer(w io.Writer, s control.Server, mark string, scale int, now time.Time) {
+	fmt.Fprintf(w, "  %s%s\t%s\t%s\t%s\t%d\t%d\t%s\n", s.Address, mark, weight(s, scale), s.State, age(s.Since, now), s.Active, s.Inactive, s.Reason)
+}
+
+// weight is the configured weight, and what a server has instead.
+func weight(s control.Server, scale int) string {
+	scale = max(scale, 1)
+	switch {
+	case s.Used && s.Share != s.Weight*scale:
+		return fmt.Sprintf("%d (now %.4g)", s.Weight, float64(s.Share)/float64(scale))
+	case !s.Used && s.State == "up":
+		return fmt.Sprintf("%d (not used)", s.Weight)
+	}
+	return fmt.Sprint(s.Weight)
 }
 
 // age is how long ago something was, for people.

@@ -250,7 +250,7 @@ weight = 1
 
 	out, err := r.lvs[0].Run(r.binary, "status")
 	r.check(err)
-	for _, want := range []string{"CONDITION STATE", "gateway ok", "answered in", "web failed", "connect: connection refused"} {
+	for _, want := range []string{"CONDITION STATE", "gateway ok", "answered in", "web failed", "connect: refused"} {
 		if !strings.Contains(strings.Join(strings.Fields(out), " "), want) {
 			r.Errorf("status lacks %q:\n%s", want, out)
 		}

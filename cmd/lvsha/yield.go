@@ -35,19 +35,33 @@ func yield(ctx context.Context, c *call) error {
 
 // word reads the flags, and one word before or among them that need not be there.
 func (c *call) word() (word string, err error) {
+	words, err := c.words()
+	switch {
+	case err != nil || len(words) == 0:
+		return "", err
+	case len(words) > 1:
+		fmt.Fprintf(c.stderr, "%s takes no second argument %q\n", c.flags.Name(), words[1])
+		c.flags.Usage()
+		return "", errUsage
+	}
+	return words[0], nil
+}
+
+// words reads the flags, and the words before and among them.
+func (c *call) words() (words []string, err error) {
 	args := c.args
 	for {
 		if err := c.parseFlags(args); err != nil {
-			return "", err
+			return nil, err
 		}
 		if c.flags.NArg() == 0 {
-			return word, nil
+			return words, nil
 		}
-		if word != "" || strings.TrimSpace(c.flags.Arg(0)) == "" {
-			fmt.Fprintf(c.stderr, "%s takes no second argument %q\n", c.flags.Name(), c.flags.Arg(0))
+		if strings.TrimSpace(c.flags.Arg(0)) == "" {
+			fmt.Fprintf(c.stderr, "%s takes no argument %q\n", c.flags.Name(), c.flags.Arg(0))
 			c.flags.Usage()
-			return "", errUsage
+			return nil, errUsage
 		}
-		word, args = c.flags.Arg(0), c.flags.Args()[1:]
+		words, args = append(words, c.flags.Arg(0)), c.flags.Args()[1:]
 	}
 }

@@ -58,7 +58,7 @@ func (r *report) judgment(s section, svc *Service) {
 		most = max(most, server.Weight)
 		sum += server.Weight
 	}
-	if s.keys["quorum"] != nil && len(svc.Servers) > 0 && sum < rules.Quorum+rules.Hysteresis {
+	if whole := len(svc.Servers) == len(s.list("server")); s.keys["quorum"] != nil && whole && len(svc.Servers) > 0 && sum < rules.Quorum+rules.Hysteresis {
 		s.bad("quorum", "the weights of all servers add up to %d, so it could never be gained; want %d at most", sum, max(1, sum-rules.Hysteresis))
 	}
 	if rules.Sorry && rules.Panic > 0 {

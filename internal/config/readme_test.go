@@ -3,10 +3,27 @@ package config_test
 import (
 	"os"
 	"regexp"
+	"strings"
 	"testing"
 
+	"lvsha/healthcheck"
 	"lvsha/internal/config"
 )
+
+// TestReadmeKinds: the README has a line for each kind of check.
+func TestReadmeKinds(t *testing.T) {
+	text, err := os.ReadFile("../../README.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, table, _ := strings.Cut(string(text), "| type | passes when |")
+	table, _, _ = strings.Cut(table, "\n\n")
+	for _, kind := range healthcheck.Kinds() {
+		if !strings.Contains(table, "`"+kind+"`") {
+			t.Errorf("no %s", kind)
+		}
+	}
+}
 
 // TestReadme: the configuration that the README explains is valid.
 func TestReadme(t *testing.T) {

@@ -142,7 +142,7 @@ func (r *report) listen(n *node) (ipvs.ServiceKey, bool) {
 	address, proto, _ := strings.Cut(text, "/")
 	addr, err := netip.ParseAddrPort(address)
 	if err != nil || addr.Addr().Zone() != "" {
-		return bad("want ADDRESS:PORT/tcp, /udp or /sctp such as \"192.0.2.10:80/tcp\", got %q", text)
+		return bad("want ADDRESS:PORT/tcp, /udp or /sctp such as \"192.0.2.10:80/tcp\" (names are not looked up), got %q", text)
 	}
 	key := ipvs.ServiceKey{Addr: addr}
 	switch proto {

@@ -127,7 +127,7 @@ func (r *report) probedAt(s section, kind string) netip.AddrPort {
 	}
 	a, err := netip.ParseAddrPort(v)
 	if err != nil || a.Port() == 0 {
-		s.bad("address", "want ADDRESS:PORT such as \"10.0.0.1:80\" or \"[2001:db8::1]:80\", got %q", v)
+		s.bad("address", "want ADDRESS:PORT such as \"10.0.0.1:80\" or \"[2001:db8::1]:80\" (names are not looked up), got %q", v)
 	}
 	return a
 }

@@ -170,6 +170,16 @@ type Service struct {
 	Quorum bool `json:"quorum"`
 	// Follows is the service whose checks decide about the servers.
 	Follows string `json:"follows,omitempty"`
+	// Require is how many of a server's checks have to be up: all, any or a number.
+	Require string `json:"require"`
+	// WeightUp is what the weights of the servers that are up add up to; the quorum
+	// is gained at QuorumWeight + Hysteresis, and lost below QuorumWeight - Hysteresis.
+	WeightUp     int `json:"weight_up"`
+	QuorumWeight int `json:"quorum_weight"`
+	Hysteresis   int `json:"hysteresis,omitempty"`
+	// Scale is by how much all weights are multiplied in the kernel, so that a share
+	// can grow in steps.
+	Scale int `json:"scale"`
 }
 
 // Server is one real server of a service. Active and Inactive are the kernel's
@@ -191,7 +201,7 @@ type Server struct {
 	Tunnel string `json:"tunnel,omitempty"`
 	// Peers are what other directors see of it, by name.
 	Peers map[string]ServerView `json:"peers,omitempty"`
-	// Used is whether it is in the pool, and Share its weight there.
+	// Used is whether it is in the pool, and Share its weight in the kernel.
 	Used  bool `json:"used"`
 	Share int  `json:"share"`
 	// Checks are what decides about it.
@@ -206,6 +216,12 @@ type Check struct {
 	State  string    `json:"state"`
 	Since  time.Time `json:"since"`
 	Reason string    `json:"reason"`
+	// Interval separates the starts of two probes, and Timeout bounds one.
+	Interval string `json:"interval"`
+	Timeout  string `json:"timeout"`
+	// Rise successes in a row make it up, Fall failures make it down.
+	Rise int `json:"rise"`
+	Fall int `json:"fall"`
 	// Streak counts the results in a row that contradict the state.
 	Streak int `json:"streak,omitempty"`
 	// Last is the last probe; absent before the first.

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"time"
 
+	"lvsha/healthcheck"
 	"lvsha/internal/config"
 	"lvsha/internal/control"
 	"lvsha/ipvs"
@@ -112,13 +113,17 @@ func (d *Director) wantSoon() {
 func (d *Director) want() {
 	now := time.Now()
 	d.mu.Lock()
-	next := d.judging.look(now, d.judgments, nil)
+	next := d.judging.look(now, d.judgments, d.channel.opinions)
 	d.tracker.SetServices(serviceHealth(d.judging.rows))
 	if !d.flushing {
 		d.table.Set(ipvs.Desired{Generation: d.generation, Services: append(d.judging.table(), d.steering.services()...)})
 	}
-	quorums, doubt := d.judging.quorums(), d.judging.doubted.Why
+	quorums, doubt, hasten := d.judging.quorums(), d.judging.doubted.Why, d.judging.doubted.Hasten
 	d.mu.Unlock()
+	if hasten && !d.hastened {
+		d.monitor.Soon(func(t healthcheck.Target) bool { return tells(t.Check) })
+	}
+	d.hastened = hasten
 	d.judgeAfter = now.Add((1 + judgeShare) * time.Since(now))
 
 	if !next.IsZero() {

@@ -14,6 +14,9 @@ import (
 	"lvsha/vrrp"
 )
 
+// opined says that what other directors see may be another thing than before.
+type opined struct{}
+
 // attend deals with what happened in the rooms.
 func (d *Director) attend(ctx context.Context, items []any) {
 	changed, follow := false, false
@@ -52,6 +55,9 @@ func (d *Director) attend(ctx context.Context, items []any) {
 		case excused:
 			changed = true
 			d.excused(item)
+		case opined:
+			// Only who doubts asks others.
+			changed = changed || d.judging.doubted.Now
 		case channelEvent:
 			d.channelHappened(item)
 		case ipvs.Result:

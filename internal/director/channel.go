@@ -34,7 +34,10 @@ type channel struct {
 	monitor *healthcheck.Monitor
 	// tell keeps what happened as an event, from any goroutine.
 	tell func(channelEvent)
-	wake chan struct{} // capacity 1: something may differ
+	// heard is called when another director has told something, or is gone, from any
+	// goroutine.
+	heard func()
+	wake  chan struct{} // capacity 1: something may differ
 
 	mu      sync.Mutex // guards compare
 	compare *comparison
@@ -49,8 +52,8 @@ type channelEvent struct {
 }
 
 // newChannel makes the channel. Nothing of it waits for VRRP, nor VRRP for it.
-func newChannel(opts Options, monitor *healthcheck.Monitor, tell func(channelEvent)) *channel {
-	c := &channel{monitor: monitor, tell: tell, wake: make(chan struct{}, 1), compare: newComparison()}
+func newChannel(opts Options, monitor *healthcheck.Monitor, tell func(channelEvent), heard func()) *channel {
+	c := &channel{monitor: monitor, tell: tell, heard: heard, wake: make(chan struct{}, 1), compare: newComparison()}
 	c.Channel = peer.New(peer.Options{
 		Network: opts.Network, Version: opts.Version, Logger: opts.Logger,
 		Kinds: []peer.Kind{{
@@ -70,8 +73,10 @@ func newChannel(opts Options, monitor *healthcheck.Monitor, tell func(channelEve
 			Receive: func(_ context.Context, s *peer.Session, payload []byte) error {
 				defer c.touch()
 				c.mu.Lock()
-				defer c.mu.Unlock()
-				return c.compare.receive(s.Peer(), s, payload)
+				err := c.compare.receive(s.Peer(), s, payload)
+				c.mu.Unlock()
+				c.heard()
+				return err
 			},
 		}},
 		OnChange: func(change peer.Change) {
@@ -90,9 +95,17 @@ func (c *channel) closed(s *peer.Session) {
 	c.mu.Lock()
 	n := c.compare.shut(s.Peer(), s)
 	c.mu.Unlock()
+	c.heard()
 	if n > 0 {
 		c.tell(channelEvent{time.Now(), slog.LevelInfo, "compare", s.Peer(), fmt.Sprintf("%s no longer compared, seen differently until now", plural(n, "server"))})
 	}
+}
+
+// opinions are what the other directors know of hosts.
+func (c *channel) opinions(hosts [][]string) []healthcheck.Opinion {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.compare.opinions(hosts)
 }
 
 // touch has what is seen compared again, soon.

@@ -56,6 +56,9 @@ type seen struct {
 	State  string    `json:"state"`
 	Since  time.Time `json:"since"`
 	Reason string    `json:"reason"`
+	// Heard says of one that is down that something is heard from it, such as a
+	// refusal.
+	Heard bool `json:"heard,omitempty"`
 }
 
 // told is a message of the kind "health".
@@ -81,7 +84,10 @@ func observe(all []healthcheck.Status) map[string]own {
 	for _, s := range all {
 		id := targetID(s.Target)
 		now := own{
-			seen:   seen{State: s.State.String(), Since: s.Since.Truncate(time.Millisecond), Reason: peer.Printable(s.Reason, maxReason)},
+			seen: seen{
+				State: s.State.String(), Since: s.Since.Truncate(time.Millisecond), Reason: peer.Printable(s.Reason, maxReason),
+				Heard: s.State == healthcheck.Down && !s.Last.Silent && !s.Last.Start.IsZero(),
+			},
 			server: s.Target.Server.String(), settle: settle(s.Target.Check),
 		}
 		if before, twice := out[id]; twice {
@@ -291,6 +297,37 @@ func (c *comparison) views(id string) []View {
 		if v, has := c.others[name].sees[id]; has {
 			out = append(out, View{Director: name, Verdict: v.verdict()})
 		}
+	}
+	return out
+}
+
+// opinions are what the other directors know of hosts, each with the names of the
+// targets that tell of it. Who has not told everything has none yet.
+func (c *comparison) opinions(hosts [][]string) (out []healthcheck.Opinion) {
+	for _, name := range slices.Sorted(maps.Keys(c.others)) {
+		o := c.others[name]
+		if !o.whole {
+			continue
+		}
+		opinion := healthcheck.Opinion{Director: name}
+		for _, ids := range hosts {
+			alive, dead := false, false
+			for _, id := range ids {
+				switch v := o.sees[id]; {
+				case v.State == "up" || v.Heard:
+					alive = true
+				case v.State == "down":
+					dead = true
+				}
+			}
+			switch {
+			case alive:
+				opinion.Alive++
+			case dead:
+				opinion.Dead++
+			}
+		}
+		out = append(out, opinion)
 	}
 	return out
 }

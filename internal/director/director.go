@@ -101,10 +101,12 @@ type Director struct {
 	ipvsProblem string // the last one told, of the director's goroutine
 	// rejudge fires when services have to be judged although nothing happened, or
 	// happened too soon after the last time, which judgeAfter ends. They and
-	// doubtTold, the last doubt told, belong to the director's goroutine.
+	// doubtTold, the last doubt told, belong to the director's goroutine, as does
+	// hastened, whether servers were asked at once because one fell silent.
 	rejudge    *time.Timer
 	judgeAfter time.Time
 	doubtTold  string
+	hastened   bool
 
 	tracking   sync.Mutex // held by retrack
 	mu         sync.Mutex // guards what follows, for Status
@@ -170,7 +172,7 @@ func New(opts Options) (*Director, error) {
 	d.monitor = healthcheck.New(healthcheck.Options{
 		OnChange: func(c healthcheck.Change) { d.inbox.add(c) }, Ready: d.pathReady, Excuse: d.pathExcuse, Prepare: d.prepare,
 	})
-	d.channel = newChannel(opts, d.monitor, func(e channelEvent) { d.inbox.add(e) })
+	d.channel = newChannel(opts, d.monitor, func(e channelEvent) { d.inbox.add(e) }, func() { d.inbox.add(opined{}) })
 	d.table = ipvs.New(ipvs.Options{
 		Kernel: opts.IPVS, Owned: last.Services, Logger: opts.Logger,
 		Record:    func(keys []ipvs.ServiceKey) error { return d.store.update(func(r *Record) { r.Services = keys }) },

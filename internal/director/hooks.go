@@ -19,8 +19,8 @@ type hooks struct {
 	// states are the virtual routers', and names what they were told under.
 	states map[vrrp.Key]notify.State
 	names  map[vrrp.Key]string
-	// groups are what was told of sync groups.
-	groups map[string]notify.State
+	// groups and services are what was told of sync groups, and of services.
+	groups, services map[string]notify.State
 }
 
 func (d *Director) newHooks() hooks {
@@ -30,7 +30,8 @@ func (d *Director) newHooks() hooks {
 			OnResult:  func(r notify.Result) { d.inbox.add(r) },
 			OnProblem: func(text string) { d.inbox.add(notifyProblem(text)) },
 		}),
-		states: make(map[vrrp.Key]notify.State), names: make(map[vrrp.Key]string), groups: make(map[string]notify.State),
+		states: make(map[vrrp.Key]notify.State), names: make(map[vrrp.Key]string),
+		groups: make(map[string]notify.State), services: make(map[string]notify.State),
 	}
 }
 
@@ -66,6 +67,11 @@ func (d *Director) setHooks(cfg *config.Config) {
 					Time: now, Director: cfg.Director,
 				})
 			}
+		}
+	}
+	for name := range d.hooks.services {
+		if !slices.ContainsFunc(cfg.Services, func(s config.Service) bool { return s.Name == name }) {
+			delete(d.hooks.services, name)
 		}
 	}
 	d.notifyGroups(cfg, "the file was changed", now)
@@ -156,6 +162,10 @@ func (d *Director) notifyQuorums(quorums map[string]bool, at time.Time) {
 		if whole {
 			e.To, text = notify.Up, "quorum gained: "
 		}
+		if d.hooks.services[s.Name] == e.To {
+			continue // another of its addresses has lost it too
+		}
+		d.hooks.services[s.Name] = e.To
 		for _, l := range s.Listen {
 			e.Addresses = append(e.Addresses, fmt.Sprintf("[%s]:%s:%d", l.Addr.Addr(), l.Protocol, l.Addr.Port()))
 		}

@@ -3,7 +3,6 @@ package director
 import (
 	"fmt"
 	"net/netip"
-	"slices"
 	"time"
 
 	"lvsha/healthcheck"
@@ -13,6 +12,10 @@ import (
 
 // judgments answers what is known of targets, in their order.
 type judgments func([]healthcheck.Target) []healthcheck.Judgment
+
+// opinions answers what other directors know of hosts, each with the names of the
+// targets that tell of it.
+type opinions func(hosts [][]string) []healthcheck.Opinion
 
 // judging decides who gets the traffic of each service. It does not depend on any
 // role: every director keeps the whole table. It knows the time only as it is told.
@@ -87,9 +90,8 @@ func (j *judging) set(cfg *config.Config, st steering) {
 				for _, check := range server.Checks {
 					row.targets = append(row.targets, st.target(server, listen, check))
 					this.weights = append(this.weights, check.Weight)
-					k, _ := healthcheck.KindOf(check.Kind())
-					this.telling = append(this.telling, !k.Local)
-					j.hosts[host].Window = max(j.hosts[host].Window, check.Patience())
+					this.telling = append(this.telling, tells(check))
+					j.hosts[host].Window = max(j.hosts[host].Window, check.Patience(), check.Recovery())
 				}
 				this.targets = row.targets[from:len(row.targets):len(row.targets)]
 				row.servers = append(row.servers, this)
@@ -99,11 +101,18 @@ func (j *judging) set(cfg *config.Config, st steering) {
 	}
 }
 
+// tells is whether a check that passes has heard something of the machine.
+func tells(c healthcheck.Check) bool {
+	k, _ := healthcheck.KindOf(c.Kind())
+	mute, may := c.Ask.(healthcheck.Mute)
+	return !k.Local && !(may && mute.Mute())
+}
+
 // look judges all services anew, and returns when to look again although nothing
 // happened; zero is never.
-func (j *judging) look(now time.Time, known judgments, others []healthcheck.Opinion) (next time.Time) {
+func (j *judging) look(now time.Time, known judgments, ask opinions) (next time.Time) {
 	for i := range j.hosts {
-		j.hosts[i].Alive, j.hosts[i].Lost = false, time.Time{}
+		j.hosts[i] = healthcheck.Evidence{Host: j.hosts[i].Host, Window: j.hosts[i].Window}
 	}
 	all := make([][]healthcheck.Judgment, len(j.rows))
 	for i, row := range j.rows {
@@ -115,7 +124,12 @@ func (j *judging) look(now time.Time, known judgments, others []healthcheck.Opin
 			seen = seen[n:]
 		}
 	}
-	j.doubted = j.doubt.Judge(now, j.cfg.Health.Doubt, j.hosts, others)
+	j.doubted = j.doubt.Judge(now, j.cfg.Health.Doubt, j.hosts, func(lost []healthcheck.Evidence) []healthcheck.Opinion {
+		if ask == nil {
+			return nil
+		}
+		return ask(j.tellers(lost))
+	})
 	next = j.doubted.Next
 	for i, row := range j.rows {
 		row.judge(now, all[i], j.doubted)
@@ -126,15 +140,41 @@ func (j *judging) look(now time.Time, known judgments, others []healthcheck.Opin
 	return next
 }
 
+// tellers are the names of the targets that tell of each host.
+func (j *judging) tellers(hosts []healthcheck.Evidence) [][]string {
+	out := make([][]string, len(hosts))
+	place := make(map[netip.Addr]int)
+	for i, h := range hosts {
+		place[h.Host] = i
+	}
+	for _, row := range j.rows {
+		for _, server := range row.servers {
+			i, is := place[server.at.Addr()]
+			if !is {
+				continue
+			}
+			for k, t := range server.targets {
+				if server.telling[k] {
+					out[i] = append(out[i], targetID(t))
+				}
+			}
+		}
+	}
+	return out
+}
+
 // testify adds what checks saw of a server to the evidence about its host.
 func (s *judgedServer) testify(e *healthcheck.Evidence, seen []healthcheck.Judgment) {
 	for i, v := range seen {
-		switch {
-		case !s.telling[i] || v.State == healthcheck.Unknown || v.Assumed:
-		case v.State == healthcheck.Up || !v.Silent:
-			e.Alive = true
-		case v.Fell && (e.Lost.IsZero() || v.Since.Before(e.Lost)):
-			e.Lost = v.Since
+		if !s.telling[i] || v.State == healthcheck.Unknown || v.Assumed {
+			continue
+		}
+		if v.Heard.After(e.Heard) {
+			e.Heard = v.Heard
+		}
+		e.Alive = e.Alive || v.State == healthcheck.Up || v.Silence.IsZero()
+		if v.State == healthcheck.Down && v.Fell && (e.Lost.IsZero() || v.Since.Before(e.Lost)) {
+			e.Lost, e.Silence = v.Since, v.Silence
 		}
 	}
 }
@@ -147,20 +187,26 @@ func (row *judgedRow) judge(now time.Time, seen []healthcheck.Judgment, doubted 
 	for _, server := range row.servers {
 		m := healthcheck.Member{Server: server.at, Weight: server.Weight}
 		verdicts = verdicts[:0]
-		silent := len(server.targets) > 0
-		for _, v := range seen[:len(server.targets)] {
+		// Silent is a server that fails by nothing but silence: a file that says so, or
+		// a refusal, is no reason to doubt this director.
+		silent, fell := true, false
+		for i, v := range seen[:len(server.targets)] {
 			verdicts = append(verdicts, v.Verdict)
 			if v.Advice != (healthcheck.Advice{}) {
 				m.Advice = append(m.Advice, v.Advice)
 			}
-			silent = silent && v.Silent
+			if v.State == healthcheck.Down {
+				// One that passes again was silent until now.
+				silent = silent && (!v.Silence.IsZero() || v.Passes) && server.telling[i]
+				fell = fell || v.Fell && !v.Since.Before(doubted.From)
+			}
 			if v.Warning != "" {
 				row.warnings = append(row.warnings, fmt.Sprintf("server %s: %s", server.at, v.Warning))
 			}
 		}
 		seen = seen[len(server.targets):]
 		m.Verdict = row.service.Require.Combine(verdicts, server.weights...)
-		m.Doubted = doubted.Now && silent && m.State == healthcheck.Down && !m.Since.Before(doubted.From)
+		m.Doubted = doubted.Keep && silent && fell && m.State == healthcheck.Down
 		row.members = append(row.members, m)
 	}
 	row.outcome = row.pool.Judge(now, row.service.Rules, row.members)
@@ -200,17 +246,25 @@ func (j *judging) of(name string) []*judgedRow {
 	return out
 }
 
-// quorums are the services whose quorum was decided or changed in the last look,
-// by name: whether they have one. A service has one when all its rows do.
+// quorums are the services in which the quorum of a row was decided or changed in the
+// last look, by name: whether they have one. A service has one when all its rows do,
+// and none when one of them has none; until then there is nothing to tell.
 func (j *judging) quorums() map[string]bool {
-	changed := make(map[string]bool)
+	out := make(map[string]bool)
 	for _, row := range j.rows {
 		if row.outcome.Changed {
-			changed[row.service.Name] = true
+			out[row.service.Name] = true
 		}
 	}
-	for name := range changed {
-		changed[name] = !slices.ContainsFunc(j.of(name), func(row *judgedRow) bool { return !row.outcome.Quorum })
+	for name := range out {
+		lost, open := false, false
+		for _, row := range j.of(name) {
+			lost = lost || row.outcome.Decided && !row.outcome.Quorum
+			open = open || !row.outcome.Decided
+		}
+		if out[name] = !lost; !lost && open {
+			delete(out, name)
+		}
 	}
-	return changed
+	return out
 }

@@ -61,19 +61,23 @@ func serviceStatus(s config.Service, rows []*judgedRow, known func(healthcheck.T
 	out := control.Service{
 		Name: s.Name, Scheduler: s.Scheduler, SchedulerFlags: s.Flags.Names(s.Scheduler), OnePacket: s.OnePacket,
 		Forward: s.Forward.String(), State: "down", Servers: []control.Server{},
-		Quorum: true, Follows: s.Follows,
+		Quorum: true, Follows: s.Follows, Require: s.Require.String(),
+		QuorumWeight: max(s.Rules.Quorum, 1), Hysteresis: s.Rules.Hysteresis, Scale: max(s.Rules.Scale, 1),
 	}
 	up, used := 0, 0
 	seen := make(map[netip.AddrPort]bool)
-	for _, row := range rows {
+	for n, row := range rows {
 		out.Listen = append(out.Listen, row.listen.String())
+		if n == 0 || row.outcome.Sum < out.WeightUp {
+			out.WeightUp = row.outcome.Sum // the row that is worse off decides
+		}
 		out.Quorum = out.Quorum && row.outcome.Quorum
 		for i, server := range row.servers {
 			if seen[server.at] || i >= len(row.outcome.Shares) {
 				continue
 			}
 			seen[server.at] = true
-			shows := serverStatus(server, row.members[i], row.outcome.Shares[i], known)
+			shows := serverStatus(s, server, row.members[i], row.outcome.Shares[i], known)
 			if row.members[i].State == healthcheck.Up {
 				up++
 			}
@@ -112,7 +116,7 @@ func serviceStatus(s config.Service, rows []*judgedRow, known func(healthcheck.T
 }
 
 // serverStatus shows one server.
-func serverStatus(server judgedServer, m healthcheck.Member, share healthcheck.Share, known func(healthcheck.Target) (healthcheck.Status, bool)) control.Server {
+func serverStatus(svc config.Service, server judgedServer, m healthcheck.Member, share healthcheck.Share, known func(healthcheck.Target) (healthcheck.Status, bool)) control.Server {
 	out := control.Server{
 		Address: server.at.String(), Weight: server.Weight, State: m.State.String(), Since: m.Since, Reason: m.Reason,
 		Used: share.Used, Checks: []control.Check{},
@@ -128,22 +132,31 @@ func serverStatus(server judgedServer, m healthcheck.Member, share healthcheck.S
 	case healthcheck.Maint:
 		out.State = "disabled"
 	}
-	if share.Why != "" {
-		out.Reason = share.Why + "; " + out.Reason
+	verdicts, whole := make([]healthcheck.Verdict, 0, len(server.targets)), true
+	unknown := ""
+	for _, t := range server.targets {
+		s, ok := known(t)
+		if whole = whole && ok; !ok {
+			continue
+		}
+		out.Checks = append(out.Checks, checkStatus(s))
+		verdicts = append(verdicts, s.Verdict)
+		if s.State == healthcheck.Unknown && unknown == "" {
+			unknown = s.Reason
+		}
+	}
+	// The reasons may have become others since the last look.
+	if now := svc.Require.Combine(verdicts, server.weights...); whole && now.State == m.State {
+		out.Reason = now.Reason
+		if now.State == healthcheck.Unknown && unknown != "" {
+			out.Reason = unknown
+		}
 	}
 	if len(server.targets) == 0 {
 		out.Reason = "no check: always up"
 	}
-	for _, t := range server.targets {
-		s, ok := known(t)
-		if !ok {
-			continue
-		}
-		out.Checks = append(out.Checks, checkStatus(s))
-		if m.State == healthcheck.Unknown && s.State == healthcheck.Unknown && out.Reason == m.Reason {
-			// Why nothing is known may have become clear since the last look.
-			out.Reason = s.Reason
-		}
+	if share.Why != "" {
+		out.Reason = share.Why + "; " + out.Reason
 	}
 	return out
 }
@@ -159,6 +172,7 @@ func tunnelStatus(s config.Server) string {
 func checkStatus(s healthcheck.Status) control.Check {
 	out := control.Check{
 		Check: s.Target.String(), State: s.State.String(), Since: s.Since, Reason: s.Reason, Streak: s.Streak,
+		Interval: s.Target.Check.Interval.String(), Timeout: s.Target.Check.Timeout.String(), Rise: s.Target.Check.Rise, Fall: s.Target.Check.Fall,
 		Advice: s.Advice.String(), Warning: s.Last.Warning, History: []control.Transition{}, Latency: []control.Bucket{},
 		Probes: s.Counters.Probes, Failures: s.Counters.Failures, Inconclusive: s.Counters.Inconclusive, Late: s.Counters.Late,
 	}

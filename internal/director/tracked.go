@@ -58,8 +58,12 @@ func serviceHealth(rows []*judgedRow) map[string]track.Health {
 	for _, row := range rows {
 		for i, s := range row.servers {
 			key := server{row.service.Name, s.Address}
-			if was, seen := best[key]; !seen || rank[row.members[i].State] > rank[was] {
-				best[key] = row.members[i].State
+			state := row.members[i].State
+			if row.members[i].Doubted {
+				state = healthcheck.Up // as it was when this director was to be trusted
+			}
+			if was, seen := best[key]; !seen || rank[state] > rank[was] {
+				best[key] = state
 			}
 		}
 	}
