@@ -2,6 +2,7 @@ package ipvs
 
 import (
 	"fmt"
+	"strconv"
 	"strings"
 	"time"
 )
@@ -46,14 +47,17 @@ func (c Change) String() string {
 	switch c.Op {
 	case AddService:
 		s := fmt.Sprintf("add service %s scheduler %s", key, c.Service.Scheduler)
-		if c.Service.Persistence != 0 {
-			s += " persistence " + persistence(c.Service)
-		}
-		return s
+		return s + extras(c.Service)
 	case SetService:
 		var parts []edit
 		if o, n := c.OldService.Scheduler, c.Service.Scheduler; o != n {
 			parts = append(parts, edit{"scheduler", o, n})
+		}
+		if o, n := flags(c.OldService), flags(c.Service); o != n {
+			parts = append(parts, edit{"flags", o, n})
+		}
+		if o, n := c.OldService.OnePacket, c.Service.OnePacket; o != n {
+			parts = append(parts, edit{"one-packet", onOff(o), onOff(n)})
 		}
 		if o, n := persistence(c.OldService), persistence(c.Service); o != n {
 			parts = append(parts, edit{"persistence", o, n})
@@ -62,14 +66,20 @@ func (c Change) String() string {
 	case RemoveService:
 		return fmt.Sprintf("remove service %s", key)
 	case AddServer:
-		return fmt.Sprintf("add server %s to %s weight %d forward %s", server, key, c.Destination.Weight, c.Destination.Forward)
+		return fmt.Sprintf("add server %s to %s weight %d forward %s%s", server, key, c.Destination.Weight, c.Destination.way(), thresholds(c.Destination))
 	case SetServer:
 		var parts []edit
 		if o, n := c.OldDestination.Weight, c.Destination.Weight; o != n {
 			parts = append(parts, edit{"weight", fmt.Sprint(o), fmt.Sprint(n)})
 		}
-		if o, n := c.OldDestination.Forward, c.Destination.Forward; o != n {
-			parts = append(parts, edit{"forward", o.String(), n.String()})
+		if o, n := c.OldDestination.way(), c.Destination.way(); o != n {
+			parts = append(parts, edit{"forward", o, n})
+		}
+		if o, n := c.OldDestination.UpperThreshold, c.Destination.UpperThreshold; o != n {
+			parts = append(parts, edit{"upper threshold", threshold(o), threshold(n)})
+		}
+		if o, n := c.OldDestination.LowerThreshold, c.Destination.LowerThreshold; o != n {
+			parts = append(parts, edit{"lower threshold", threshold(o), threshold(n)})
 		}
 		if o, n := c.OldDestination.Extra, c.Destination.Extra; o != n {
 			parts = append(parts, edit{"extra", orNone(o), orNone(n)})
@@ -111,6 +121,49 @@ func edits(what string, parts []edit) string {
 		fmt.Fprintf(&b, ", %s from %s to %s", p.name, p.from, p.to)
 	}
 	return b.String()
+}
+
+// extras words what a service has beyond its scheduler.
+func extras(s Service) (out string) {
+	if s.Flags != 0 {
+		out += " flags " + flags(s)
+	}
+	if s.OnePacket {
+		out += " one-packet"
+	}
+	if s.Persistence != 0 {
+		out += " persistence " + persistence(s)
+	}
+	return out
+}
+
+func flags(s Service) string { return orNone(strings.Join(s.Flags.Names(s.Scheduler), " ")) }
+
+func onOff(on bool) string { return map[bool]string{false: "off", true: "on"}[on] }
+
+// way words how packets get to a destination: "dr", "tun", "tun gue port 6080".
+func (d Destination) way() string {
+	if d.Forward != TUN || d.Tunnel == (Tunnel{}) {
+		return d.Forward.String()
+	}
+	return d.Forward.String() + " " + d.Tunnel.String()
+}
+
+func thresholds(d Destination) (out string) {
+	if d.UpperThreshold != 0 {
+		out += fmt.Sprintf(" upper threshold %d", d.UpperThreshold)
+	}
+	if d.LowerThreshold != 0 {
+		out += fmt.Sprintf(" lower threshold %d", d.LowerThreshold)
+	}
+	return out
+}
+
+func threshold(n int) string {
+	if n == 0 {
+		return "none"
+	}
+	return strconv.Itoa(n)
 }
 
 func persistence(s Service) string {

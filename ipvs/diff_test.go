@@ -65,7 +65,7 @@ func none(ipvs.ServiceKey) bool { return false }
 func TestDiff(t *testing.T) {
 	web := service("192.0.2.10:80/tcp", "wlc", "192.0.2.21:80 dr 2", "192.0.2.22:80 dr 1")
 	dns := service("192.0.2.10:53/udp", "rr", "192.0.2.21:53 nat 1")
-	mark := service("fwmark 5", "rr", "192.0.2.21:0 dr 1")
+	mark := service("mark 5", "rr", "192.0.2.21:0 dr 1")
 	tests := []struct {
 		name       string
 		have, want []ipvs.Service
@@ -83,6 +83,22 @@ func TestDiff(t *testing.T) {
 		})}, all},
 		{"full mask is no mask", []ipvs.Service{with(web, func(s *ipvs.Service) { s.Persistence, s.PersistenceMask = time.Minute, 32 })},
 			[]ipvs.Service{with(web, func(s *ipvs.Service) { s.Persistence = time.Minute })}, all},
+		{"options of a service", []ipvs.Service{web}, []ipvs.Service{
+			with(dns, func(s *ipvs.Service) { s.Scheduler, s.Flags, s.OnePacket = "mh", ipvs.HashPort, true }),
+			with(web, func(s *ipvs.Service) { s.Scheduler, s.Flags = "mh", ipvs.HashPort|ipvs.Fallback }),
+		}, all},
+		{"options that go", []ipvs.Service{with(dns, func(s *ipvs.Service) { s.Flags, s.OnePacket = 7, true })}, []ipvs.Service{dns}, all},
+		{"thresholds", []ipvs.Service{with(web, func(s *ipvs.Service) { s.Destinations[0].LowerThreshold = 1 })}, []ipvs.Service{with(web, func(s *ipvs.Service) {
+			s.Destinations[0].UpperThreshold = 100
+			s.Destinations[1].UpperThreshold, s.Destinations[1].LowerThreshold = 100, 80
+		})}, all},
+		{"tunnels", []ipvs.Service{service("192.0.2.10:80/tcp", "wlc", "192.0.2.21:80 tun 1", "192.0.2.22:80 dr 1")},
+			[]ipvs.Service{with(service("192.0.2.10:80/tcp", "wlc", "192.0.2.21:80 tun 1", "192.0.2.22:80 tun 1", "192.0.2.23:80 tun 1"), func(s *ipvs.Service) {
+				s.Destinations[0].Tunnel = ipvs.Tunnel{Type: ipvs.GUE, Port: 6080, Checksum: ipvs.RemoteChecksum}
+				s.Destinations[1].Tunnel = ipvs.Tunnel{Type: ipvs.GRE, Checksum: ipvs.PlainChecksum}
+				s.Destinations[2].Tunnel = ipvs.Tunnel{Type: ipvs.GRE}
+				s.Destinations[2].UpperThreshold, s.Destinations[2].LowerThreshold = 9, 8
+			})}, all},
 		{"another forwarding method and weight", []ipvs.Service{web}, []ipvs.Service{with(web, func(s *ipvs.Service) {
 			s.Destinations[0].Forward, s.Destinations[0].Weight = ipvs.TUN, 5
 		})}, all},
@@ -95,8 +111,8 @@ func TestDiff(t *testing.T) {
 		{"remove what is ours", []ipvs.Service{web, dns}, nil, func(k ipvs.ServiceKey) bool { return k == dns.Key }},
 		{"no word of ownership", []ipvs.Service{web}, nil, nil},
 		{"a mark beside the service", []ipvs.Service{web}, []ipvs.Service{web, mark}, all},
-		{"a mark to another server", []ipvs.Service{mark}, []ipvs.Service{service("fwmark 5", "rr", "192.0.2.22:8080 nat 1")}, all},
-		{"marks of two families", []ipvs.Service{mark}, []ipvs.Service{service("fwmark 5 inet6", "rr")}, all},
+		{"a mark to another server", []ipvs.Service{mark}, []ipvs.Service{service("mark 5", "rr", "192.0.2.22:8080 nat 1")}, all},
+		{"marks of two families", []ipvs.Service{mark}, []ipvs.Service{service("mark 5 ipv6", "rr")}, all},
 	}
 	var b strings.Builder
 	for _, tt := range tests {
@@ -150,6 +166,10 @@ func randomTable(rng *rand.Rand) []ipvs.Service {
 			s := ipvs.Service{
 				Key:       key(fmt.Sprintf("192.0.2.10:%d/%s", 80+port, proto)),
 				Scheduler: ipvs.SchedulerNames()[rng.IntN(3)],
+				OnePacket: proto == "udp" && rng.IntN(4) == 0,
+			}
+			if rng.IntN(4) == 0 {
+				s.Scheduler, s.Flags = "mh", ipvs.SchedulerFlags(rng.IntN(4))
 			}
 			if rng.IntN(3) == 0 {
 				s.Persistence = time.Duration(1+rng.IntN(2)) * time.Minute
@@ -161,9 +181,14 @@ func randomTable(rng *rand.Rand) []ipvs.Service {
 				}
 				s.Destinations = append(s.Destinations, ipvs.Destination{
 					Addr:    netip.AddrPortFrom(netip.AddrFrom4([4]byte{192, 0, 2, byte(20 + host)}), uint16(80+port)),
-					Forward: []ipvs.Forward{ipvs.DR, ipvs.NAT, ipvs.TUN}[rng.IntN(3)],
+					Forward: []ipvs.Forward{ipvs.DR, ipvs.TUN, ipvs.NAT}[rng.IntN(3)],
 					Weight:  rng.IntN(3),
+
+					UpperThreshold: rng.IntN(2),
 				})
+				if d := &s.Destinations[len(s.Destinations)-1]; d.Forward == ipvs.TUN {
+					d.Tunnel = []ipvs.Tunnel{{}, {Type: ipvs.GRE}, {Type: ipvs.GUE, Port: 6080}}[rng.IntN(3)]
+				}
 			}
 			rng.Shuffle(len(s.Destinations), func(i, j int) {
 				s.Destinations[i], s.Destinations[j] = s.Destinations[j], s.Destinations[i]
@@ -276,7 +301,7 @@ func TestDiffProperties(t *testing.T) {
 }
 
 func FuzzParseServiceKey(f *testing.F) {
-	for _, s := range []string{"192.0.2.10:80/tcp", "[2001:db8::1]:53/udp", "0.0.0.0:0/udp", "192.0.2.10:80", "fwmark 5", "fwmark 5 inet6", "fwmark 05", "fwmark -1", "[fe80::1%eth0]:1/tcp"} {
+	for _, s := range []string{"192.0.2.10:80/tcp", "[2001:db8::1]:53/udp", "0.0.0.0:0/udp", "192.0.2.10:80", "mark 5", "mark 5 ipv6", "mark 05", "mark -1", "[fe80::1%eth0]:1/tcp"} {
 		f.Add(s)
 	}
 	f.Fuzz(func(t *testing.T, s string) {

@@ -15,12 +15,12 @@
 //
 // # Order of changes
 //
-// What is in the kernel is changed in place wherever the kernel can: scheduler,
-// persistence, weight and forwarding method are edits. Services and servers are
-// added before others are removed, servers gain weight before others lose it,
-// and a server is set to weight 0 before it is removed. So no step leaves a
-// service without a server that takes connections when it had one before the
-// plan and has one after it.
+// What is in the kernel is changed in place wherever the kernel can: scheduler and
+// flags, persistence, weight, thresholds, forwarding method and tunnel are edits.
+// Services and servers are added before others are removed, servers gain weight
+// before others lose it, and a server is set to weight 0 before it is removed. So
+// no step leaves a service without a server that takes connections when it had one
+// before the plan and has one after it.
 //
 // # Ownership
 //
@@ -33,11 +33,9 @@
 //
 // # What this package has no words for yet
 //
-// IPv6 services are read, shown as foreign and never touched. One-packet
-// scheduling and scheduler flags of an adopted service are kept when it is
-// edited. Thresholds and tunnel types other than IPIP of an adopted server are a
-// difference, which an edit of the server removes ([Destination.Extra]). A
-// service with a persistence engine is not edited (scheduler, persistence),
-// because the edit would take the engine away: the change fails with
-// [ErrPersistenceEngine]. Its servers are managed like any others.
+// What a tunnel of an adopted server has that no tunnel can have is a difference, which
+// an edit of the server removes ([Destination.Extra]). A service with a persistence
+// engine is not edited (scheduler, flags, persistence), because the edit would take
+// the engine away: the change fails with [ErrPersistenceEngine]. Its servers are
+// managed like any others.
 package ipvs

@@ -22,7 +22,7 @@ type Kernel interface {
 	List() ([]Service, error)
 	// AddService adds a service. Its destinations are ignored.
 	AddService(Service) error
-	// SetService edits scheduler and persistence of a service in place.
+	// SetService edits everything of a service but its key, in place.
 	SetService(Service) error
 	// RemoveService removes a service with its destinations.
 	RemoveService(ServiceKey) error
@@ -48,6 +48,9 @@ func (c Change) explain(err error) error {
 	switch {
 	case (c.Op == AddService || c.Op == SetService) && errors.Is(err, syscall.ENOENT):
 		return fmt.Errorf("scheduler %s is not in this kernel: modprobe ip_vs_%[1]s: %w", c.Service.Scheduler, err)
+	case c.Op == AddServer && errors.Is(err, syscall.EINVAL) && c.Service.Key.Addr.Addr().Is4() != c.Destination.Addr.Addr().Is4():
+		// ip_vs_add_dest, where ipvs->sync_state is not zero.
+		return fmt.Errorf("the kernel takes no server of another address family than its service's beside a sync daemon: %w", err)
 	case c.Op == AddServer && errors.Is(err, syscall.EINVAL):
 		// ip_vs_add_dest: inet_addr_type is neither local nor unicast.
 		return fmt.Errorf("the kernel takes %s for no machine's address (a broadcast address of one of its networks, or no interface is up): %w", c.Destination.Addr.Addr(), err)

@@ -39,6 +39,9 @@ func testKernel(t *testing.T, k, other ipvs.Kernel, missing ...string) {
 		many.Addr = netip.MustParseAddrPort("255.255.255.255:80")
 		heavy := server
 		heavy.Weight = 1 << 31
+		narrow, unled := server, server
+		narrow.UpperThreshold, narrow.LowerThreshold = 5, 6
+		unled.Forward, unled.Tunnel.Type = ipvs.TUN, ipvs.GUE
 		absent := web
 		absent.Scheduler = "nosuch"
 		steps := []struct {
@@ -58,7 +61,11 @@ func testKernel(t *testing.T, k, other ipvs.Kernel, missing ...string) {
 			{"remove a server that is not there", func() error { return k.RemoveServer(web.Key, server) }, syscall.ENOENT},
 			{"many machines' address", func() error { return ipvs.Change{Op: ipvs.AddServer, Service: web, Destination: many}.Do(k) }, syscall.EINVAL},
 			{"too heavy", func() error { return k.AddServer(web.Key, heavy) }, syscall.ERANGE},
+			{"lower above upper", func() error { return k.AddServer(web.Key, narrow) }, syscall.ERANGE},
+			{"gue without port", func() error { return k.AddServer(web.Key, unled) }, syscall.EINVAL},
 			{"add a server", func() error { return k.AddServer(web.Key, server) }, nil},
+			{"edit to lower above upper", func() error { return k.SetServer(web.Key, narrow) }, syscall.ERANGE},
+			{"edit to gue without port", func() error { return k.SetServer(web.Key, unled) }, syscall.EINVAL},
 			{"add the server again", func() error { return k.AddServer(web.Key, server) }, syscall.EEXIST},
 			{"remove with servers", func() error { return k.RemoveService(web.Key) }, nil},
 		}
@@ -81,6 +88,11 @@ func testKernel(t *testing.T, k, other ipvs.Kernel, missing ...string) {
 		if err := k.AddServer(v6.Key, server); !errors.Is(err, syscall.EINVAL) {
 			t.Errorf("IPv4 server under direct routing in an IPv6 service: %v, want EINVAL", err)
 		}
+		local6 := server6
+		local6.Addr = netip.MustParseAddrPort("[fe80::21]:80")
+		if err := k.AddServer(v6.Key, local6); !errors.Is(err, syscall.EINVAL) {
+			t.Errorf("link-local server: %v, want EINVAL", err)
+		}
 		want := []ipvs.Service{{Key: v6.Key, Scheduler: "wlc", Destinations: []ipvs.Destination{server6}}}
 		if diff := cmp.Diff(want, list(t, k), tables); diff != "" {
 			t.Errorf("table (-want +got):\n%s", diff)
@@ -92,7 +104,7 @@ func testKernel(t *testing.T, k, other ipvs.Kernel, missing ...string) {
 		// A mark of each family, and a key that says more than the kernel looks at.
 		mark, mark6 := ipvs.MarkKey(5, false), ipvs.MarkKey(5, true)
 		wordy := ipvs.ServiceKey{Mark: 5, Protocol: ipvs.TCP, Addr: netip.MustParseAddrPort("192.0.2.10:80")}
-		direct := service("fwmark 5", "", "192.0.2.21:0 dr 1").Destinations[0]
+		direct := service("mark 5", "", "192.0.2.21:0 dr 1").Destinations[0]
 		direct6 := direct
 		direct6.Addr = netip.MustParseAddrPort("[2001:db8::21]:0")
 		for _, s := range []struct {
@@ -150,8 +162,8 @@ func testKernel(t *testing.T, k, other ipvs.Kernel, missing ...string) {
 			{
 				service("192.0.2.10:53/udp", "rr", "192.0.2.21:5353 nat 1"),
 				service("192.0.2.10:80/tcp", "wlc", "192.0.2.21:80 dr 2", "192.0.2.22:80 tun 65535"),
-				service("fwmark 5", "rr", "192.0.2.21:0 dr 1"),
-				service("fwmark 1280704512", "rr", "192.0.2.21:8080 nat 1"),
+				service("mark 5", "rr", "192.0.2.21:0 dr 1"),
+				service("mark 1280704512", "rr", "192.0.2.21:8080 nat 1"),
 			},
 			{
 				service("192.0.2.10:53/udp", "rr", "192.0.2.22:53 nat 1"),
@@ -159,12 +171,50 @@ func testKernel(t *testing.T, k, other ipvs.Kernel, missing ...string) {
 					s.Persistence, s.PersistenceMask = ipvs.MaxPersistence, 24
 				}),
 				with(service("192.0.2.11:0/tcp", "wrr", "192.0.2.21:0 dr 1"), func(s *ipvs.Service) { s.Persistence = time.Second }),
-				with(service("fwmark 5", "wlc", "192.0.2.21:0 tun 1", "192.0.2.22:0 nat 2"), func(s *ipvs.Service) {
+				with(service("mark 5", "wlc", "192.0.2.21:0 tun 1", "192.0.2.22:0 nat 2"), func(s *ipvs.Service) {
 					s.Persistence, s.PersistenceMask = time.Minute, 24
 				}),
 			},
 			{
 				service("192.0.2.10:80/tcp", "mh", "192.0.2.21:80 dr 1", "192.0.2.23:80 dr 1"),
+				service("[2001:db8::10]:53/udp", "rr", "[2001:db8::21]:5353 nat 1"),
+				with(service("[2001:db8::10]:80/tcp", "wlc", "192.0.2.21:80 tun 1", "[2001:db8::21]:80 dr 2", "[2001:db8::22]:80 tun 65535"), func(s *ipvs.Service) {
+					s.Persistence, s.PersistenceMask = time.Minute, 1
+				}),
+			},
+			{
+				service("192.0.2.10:80/tcp", "mh", "192.0.2.23:80 dr 1", "[2001:db8::21]:80 tun 1"),
+				service("192.0.2.10:80/sctp", "wrr", "192.0.2.23:80 dr 1", "192.0.2.24:81 nat 1"),
+				service("[2001:db8::10]:53/udp", "sh", "[2001:db8::21]:5353 nat 1"),
+				service("[2001:db8::10]:53/sctp", "sh", "[2001:db8::21]:5353 nat 1"),
+				with(service("[2001:db8::10]:80/tcp", "wlc", "[2001:db8::21]:80 tun 2", "[2001:db8::22]:80 nat 1"), func(s *ipvs.Service) {
+					s.Persistence, s.PersistenceMask = time.Minute, 127
+				}),
+				with(service("[2001:db8::11]:0/tcp", "wlc", "[2001:db8::21]:0 dr 2"), func(s *ipvs.Service) {
+					s.Persistence = time.Minute
+				}),
+			},
+			{
+				with(service("192.0.2.10:53/udp", "sh", "192.0.2.21:53 tun 1", "192.0.2.22:53 tun 1", "192.0.2.23:53 dr 1"), func(s *ipvs.Service) {
+					s.Flags, s.OnePacket = ipvs.HashPort, true
+					s.Destinations[0].Tunnel = ipvs.Tunnel{Type: ipvs.GUE, Port: 6080, Checksum: ipvs.RemoteChecksum}
+					s.Destinations[1].Tunnel = ipvs.Tunnel{Type: ipvs.GRE, Checksum: ipvs.PlainChecksum}
+					s.Destinations[2].UpperThreshold, s.Destinations[2].LowerThreshold = ipvs.MaxThreshold, ipvs.MaxThreshold
+				}),
+				with(service("[2001:db8::10]:80/tcp", "mh", "192.0.2.21:80 tun 1", "[2001:db8::21]:80 tun 2"), func(s *ipvs.Service) {
+					s.Flags = ipvs.HashPort | ipvs.Fallback
+					s.Destinations[0].Tunnel = ipvs.Tunnel{Type: ipvs.GUE, Port: 6081, Checksum: ipvs.PlainChecksum}
+					s.Destinations[1].Tunnel = ipvs.Tunnel{Type: ipvs.GRE}
+				}),
+			},
+			{
+				with(service("192.0.2.10:53/udp", "mh", "192.0.2.21:53 tun 1", "192.0.2.22:53 tun 1", "192.0.2.23:53 dr 1"), func(s *ipvs.Service) {
+					s.Flags, s.Persistence = ipvs.Fallback, time.Minute
+					s.Destinations[0].Tunnel = ipvs.Tunnel{Type: ipvs.GRE}
+					s.Destinations[1].UpperThreshold = 7
+					s.Destinations[2].UpperThreshold, s.Destinations[2].LowerThreshold = 9, 8
+				}),
+				service("[2001:db8::10]:80/tcp", "rr", "192.0.2.21:80 tun 1", "[2001:db8::21]:80 dr 2"),
 			},
 			nil,
 		}

@@ -6,7 +6,6 @@ import (
 	"io"
 	"net/netip"
 	"os"
-	"strings"
 	"time"
 
 	cfipvs "github.com/cloudflare/ipvs"
@@ -77,11 +76,9 @@ func (k *kernel) AddService(s Service) error {
 	return k.c.CreateService(serviceTo(s))
 }
 
-// SetService edits a service. cloudflare/ipvs writes every flag and does not know
-// the persistence engine, so the flags that Service has no word for are read
-// first and written back, and a service with an engine is refused.
+// SetService edits a service. cloudflare/ipvs writes every flag, of which Service has
+// them all, and does not know the persistence engine, so a service with one is refused.
 func (k *kernel) SetService(s Service) error {
-	to := serviceTo(s)
 	engine, err := k.pe.engine(s.Key)
 	if err != nil {
 		return fmt.Errorf("reading the persistence engine: %w", err)
@@ -89,12 +86,7 @@ func (k *kernel) SetService(s Service) error {
 	if engine != "" {
 		return fmt.Errorf("engine %s: %w", engine, ErrPersistenceEngine)
 	}
-	was, err := k.c.Service(to)
-	if err != nil {
-		return fmt.Errorf("reading the flags: %w", err)
-	}
-	to.Flags |= was.Flags &^ (cfipvs.ServiceHashed | cfipvs.ServicePersistent)
-	return k.c.UpdateService(to)
+	return k.c.UpdateService(serviceTo(s))
 }
 
 // RemoveService removes a service with its destinations.
@@ -150,10 +142,21 @@ func serviceTo(s Service) cfipvs.Service {
 		Protocol:  cfipvs.Protocol(s.Key.Protocol),
 	}
 	if s.Persistence != 0 {
-		to.Flags = cfipvs.ServicePersistent
+		to.Flags |= cfipvs.ServicePersistent
+	}
+	if s.OnePacket {
+		to.Flags |= cfipvs.ServiceOnePacket
+	}
+	for i, flag := range schedulerFlags {
+		if s.Flags&(1<<i) != 0 {
+			to.Flags |= flag
+		}
 	}
 	return to
 }
+
+// schedulerFlags are the kernel's flags in the order of ours.
+var schedulerFlags = [3]cfipvs.Flags{cfipvs.ServiceSchedulerOpt1, cfipvs.ServiceSchedulerOpt2, cfipvs.ServiceSchedulerOpt3}
 
 func serviceFrom(s cfipvs.Service) Service {
 	from := Service{Scheduler: s.Scheduler}
@@ -161,6 +164,12 @@ func serviceFrom(s cfipvs.Service) Service {
 		from.Key = ServiceKey{Protocol: Protocol(s.Protocol), Addr: netip.AddrPortFrom(s.Address, s.Port)}
 	} else {
 		from.Key = MarkKey(s.FWMark, s.Family == cfipvs.INET6)
+	}
+	from.OnePacket = s.Flags&cfipvs.ServiceOnePacket != 0
+	for i, flag := range schedulerFlags {
+		if s.Flags&flag != 0 {
+			from.Flags |= 1 << i
+		}
 	}
 	// The kernel keeps a timeout without the flag, where it means nothing.
 	if s.Flags&cfipvs.ServicePersistent != 0 {
@@ -177,6 +186,12 @@ func destinationTo(d Destination) cfipvs.Destination {
 		Port:    d.Addr.Port(),
 		Weight:  uint32(d.Weight),
 		Family:  family(d.Addr.Addr()),
+
+		UpperThreshold: uint32(d.UpperThreshold),
+		LowerThreshold: uint32(d.LowerThreshold),
+		TunnelType:     cfipvs.TunnelType(d.Tunnel.Type),
+		TunnelPort:     d.Tunnel.Port,
+		TunnelFlags:    cfipvs.TunnelFlags(d.Tunnel.Checksum),
 	}
 	switch d.Forward {
 	case NAT:
@@ -195,8 +210,10 @@ func destinationFrom(d cfipvs.DestinationExtended) Destination {
 		Weight:   int(d.Weight),
 		Active:   int(d.ActiveConnections),
 		Inactive: int(d.InactiveConnections),
+
+		UpperThreshold: int(d.UpperThreshold),
+		LowerThreshold: int(d.LowerThreshold),
 	}
-	var extra []string
 	switch d.FwdMethod {
 	case cfipvs.DirectRoute:
 		from.Forward = DR
@@ -204,16 +221,11 @@ func destinationFrom(d cfipvs.DestinationExtended) Destination {
 		from.Forward = NAT
 	case cfipvs.Tunnel:
 		from.Forward = TUN
-		if d.TunnelType != cfipvs.IPIP || d.TunnelFlags != 0 {
-			extra = append(extra, fmt.Sprintf("tunnel %s port %d flags %d", d.TunnelType, d.TunnelPort, d.TunnelFlags))
+		from.Tunnel = Tunnel{TunnelType(d.TunnelType), d.TunnelPort, Checksum(d.TunnelFlags)}
+		if from.Tunnel.Problem() != "" || int(from.Tunnel.Checksum) != int(d.TunnelFlags) {
+			from.Tunnel = Tunnel{}
+			from.Extra = fmt.Sprintf("tunnel %s port %d flags %d", TunnelType(d.TunnelType), d.TunnelPort, d.TunnelFlags)
 		}
 	}
-	if d.UpperThreshold != 0 {
-		extra = append(extra, fmt.Sprintf("upper threshold %d", d.UpperThreshold))
-	}
-	if d.LowerThreshold != 0 {
-		extra = append(extra, fmt.Sprintf("lower threshold %d", d.LowerThreshold))
-	}
-	from.Extra = strings.Join(extra, ", ")
 	return from
 }

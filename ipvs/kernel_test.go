@@ -66,8 +66,8 @@ func TestKernel(t *testing.T) {
 	testKernel(t, open(t), open(t), "twos")
 }
 
-// TestKernelReadsOthers reads what ipvsadm has made and lvsha never makes, and
-// adopts it: what is not wanted goes from the servers, flags stay.
+// TestKernelReadsOthers reads what ipvsadm has made, and adopts it without its flags:
+// servers keep what they have.
 func TestKernelReadsOthers(t *testing.T) {
 	newNamespace(t)
 	ipvsadm(t, "-A -f 5 -s rr")
@@ -75,7 +75,9 @@ func TestKernelReadsOthers(t *testing.T) {
 	ipvsadm(t, "-A -t 192.0.2.10:80 -s wlc -p 60 -M 255.255.255.0")
 	ipvsadm(t, "-a -t 192.0.2.10:80 -r 192.0.2.21 -g -w 3 -x 100 -y 50")
 	ipvsadm(t, "-a -t 192.0.2.10:80 -r 192.0.2.22 -i -w 1 --tun-type gue --tun-port 6080")
-	ipvsadm(t, "-A -u 192.0.2.10:53 -s sh -o -b sh-port")
+	ipvsadm(t, "-a -t 192.0.2.10:80 -r 192.0.2.23 -i -w 1 --tun-type gre --tun-csum")
+	ipvsadm(t, "-A -u 192.0.2.10:53 -s sh -o -b sh-port,sh-fallback")
+	ipvsadm(t, "-A -u 192.0.2.10:54 -s wlc -b flag-1,flag-3")
 	adopt(t, "adopt.txt")
 }
 
@@ -96,7 +98,7 @@ func adopt(t *testing.T, name string) {
 	want := list(t, k)
 	fmt.Fprintf(&b, "# found\n%s\n# plan\n", tableText(want))
 	for i := range want {
-		want[i].Scheduler = "wrr"
+		want[i].Scheduler, want[i].Flags = "wrr", 0
 		for j := range want[i].Destinations {
 			want[i].Destinations[j].Extra = ""
 		}
@@ -188,9 +190,9 @@ func ipvsadm(t *testing.T, args string) {
 func tableText(table []ipvs.Service) string {
 	var b strings.Builder
 	for _, s := range table {
-		fmt.Fprintf(&b, "%s %s %s/%d\n", s.Key, s.Scheduler, s.Persistence, s.PersistenceMask)
+		fmt.Fprintf(&b, "%s %s %q one-packet %t %s/%d\n", s.Key, s.Scheduler, s.Flags.Names(s.Scheduler), s.OnePacket, s.Persistence, s.PersistenceMask)
 		for _, d := range s.Destinations {
-			fmt.Fprintf(&b, "  %s %s weight %d extra %q\n", d.Addr, d.Forward, d.Weight, d.Extra)
+			fmt.Fprintf(&b, "  %s %s %s weight %d thresholds %d %d extra %q\n", d.Addr, d.Forward, d.Tunnel, d.Weight, d.UpperThreshold, d.LowerThreshold, d.Extra)
 		}
 	}
 	return b.String()

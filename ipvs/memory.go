@@ -165,7 +165,7 @@ func (m *Memory) refuse(c Change) error {
 		if exists == (c.Op == SetService) && !m.schedulers[c.Service.Scheduler] {
 			return syscall.ENOENT
 		}
-		if c.Service.PersistenceMask > 128 {
+		if int(c.Service.PersistenceMask) > c.Service.Key.Addr.Addr().BitLen() && c.Service.Key.Addr.Addr().Is6() {
 			return syscall.EINVAL
 		}
 	case AddServer, SetServer:
@@ -174,9 +174,15 @@ func (m *Memory) refuse(c Change) error {
 			return syscall.ESRCH
 		case c.Destination.Weight < 0 || c.Destination.Weight > 1<<31-1:
 			return syscall.ERANGE
+		case c.Destination.LowerThreshold > c.Destination.UpperThreshold:
+			return syscall.ERANGE
+		case c.Destination.Tunnel.Type == GUE && c.Destination.Tunnel.Port == 0:
+			return syscall.EINVAL
 		case c.Destination.Forward < DR || c.Destination.Forward > TUN:
 			return syscall.EINVAL
 		case c.Op == AddServer && !unicast(c.Destination.Addr.Addr()):
+			return syscall.EINVAL
+		case c.Op == AddServer && c.Destination.Addr.Addr().Is6() && c.Destination.Addr.Addr().IsLinkLocalUnicast():
 			return syscall.EINVAL
 		case c.Destination.Forward != TUN && c.Destination.Addr.Addr().Is4() != c.Service.Key.Addr.Addr().Is4():
 			return syscall.EINVAL
@@ -190,12 +196,9 @@ func tableString(table []Service) string {
 	var b strings.Builder
 	for _, s := range table {
 		fmt.Fprintf(&b, "%s %s", s.Key, s.Scheduler)
-		if s.Persistence != 0 {
-			fmt.Fprintf(&b, " persistence %s", persistence(s))
-		}
-		b.WriteByte('\n')
+		fmt.Fprintf(&b, "%s\n", extras(s))
 		for _, d := range s.Destinations {
-			fmt.Fprintf(&b, "  %s %s weight %d active %d inactive %d", d.Addr, d.Forward, d.Weight, d.Active, d.Inactive)
+			fmt.Fprintf(&b, "  %s %s weight %d%s active %d inactive %d", d.Addr, d.way(), d.Weight, thresholds(d), d.Active, d.Inactive)
 			if d.Extra != "" {
 				fmt.Fprintf(&b, " (%s)", d.Extra)
 			}

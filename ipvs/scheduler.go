@@ -1,6 +1,10 @@
 package ipvs
 
-import "slices"
+import (
+	"fmt"
+	"slices"
+	"strings"
+)
 
 // SchedulerNames returns every scheduler of the kernel (net/netfilter/ipvs,
 // Linux 6.1), sorted. A kernel may be built without some of them; each is a
@@ -27,4 +31,55 @@ func SchedulerNames() []string {
 // ValidScheduler reports whether name is one of SchedulerNames.
 func ValidScheduler(name string) bool {
 	return slices.Contains(SchedulerNames(), name)
+}
+
+// SchedulerFlags are what a scheduler may do otherwise. They mean something to mh and
+// sh only; a third bit is met in foreign services.
+type SchedulerFlags uint8
+
+// The flags, in the order of the kernel's.
+const (
+	// Fallback chooses another server where the one that the hash points at takes no
+	// connections: its weight is 0, or it is above its threshold.
+	Fallback SchedulerFlags = 1 << iota
+	// HashPort adds the client's port to what is hashed.
+	HashPort
+)
+
+// SchedulerFlagNames returns the flags that a scheduler has, sorted: "mh-fallback" and
+// "mh-port" of mh.
+func SchedulerFlagNames(scheduler string) []string {
+	if scheduler != "mh" && scheduler != "sh" {
+		return nil
+	}
+	return []string{scheduler + "-fallback", scheduler + "-port"}
+}
+
+// ParseSchedulerFlag returns the flag that a name stands for under a scheduler.
+func ParseSchedulerFlag(scheduler, name string) (SchedulerFlags, error) {
+	names := SchedulerFlagNames(scheduler)
+	if i := slices.Index(names, name); i >= 0 {
+		return 1 << i, nil
+	}
+	if names == nil {
+		return 0, fmt.Errorf("scheduler %s has no flags, which only mh and sh have", scheduler)
+	}
+	return 0, fmt.Errorf("%q is no flag of scheduler %s, which has %s", name, scheduler, strings.Join(names, " and "))
+}
+
+// Names returns the flags in words: as in SchedulerFlagNames, and "flag-1" to "flag-3"
+// where the scheduler has no name for them.
+func (f SchedulerFlags) Names(scheduler string) []string {
+	names := SchedulerFlagNames(scheduler)
+	var out []string
+	for i := range 3 {
+		switch {
+		case f&(1<<i) == 0:
+		case i < len(names):
+			out = append(out, names[i])
+		default:
+			out = append(out, fmt.Sprintf("flag-%d", i+1))
+		}
+	}
+	return out
 }

@@ -16,12 +16,10 @@ type Protocol uint8
 
 // The protocols, with their IP protocol number as value.
 const (
-	TCP Protocol = 6
-	UDP Protocol = 17
+	TCP  Protocol = 6
+	UDP  Protocol = 17
+	SCTP Protocol = 132
 )
-
-// sctp is met in foreign services only.
-const sctp Protocol = 132
 
 // String returns "tcp", "udp", "sctp" or the number.
 func (p Protocol) String() string {
@@ -30,7 +28,7 @@ func (p Protocol) String() string {
 		return "tcp"
 	case UDP:
 		return "udp"
-	case sctp:
+	case SCTP:
 		return "sctp"
 	default:
 		return strconv.Itoa(int(p))
@@ -67,50 +65,61 @@ func (k ServiceKey) normal() ServiceKey {
 }
 
 // String returns the key as the configuration and ParseServiceKey have it:
-// "192.0.2.10:80/tcp", "fwmark 5" or, for IPv6, "fwmark 5 inet6".
+// "192.0.2.10:80/tcp", "mark 5" or, for IPv6, "mark 5 ipv6".
 func (k ServiceKey) String() string {
 	switch {
 	case k.Mark != 0 && k.Addr.Addr().Is6():
-		return fmt.Sprintf("fwmark %d inet6", k.Mark)
+		return fmt.Sprintf("mark %d ipv6", k.Mark)
 	case k.Mark != 0:
-		return fmt.Sprintf("fwmark %d", k.Mark)
+		return fmt.Sprintf("mark %d", k.Mark)
 	default:
 		return k.Addr.String() + "/" + k.Protocol.String()
 	}
 }
 
-// ParseServiceKey parses what ServiceKey.String returns, of TCP and UDP services
-// and of firewall marks ("192.0.2.10:80/tcp", "[2001:db8::1]:53/udp", "fwmark 5",
-// "fwmark 5 inet6"). Its use is the record of what lvsha made, so keys that
+// ParseProtocol returns the protocol that "tcp", "udp" or "sctp" names.
+func ParseProtocol(s string) (Protocol, error) {
+	for _, p := range []Protocol{TCP, UDP, SCTP} {
+		if s == p.String() {
+			return p, nil
+		}
+	}
+	return 0, fmt.Errorf("protocol %q is none of tcp, udp, sctp", s)
+}
+
+// ParseServiceKey parses what ServiceKey.String returns, of TCP, UDP and SCTP services
+// and of firewall marks ("192.0.2.10:80/tcp", "[2001:db8::1]:53/udp", "mark 5",
+// "mark 5 ipv6"). Its use is the record of what lvsha made, so keys that
 // Validate would refuse are still parsed, and keys that lvsha never makes (other
 // protocols) are not.
 func ParseServiceKey(s string) (ServiceKey, error) {
+	if mark, found := strings.CutPrefix(s, "mark "); found {
+		return parseMark(s, mark)
+	}
+	// The words of earlier versions' records.
 	if mark, found := strings.CutPrefix(s, "fwmark "); found {
+		if four, found := strings.CutSuffix(mark, " inet6"); found {
+			mark = four + " ipv6"
+		}
 		return parseMark(s, mark)
 	}
 	addr, proto, found := strings.Cut(s, "/")
 	if !found {
-		return ServiceKey{}, fmt.Errorf("parsing service %q: want ADDRESS:PORT/tcp or ADDRESS:PORT/udp", s)
+		return ServiceKey{}, fmt.Errorf("parsing service %q: want ADDRESS:PORT/tcp, /udp or /sctp", s)
 	}
-	var k ServiceKey
-	switch proto {
-	case "tcp":
-		k.Protocol = TCP
-	case "udp":
-		k.Protocol = UDP
-	default:
-		return ServiceKey{}, fmt.Errorf("parsing service %q: protocol %q is neither tcp nor udp", s, proto)
+	p, err := ParseProtocol(proto)
+	if err != nil {
+		return ServiceKey{}, fmt.Errorf("parsing service %q: %w", s, err)
 	}
 	ap, err := netip.ParseAddrPort(addr)
 	if err != nil {
 		return ServiceKey{}, fmt.Errorf("parsing service %q: %w", s, err)
 	}
-	k.Addr = ap
-	return k, nil
+	return ServiceKey{Protocol: p, Addr: ap}, nil
 }
 
 func parseMark(s, mark string) (ServiceKey, error) {
-	mark, ipv6 := strings.CutSuffix(mark, " inet6")
+	mark, ipv6 := strings.CutSuffix(mark, " ipv6")
 	n, err := strconv.ParseUint(mark, 10, 32)
 	if err != nil || n == 0 {
 		return ServiceKey{}, fmt.Errorf("parsing service %q: want a firewall mark from 1 to 4294967295", s)
@@ -151,7 +160,8 @@ const (
 	DR
 	// NAT rewrites the destination; answers come back through the director.
 	NAT
-	// TUN wraps the packet in IPIP.
+	// TUN wraps the packet in another. It alone reaches servers of the other
+	// address family.
 	TUN
 )
 
@@ -184,11 +194,17 @@ type Service struct {
 	Key ServiceKey
 	// Scheduler is the kernel's name of it, such as "wlc" (see SchedulerNames).
 	Scheduler string
+	// Flags are those of the scheduler.
+	Flags SchedulerFlags
+	// OnePacket schedules every datagram for itself, whoever sends it. Only UDP
+	// has it, and under a firewall mark the UDP part of the traffic.
+	OnePacket bool
 	// Persistence keeps a client on its server this long after its last
 	// connection, in whole seconds up to MaxPersistence; zero is none.
 	Persistence time.Duration
-	// PersistenceMask is the prefix length by which clients are grouped, 1 to
-	// 32; zero means 32. Without persistence it means nothing.
+	// PersistenceMask is the prefix length by which clients are grouped, 1 to 32,
+	// or to 128 for IPv6; zero is the whole address. Without persistence it means
+	// nothing.
 	PersistenceMask uint8
 	// Destinations are the real servers, in any order.
 	Destinations []Destination
@@ -203,8 +219,14 @@ type Destination struct {
 	Forward Forward
 	// Weight is 0 to 65535; a server of weight 0 gets no new connections.
 	Weight int
+	// UpperThreshold is how many connections keep new ones away, until there are fewer
+	// than LowerThreshold; both up to MaxThreshold, zero is none. The kernel takes
+	// three quarters of the upper one for a lower one of zero.
+	UpperThreshold, LowerThreshold int
+	// Tunnel is how packets are wrapped under TUN; the zero value otherwise.
+	Tunnel Tunnel
 	// Extra is what the kernel holds for this server beyond the other fields, in
-	// words ("upper threshold 100"). It is empty in a desired table, and so a
+	// words ("tunnel ipip flags 2"). It is empty in a desired table, and so a
 	// difference that an edit removes.
 	Extra string
 	// Active and Inactive count connections. They are read from the kernel and
@@ -229,7 +251,7 @@ func (s Service) normal() Service {
 // sameSettings reports whether two normal services differ in nothing but their
 // destinations.
 func (s Service) sameSettings(o Service) bool {
-	return s.Key == o.Key && s.Scheduler == o.Scheduler &&
+	return s.Key == o.Key && s.Scheduler == o.Scheduler && s.Flags == o.Flags && s.OnePacket == o.OnePacket &&
 		s.Persistence == o.Persistence && s.PersistenceMask == o.PersistenceMask
 }
 

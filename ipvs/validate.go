@@ -12,6 +12,9 @@ import (
 // but its schedulers multiply weights by connection counts in 32 bits.
 const MaxWeight = 65535
 
+// MaxThreshold is the largest threshold of a destination.
+const MaxThreshold = 1<<31 - 1
+
 // MaxPersistence is the longest persistence, ipvsadm's own limit of 31 days.
 // The kernel takes more and overflows when it multiplies by HZ.
 const MaxPersistence = 31 * 24 * time.Hour
@@ -32,15 +35,13 @@ func Validate(s Service) error {
 	case s.Key.Mark != 0 && s.Key != MarkKey(s.Key.Mark, s.Key.Addr.Addr().Is6()):
 		bad("a firewall mark goes with a family, and with no protocol, address or port")
 		return problems[0]
-	case s.Key.Mark != 0 && s.Key.Addr.Addr().Is6():
-		bad("IPv6 is not supported yet")
 	case s.Key.Mark != 0:
 	case !s.Key.Addr.IsValid():
 		bad("address is missing")
 		return problems[0]
 	default:
-		if s.Key.Protocol != TCP && s.Key.Protocol != UDP {
-			bad("protocol %s is neither tcp nor udp", s.Key.Protocol)
+		if p := s.Key.Protocol; p != TCP && p != UDP && p != SCTP {
+			bad("protocol %s is none of tcp, udp, sctp", p)
 		}
 		if why := badAddress(s.Key.Addr.Addr()); why != "" {
 			bad("address %s", why)
@@ -52,14 +53,20 @@ func Validate(s Service) error {
 	if !ValidScheduler(s.Scheduler) {
 		bad("scheduler %q is none of %s", s.Scheduler, strings.Join(SchedulerNames(), ", "))
 	}
+	if known := SchedulerFlagNames(s.Scheduler); s.Flags>>len(known) != 0 {
+		bad("scheduler %s has no %s", s.Scheduler, strings.Join((s.Flags>>len(known)<<len(known)).Names(s.Scheduler), ", "))
+	}
+	if s.OnePacket && s.Key.Mark == 0 && s.Key.Protocol != UDP {
+		bad("one-packet scheduling is for udp")
+	}
 	switch {
 	case s.Persistence < 0 || s.Persistence > MaxPersistence:
 		bad("persistence %s is not between 1s and %s", s.Persistence, MaxPersistence)
 	case s.Persistence%time.Second != 0:
 		bad("persistence %s is not in whole seconds", s.Persistence)
 	}
-	if s.PersistenceMask > 32 {
-		bad("persistence mask %d is not between 1 and 32", s.PersistenceMask)
+	if bits := s.Key.Addr.Addr().BitLen(); int(s.PersistenceMask) > bits {
+		bad("persistence mask %d is not between 1 and %d", s.PersistenceMask, bits)
 	}
 	if s.PersistenceMask != 0 && s.Persistence == 0 {
 		bad("persistence mask %d without persistence", s.PersistenceMask)
@@ -87,12 +94,30 @@ func badDestination(s Service, d Destination) string {
 
 	if reason := badAddress(d.Addr.Addr()); reason != "" {
 		bad("address %s", reason)
+	} else {
+		if d.Addr.Addr().Is6() && d.Addr.Addr().IsLinkLocalUnicast() {
+			bad("address %s is link-local, which the kernel does not take for a server", d.Addr.Addr())
+		}
+		if d.Forward != TUN && addr.Addr().Unmap().Is4() != d.Addr.Addr().Is4() {
+			bad("%s does not get to %s, which is of another family than the service; only tun does", d.Forward, d.Addr.Addr())
+		}
 	}
 	if d.Addr == addr {
 		bad("is the service itself")
 	}
 	if d.Weight < 0 || d.Weight > MaxWeight {
 		bad("weight %d is not between 0 and %d", d.Weight, MaxWeight)
+	}
+	switch up, low := d.UpperThreshold, d.LowerThreshold; {
+	case up < 0 || up > MaxThreshold:
+		bad("upper threshold %d is not between 0 and %d", up, MaxThreshold)
+	case low < 0 || low > up:
+		bad("lower threshold %d is not between 0 and the upper one, %d", low, up)
+	}
+	if d.Forward != TUN && d.Tunnel != (Tunnel{}) {
+		bad("%s has no tunnel", d.Forward)
+	} else if why := d.Tunnel.Problem(); why != "" {
+		bad("tunnel: %s", why)
 	}
 	switch port := d.Addr.Port(); {
 	case d.Forward != DR && d.Forward != NAT && d.Forward != TUN:
@@ -124,8 +149,8 @@ func badAddress(a netip.Addr) string {
 		return "is missing"
 	case a.Is4In6():
 		return fmt.Sprintf("%s is IPv4 mapped into IPv6; write %s", a, a.Unmap())
-	case a.Is6():
-		return fmt.Sprintf("%s is IPv6, which is not supported yet", a)
+	case a.Zone() != "":
+		return fmt.Sprintf("%s has a zone, which the kernel has no room for", a)
 	case !unicast(a):
 		return fmt.Sprintf("%s is not that of one machine", a)
 	default:

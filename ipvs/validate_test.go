@@ -17,8 +17,19 @@ func TestValidate(t *testing.T) {
 	good := service("192.0.2.10:80/tcp", "wlc", "192.0.2.21:80 dr 2", "192.0.2.22:80 tun 0", "192.0.2.23:8080 nat 65535")
 	every := with(service("192.0.2.10:0/tcp", "wlc", "192.0.2.21:0 dr 1", "192.0.2.22:0 nat 1"), func(s *ipvs.Service) { s.Persistence = time.Second })
 	masked := with(good, func(s *ipvs.Service) { s.Persistence, s.PersistenceMask = ipvs.MaxPersistence, 1 })
-	mark := service("fwmark 5", "rr", "192.0.2.21:0 dr 2", "192.0.2.22:0 tun 0", "192.0.2.23:8080 nat 1", "192.0.2.24:0 nat 1")
-	for _, s := range []ipvs.Service{good, every, masked, mark, service("192.0.2.10:53/udp", "sh")} {
+	six := with(service("[2001:db8::10]:80/tcp", "mh", "[2001:db8::21]:80 dr 1", "[2001:db8::22]:8080 nat 1", "[2001:db8::23]:80 tun 1", "192.0.2.24:80 tun 1"), func(s *ipvs.Service) {
+		s.Persistence, s.PersistenceMask = time.Minute, 128
+	})
+	four := service("192.0.2.10:53/udp", "rr", "[2001:db8::21]:53 tun 1")
+	mark6 := service("mark 5 ipv6", "rr", "[2001:db8::21]:0 dr 1")
+	options := with(service("192.0.2.10:53/udp", "sh", "192.0.2.21:53 tun 1", "192.0.2.22:53 tun 1", "192.0.2.23:53 dr 1"), func(s *ipvs.Service) {
+		s.Flags, s.OnePacket = ipvs.HashPort|ipvs.Fallback, true
+		s.Destinations[0].Tunnel = ipvs.Tunnel{Type: ipvs.GUE, Port: 6080, Checksum: ipvs.RemoteChecksum}
+		s.Destinations[1].Tunnel = ipvs.Tunnel{Type: ipvs.GRE, Checksum: ipvs.PlainChecksum}
+		s.Destinations[2].UpperThreshold, s.Destinations[2].LowerThreshold = ipvs.MaxThreshold, ipvs.MaxThreshold
+	})
+	mark := service("mark 5", "rr", "192.0.2.21:0 dr 2", "192.0.2.22:0 tun 0", "192.0.2.23:8080 nat 1", "192.0.2.24:0 nat 1")
+	for _, s := range []ipvs.Service{good, every, masked, mark, six, four, mark6, options, service("192.0.2.10:53/udp", "sh"), service("192.0.2.10:3868/sctp", "rr", "192.0.2.21:3869 nat 1")} {
 		if err := ipvs.Validate(s); err != nil {
 			t.Errorf("Validate(%s) = %v", s.Key, err)
 		}
@@ -28,17 +39,24 @@ func TestValidate(t *testing.T) {
 		name string
 		edit func(*ipvs.Service)
 	}{
-		{"protocol", func(s *ipvs.Service) { s.Key.Protocol = 132 }},
+		{"protocol", func(s *ipvs.Service) { s.Key.Protocol = 33 }},
 		{"mark without family", func(s *ipvs.Service) { s.Key = ipvs.ServiceKey{Mark: 5} }},
 		{"mark with protocol", func(s *ipvs.Service) { s.Key.Mark = 5 }},
-		{"mark of IPv6", func(s *ipvs.Service) { *s = service("fwmark 5 inet6", "rr") }},
-		{"dr to a port under a mark", func(s *ipvs.Service) { *s = service("fwmark 5", "rr", "192.0.2.21:80 dr 1") }},
+		{"mark of IPv6, server of IPv4", func(s *ipvs.Service) { *s = service("mark 5 ipv6", "rr", "192.0.2.21:0 nat 1") }},
+		{"dr to a port under a mark", func(s *ipvs.Service) { *s = service("mark 5", "rr", "192.0.2.21:80 dr 1") }},
 		{"port, mark and persistence", func(s *ipvs.Service) {
-			*s = with(service("fwmark 5", "rr", "192.0.2.21:80 nat 1", "192.0.2.22:0 nat 1"), func(s *ipvs.Service) { s.Persistence = time.Second })
+			*s = with(service("mark 5", "rr", "192.0.2.21:80 nat 1", "192.0.2.22:0 nat 1"), func(s *ipvs.Service) { s.Persistence = time.Second })
 		}},
 		{"no address", func(s *ipvs.Service) { s.Key.Addr = netip.AddrPort{} }},
 		{"mapped address", func(s *ipvs.Service) { s.Key.Addr = netip.MustParseAddrPort("[::ffff:192.0.2.10]:80") }},
-		{"IPv6", func(s *ipvs.Service) { s.Key.Addr = netip.MustParseAddrPort("[2001:db8::1]:80") }},
+		{"IPv6 service", func(s *ipvs.Service) { s.Key.Addr = netip.MustParseAddrPort("[2001:db8::1]:80") }},
+		{"zone", func(s *ipvs.Service) { s.Key.Addr = netip.MustParseAddrPort("[fe80::1%eth0]:80") }},
+		{"server is link-local", func(s *ipvs.Service) {
+			*s = service("[2001:db8::10]:80/tcp", "rr", "[fe80::21]:80 dr 1")
+		}},
+		{"IPv6 mask too long", func(s *ipvs.Service) {
+			*s = with(six, func(s *ipvs.Service) { s.PersistenceMask = 129 })
+		}},
 		{"unspecified", func(s *ipvs.Service) { s.Key.Addr = netip.MustParseAddrPort("0.0.0.0:80") }},
 		{"multicast", func(s *ipvs.Service) { s.Key.Addr = netip.MustParseAddrPort("224.0.0.18:80") }},
 		{"every port without persistence", func(s *ipvs.Service) {
@@ -63,7 +81,25 @@ func TestValidate(t *testing.T) {
 		{"one port under every port", func(s *ipvs.Service) {
 			*s = with(every, func(s *ipvs.Service) { s.Destinations[1].Addr = netip.MustParseAddrPort("192.0.2.22:80") })
 		}},
-		{"extra", func(s *ipvs.Service) { s.Destinations[0].Extra = "upper threshold 1" }},
+		{"flags of another scheduler", func(s *ipvs.Service) { s.Flags = ipvs.Fallback | ipvs.HashPort }},
+		{"a flag that sh has not", func(s *ipvs.Service) { s.Scheduler, s.Flags = "sh", 7 }},
+		{"one packet of tcp", func(s *ipvs.Service) { s.OnePacket = true }},
+		{"thresholds", func(s *ipvs.Service) {
+			s.Destinations[0].UpperThreshold, s.Destinations[0].LowerThreshold = 5, 6
+			s.Destinations[1].LowerThreshold = 1
+			s.Destinations[2].UpperThreshold = -1
+		}},
+		{"a threshold too high", func(s *ipvs.Service) { s.Destinations[0].UpperThreshold = ipvs.MaxThreshold + 1 }},
+		{"tunnel of dr", func(s *ipvs.Service) { s.Destinations[0].Tunnel.Type = ipvs.GRE }},
+		{"gue without port", func(s *ipvs.Service) { s.Destinations[1].Tunnel.Type = ipvs.GUE }},
+		{"gre with port", func(s *ipvs.Service) { s.Destinations[1].Tunnel = ipvs.Tunnel{Type: ipvs.GRE, Port: 1} }},
+		{"ipip with checksum", func(s *ipvs.Service) { s.Destinations[1].Tunnel.Checksum = ipvs.PlainChecksum }},
+		{"gre with remote checksum", func(s *ipvs.Service) {
+			s.Destinations[1].Tunnel = ipvs.Tunnel{Type: ipvs.GRE, Checksum: ipvs.RemoteChecksum}
+		}},
+		{"no such tunnel", func(s *ipvs.Service) { s.Destinations[1].Tunnel.Type = 3 }},
+		{"no such checksum", func(s *ipvs.Service) { s.Destinations[1].Tunnel = ipvs.Tunnel{Type: ipvs.GUE, Port: 1, Checksum: 3} }},
+		{"extra", func(s *ipvs.Service) { s.Destinations[0].Extra = "tunnel ipip port 1 flags 2" }},
 		{"several at once", func(s *ipvs.Service) {
 			s.Scheduler = "best"
 			s.PersistenceMask = 99
@@ -93,14 +129,14 @@ func TestSchedulers(t *testing.T) {
 
 func TestServiceKeyJSON(t *testing.T) {
 	in := map[ipvs.ServiceKey]int{
-		key("192.0.2.10:80/tcp"): 1, key("[2001:db8::1]:53/udp"): 2,
+		key("192.0.2.10:80/tcp"): 1, key("[2001:db8::1]:53/udp"): 2, key("192.0.2.10:80/sctp"): 5,
 		ipvs.MarkKey(5, false): 3, ipvs.MarkKey(4294967295, true): 4,
 	}
 	b, err := json.Marshal(in)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if diff := cmp.Diff(`{"192.0.2.10:80/tcp":1,"[2001:db8::1]:53/udp":2,"fwmark 4294967295 inet6":4,"fwmark 5":3}`, string(b)); diff != "" {
+	if diff := cmp.Diff(`{"192.0.2.10:80/sctp":5,"192.0.2.10:80/tcp":1,"[2001:db8::1]:53/udp":2,"mark 4294967295 ipv6":4,"mark 5":3}`, string(b)); diff != "" {
 		t.Errorf("JSON (-want +got):\n%s", diff)
 	}
 	var out map[ipvs.ServiceKey]int
@@ -110,7 +146,12 @@ func TestServiceKeyJSON(t *testing.T) {
 	if diff := cmp.Diff(in, out); diff != "" {
 		t.Errorf("read back (-want +got):\n%s", diff)
 	}
-	for _, bad := range []string{"192.0.2.10:80/sctp", "fwmark 0", "fwmark", "fwmark 4294967296", "fwmark 5 inet", "fwmark 5 inet6 inet6"} {
+	for before, now := range map[string]string{"fwmark 5": "mark 5", "fwmark 5 inet6": "mark 5 ipv6"} {
+		if k := key(before); k.String() != now {
+			t.Errorf("%q of an earlier record was parsed as %s", before, k)
+		}
+	}
+	for _, bad := range []string{"192.0.2.10:80/dccp", "mark 0", "mark", "mark 4294967296", "mark 5 inet6", "mark 5 ipv6 ipv6", "fwmark 5 ipv4"} {
 		if k, err := ipvs.ParseServiceKey(bad); err == nil {
 			t.Errorf("%q, which lvsha never makes, was parsed as %v", bad, k)
 		}

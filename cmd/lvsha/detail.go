@@ -74,6 +74,16 @@ func printService(w io.Writer, v control.Service, now time.Time) {
 	for _, s := range v.Servers {
 		fmt.Fprintf(w, "\n  server %s: %s for %s: %s\n", s.Address, strings.ToUpper(s.State), age(s.Since, now), s.Reason)
 		fmt.Fprintf(w, "    weight %d, %s; %d active and %d inactive connections\n", s.Weight, share(s, sum, max(v.Scale, 1)), s.Active, s.Inactive)
+		if s.Tunnel != "" {
+			fmt.Fprintf(w, "    tunnel %s\n", s.Tunnel)
+		}
+		if s.UpperThreshold > 0 {
+			fmt.Fprintf(w, "    full with %d connections", s.UpperThreshold)
+			if s.LowerThreshold > 0 {
+				fmt.Fprintf(w, ", until there are fewer than %d", s.LowerThreshold)
+			}
+			fmt.Fprintln(w)
+		}
 		for _, c := range s.Checks {
 			printCheck(w, c, now)
 		}

@@ -51,7 +51,7 @@ func statusForTest(now time.Time) control.Status {
 						Active: 3, Inactive: 4, Used: true, Share: 100, Checks: []control.Check{check, agent},
 						Peers: map[string]control.ServerView{"lvs2": {State: "up", Reason: "status 200"}},
 					},
-					{Address: "10.1.0.22:80", Weight: 1, State: "down", Since: ago(time.Minute), Reason: "connect: refused", Checks: []control.Check{refused}},
+					{Address: "10.1.0.22:80", Weight: 1, UpperThreshold: 100, LowerThreshold: 80, Tunnel: "gue port 6080", State: "down", Since: ago(time.Minute), Reason: "connect: refused", Checks: []control.Check{refused}},
 					{
 						Address: "10.1.0.23:80", Weight: 1, State: "up", Since: ago(3 * time.Second), Reason: "slow start: 10 % of its share, all of it in 27s; status 200",
 						Used: true, Share: 10,
@@ -59,7 +59,7 @@ func statusForTest(now time.Time) control.Status {
 				},
 				Sorry: &control.Server{Address: "10.1.0.99:80", Weight: 1, State: "standby", Reason: "there is a quorum"},
 			},
-			{Name: "mail", Listen: []string{"192.0.2.10:25/tcp"}, Scheduler: "wlc", Forward: "dr", State: "down", Reason: "no server is up"},
+			{Name: "mail", Listen: []string{"mark 5", "mark 5 ipv6"}, Scheduler: "mh", SchedulerFlags: []string{"mh-port"}, OnePacket: true, Forward: "dr", State: "down", Reason: "no server is up"},
 		},
 		IPVS: control.IPVS{State: "ok"},
 	}

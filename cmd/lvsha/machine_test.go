@@ -3,6 +3,7 @@ package main_test
 import (
 	"bytes"
 	"context"
+	"flag"
 	"fmt"
 	"io"
 	"os"
@@ -12,6 +13,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/google/go-cmp/cmp"
 
 	"lvsha/internal/lab"
 )
@@ -25,6 +28,7 @@ func TestWithIPVSKernel(t *testing.T) {
 		// First, while no namespace has used the modules that it takes away.
 		testRun{"cmd/lvsha", modules},
 		testRun{"ipvs", all}, testRun{"sync", all}, testRun{"cmd/lvsha", all})
+	sameMatrix(t, out)
 	passed := len(regexp.MustCompile(`(?m)^--- PASS: Test(?:Kernel|Module)`).FindAllString(out, -1))
 	t.Logf("%d kernel tests passed", passed)
 	if code != 0 || passed == 0 {
@@ -32,6 +36,32 @@ func TestWithIPVSKernel(t *testing.T) {
 	}
 	for _, line := range regexp.MustCompile(`(?m)^\s*--- (?:FAIL|SKIP).*`).FindAllString(out, -1) {
 		t.Error(line)
+	}
+}
+
+// updateMatrix writes what the kernel did down as what it is to do.
+var updateMatrix = flag.Bool("update-matrix", false, "write ipvs/testdata/matrix.txt")
+
+// sameMatrix compares what kernel tests say of the kinds of services ("matrix: …") with what
+// was seen before.
+func sameMatrix(t *testing.T, out string) {
+	t.Helper()
+	var got strings.Builder
+	for _, line := range regexp.MustCompile(`(?m)^matrix: (.*)$`).FindAllStringSubmatch(out, -1) {
+		got.WriteString(strings.TrimSpace(line[1]) + "\n")
+	}
+	const golden = "../../ipvs/testdata/matrix.txt"
+	if *updateMatrix {
+		if err := os.WriteFile(golden, []byte(got.String()), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	want, err := os.ReadFile(golden)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(string(want), got.String()); diff != "" {
+		t.Errorf("%s (-want +got):\n%s", golden, diff)
 	}
 }
 
@@ -58,7 +88,7 @@ func withIPVS(t testing.TB, runs ...testRun) (out string, code int) {
 	}
 	dir := t.TempDir()
 	m := lab.Machine{
-		Programs: []string{"ipvsadm", "keepalived", "setpriv"},
+		Programs: []string{"ipvsadm", "keepalived", "nft", "setpriv"},
 		Files:    map[string]string{binary: binary},
 		Env:      []string{"LVSHA_PROGRAM=" + binary},
 		MemoryMB: 1536,

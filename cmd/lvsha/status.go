@@ -111,7 +111,7 @@ func printStatus(w io.Writer, s control.Status, detail bool, now time.Time) erro
 	printChannel(t, s.Channel, now)
 	for _, v := range s.Services {
 		fmt.Fprintf(t, "\nservice %s: %s: %s\n", v.Name, strings.ToUpper(v.State), v.Reason)
-		fmt.Fprintf(t, "  %s, scheduler %s, forward %s\n", strings.Join(v.Listen, ", "), v.Scheduler, v.Forward)
+		fmt.Fprintf(t, "  %s, scheduler %s, forward %s\n", strings.Join(v.Listen, ", "), scheduling(v), v.Forward)
 		if detail {
 			printService(t, v, now)
 			continue
@@ -135,7 +135,7 @@ func printStatus(w io.Writer, s control.Status, detail bool, now time.Time) erro
 		if p.Source != "" {
 			from = " from " + p.Source
 		}
-		fmt.Fprintf(t, "  checks%s with fwmark %#x get to %s by %s", from, p.Mark, p.Server, p.Forward)
+		fmt.Fprintf(t, "  checks%s with fwmark %#x get to %s by %s", from, p.Mark, p.Server, strings.TrimSpace(p.Forward+" "+p.Tunnel))
 		if p.Problem != "" {
 			fmt.Fprintf(t, " (not now: %s)", p.Problem)
 		}
@@ -205,6 +205,15 @@ func until(t *time.Time) string {
 		return "until told otherwise"
 	}
 	return "until " + t.Local().Format(time.DateTime)
+}
+
+// scheduling is the scheduler with what it is told besides.
+func scheduling(v control.Service) string {
+	words := append([]string{v.Scheduler}, v.SchedulerFlags...)
+	if v.OnePacket {
+		words = append(words, "one-packet")
+	}
+	return strings.Join(words, " ")
 }
 
 func sinceAge(t *time.Time, now time.Time) string {

@@ -142,7 +142,7 @@ func (r *through) serveHTTP(h *lab.Host, port int) {
 }
 
 // server is a server of a service, "NAME" or "NAME/NUMBER", as a daemon sees it.
-func (r *through) server(d *lab.Daemon, service string) control.Server {
+func (r *rig) server(d *lab.Daemon, service string) control.Server {
 	s, err := d.Status()
 	if err != nil {
 		return control.Server{Reason: err.Error()}
@@ -367,7 +367,7 @@ func TestKernelThroughBlamesItself(t *testing.T) {
 	for _, d := range []*lab.Daemon{d1, d2} {
 		r.eventually("no problem of checks", 20*time.Second, func() bool {
 			s, err := d.Status()
-			return err == nil && !strings.Contains(fmt.Sprint(s.Problems), "check") && (d == d2 || slices.Equal(s.Foreign, []string{"fwmark 5"}))
+			return err == nil && !strings.Contains(fmt.Sprint(s.Problems), "check") && (d == d2 || slices.Equal(s.Foreign, []string{"mark 5"}))
 		})
 	}
 	if code, err := d1.End(syscall.SIGTERM); code != 0 || err != nil {

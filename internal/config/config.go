@@ -101,11 +101,17 @@ type Service struct {
 	Listen []ipvs.ServiceKey
 	// Scheduler is the kernel's name of it.
 	Scheduler string
-	// Forward is the default of its servers.
+	// Flags are those of the scheduler.
+	Flags ipvs.SchedulerFlags
+	// OnePacket schedules each datagram for itself.
+	OnePacket bool
+	// Forward and Tunnel are the defaults of its servers.
 	Forward ipvs.Forward
+	Tunnel  ipvs.Tunnel
 	// Persistence is in whole seconds; zero is none.
 	Persistence time.Duration
-	// PersistenceMask is 1 to 32; zero when there is no persistence.
+	// PersistenceMask is 1 to 32, or to 128 where all of Listen are IPv6; zero is the
+	// whole address, and when there is no persistence.
 	PersistenceMask uint8
 	// Require says how many of a server's checks must be up.
 	Require healthcheck.Require
@@ -130,6 +136,11 @@ type Server struct {
 	Weight int
 	// Forward is the forwarding method, never zero.
 	Forward ipvs.Forward
+	// Tunnel is how packets are wrapped where Forward is TUN.
+	Tunnel ipvs.Tunnel
+	// UpperThreshold is how many connections keep new ones away until there are fewer
+	// than LowerThreshold; zero is none.
+	UpperThreshold, LowerThreshold int
 	// Checks are what decides whether it is up; none means always up. A check
 	// with port 0 probes the server's port.
 	Checks []healthcheck.Check

@@ -94,7 +94,7 @@ func TestParse(t *testing.T) {
 				{Protocol: ipvs.TCP, Addr: addrPort("192.0.2.10:80")},
 				{Protocol: ipvs.TCP, Addr: addrPort("192.0.2.10:443")},
 			},
-			Scheduler: "wrr", Forward: ipvs.DR, Persistence: time.Minute, PersistenceMask: 32, Require: healthcheck.RequireAny,
+			Scheduler: "wrr", Forward: ipvs.DR, Persistence: time.Minute, PersistenceMask: 0, Require: healthcheck.RequireAny,
 			Servers: []config.Server{
 				{Address: addrPort("192.0.2.21:0"), Weight: 2, Forward: ipvs.DR, Checks: checks},
 				{Address: addrPort("10.1.0.22:8000"), Weight: 1, Forward: ipvs.NAT, Checks: []healthcheck.Check{{

@@ -33,6 +33,7 @@ func KnownKeys() []string {
 	add("service.NAME.", serviceKeys())
 	add("service.NAME.server.", serverKeys())
 	add("service.NAME.sorry.", sorryKeys())
+	add("service.NAME.tunnel.", tunnelKeys())
 	add("service.NAME.check.", slices.Sorted(maps.Keys(checkKeys())))
 	add("vrrp.NAME.notify.", hookKeys())
 	add("group.NAME.notify.", hookKeys())

@@ -116,6 +116,11 @@ func (r *report) follow(sections []section, services []Service) {
 				r.at(n, "%s has no server %s", name, svc.Servers[j].Address.Addr())
 				continue
 			}
+			through := slices.ContainsFunc(checks, func(c healthcheck.Check) bool { return c.Through })
+			if mark := slices.IndexFunc(svc.Listen, func(l ipvs.ServiceKey) bool { return l.Mark != 0 }); through && mark >= 0 {
+				r.at(n, "a check of %s goes through the service, and %s has no address to go to; give this service checks of its own", name, svc.Listen[mark])
+				break
+			}
 			svc.Servers[j].Checks = checks
 		}
 	}

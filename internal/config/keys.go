@@ -36,14 +36,20 @@ func authKeyKeys() []string { return []string{"file", "hex", "id"} }
 
 func serviceKeys() []string {
 	return []string{
-		"check", "follow", "forward", "hysteresis", "initial", "listen", "max_down", "notify", "owner", "panic", "persistence",
-		"persistence_mask", "quorum", "require", "scheduler", "server", "slow_start", "sorry",
+		"check", "follow", "forward", "hysteresis", "initial", "listen", "max_down", "notify", "one_packet", "owner", "panic", "persistence",
+		"persistence_mask", "quorum", "require", "scheduler", "scheduler_flags", "server", "slow_start", "sorry", "tunnel",
 	}
 }
 
-func serverKeys() []string { return []string{"address", "check", "forward", "weight"} }
+func serverKeys() []string {
+	return []string{"address", "check", "forward", "lower_threshold", "tunnel", "upper_threshold", "weight"}
+}
 
-func sorryKeys() []string { return []string{"address", "forward", "weight"} }
+func sorryKeys() []string {
+	return []string{"address", "forward", "lower_threshold", "tunnel", "upper_threshold", "weight"}
+}
+
+func tunnelKeys() []string { return []string{"checksum", "port", "type"} }
 
 func peerKeys() []string { return []string{"key_file", "port"} }
 
@@ -66,6 +72,7 @@ func keepalivedWords() map[string]string {
 		"lvs_sched": "scheduler", "master": "active", "nopreempt": "takeover", "notify_backup": "notify",
 		"notify_fault": "notify", "notify_master": "notify", "notify_stop": "notify", "persistence_timeout": "persistence",
 		"preempt": "takeover", "preempt_delay": "takeover", "real_server": "server",
+		"ops": "one_packet", "uthreshold": "upper_threshold", "lthreshold": "lower_threshold", "persistence_granularity": "persistence_mask",
 		"connect_port": "port", "delay_before_retry": "fast_interval", "digest": "body_sha256", "misc_dynamic": "dynamic", "misc_timeout": "timeout",
 		"nb_get_retry": "fall", "status_code": "status", "sorry_server": "sorry", "quorum_up": "notify", "quorum_down": "notify", "connect_timeout": "timeout", "retry": "fall", "misc_path": "command", "warmup": "jitter", "alpha": "initial", "syncid": "id", "track_file": "track", "track_interface": "track",
 		"track_process": "track", "track_script": "track", "unicast_peer": "unicast", "use_vmac": "virtual_mac",

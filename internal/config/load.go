@@ -12,6 +12,7 @@ import (
 	"lvsha/internal/bfd"
 	"lvsha/internal/notify"
 	"lvsha/internal/track"
+	"lvsha/ipvs"
 	connsync "lvsha/sync"
 	"lvsha/vrrp"
 )
@@ -148,6 +149,7 @@ func (r *report) draft(root *node, d director) *draft {
 	out.routers = r.routers(top["vrrp"], d)
 	out.services = r.services(top["service"], out.routers)
 	out.sync = r.sync(top["sync"])
+	r.unsynced(top["sync"], out.services)
 	out.conditions = r.conditions(top["track"], out.services)
 	for i := range out.routers {
 		rt := &out.routers[i]
@@ -213,6 +215,32 @@ func (r *report) sync(n *node) *connsync.Config {
 	return &connsync.Config{
 		Interface: s.iface("interface", "the interface of the connection synchronisation"),
 		ID:        uint8(s.number("id", 1, 1, 255)),
+	}
+}
+
+// unsynced holds that no service has servers of the other address family beside
+// [sync]: the kernel refuses them while a sync daemon runs, and a sync daemon while
+// there are any.
+func (r *report) unsynced(sync *node, services []Service) {
+	if sync == nil {
+		return
+	}
+	for _, svc := range services {
+		servers := svc.Servers
+		if svc.Sorry != nil {
+			servers = append(slices.Clone(servers), *svc.Sorry)
+		}
+		for _, l := range svc.Listen {
+			i := slices.IndexFunc(servers, func(s Server) bool {
+				return s.Forward == ipvs.TUN && s.Address.Addr().Is4() != l.Addr.Addr().Is4()
+			})
+			if i < 0 {
+				continue
+			}
+			r.at(sync, "the kernel runs no sync daemon beside a service with servers of another address family, as service %s on %s has with %s; leave out one or the other",
+				svc.Name, l, servers[i].Address.Addr())
+			break
+		}
 	}
 }
 

@@ -60,9 +60,9 @@ func acceptable(t *testing.T, cfg *config.Config) {
 	}
 	for _, s := range cfg.Services {
 		for _, l := range s.Listen {
-			svc := ipvs.Service{Key: l, Scheduler: s.Scheduler, Persistence: s.Persistence, PersistenceMask: s.PersistenceMask}
+			svc := s.On(l)
 			for _, server := range s.Servers {
-				svc.Destinations = append(svc.Destinations, ipvs.Destination{Addr: server.At(l), Forward: server.Forward, Weight: server.Weight})
+				svc.Destinations = append(svc.Destinations, server.Destination(l))
 			}
 			if err := ipvs.Validate(svc); err != nil {
 				t.Errorf("ipvs refuses: %v", err)
@@ -70,7 +70,7 @@ func acceptable(t *testing.T, cfg *config.Config) {
 			if s.Sorry == nil {
 				continue
 			}
-			svc.Destinations = []ipvs.Destination{{Addr: s.Sorry.At(l), Forward: s.Sorry.Forward, Weight: s.Sorry.Weight}}
+			svc.Destinations = []ipvs.Destination{s.Sorry.Destination(l)}
 			if err := ipvs.Validate(svc); err != nil {
 				t.Errorf("ipvs refuses the sorry server: %v", err)
 			}

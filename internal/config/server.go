@@ -43,6 +43,11 @@ func (r *report) servers(s section, svc *Service) {
 		svc.Servers = append(svc.Servers, server)
 	}
 	svc.Sorry = r.sorry(s, svc)
+	tunnelled := svc.Forward == ipvs.TUN || svc.Sorry != nil && svc.Sorry.Forward == ipvs.TUN ||
+		slices.ContainsFunc(svc.Servers, func(s Server) bool { return s.Forward == ipvs.TUN })
+	if s.keys["tunnel"] != nil && svc.Forward != 0 && !tunnelled {
+		s.bad("tunnel", "is for servers with forward = \"tun\", of which there are none")
+	}
 	if len(items) == 0 && s.keys["sorry"] == nil {
 		s.bad("server", "the service has no server; add [[%s]]", s.node.path.key("server"))
 	}
@@ -78,6 +83,8 @@ func (r *report) server(s section, svc *Service) (Server, bool) {
 		Weight:  s.number("weight", 1, 0, ipvs.MaxWeight),
 		Forward: r.method(s, svc.Forward),
 	}
+	out.Tunnel = r.tunnel(s, out.Forward, svc.Tunnel)
+	s.thresholds(&out)
 	if s.missing("address", "the real server's, such as \"192.0.2.21\" or \"192.0.2.21:8080\"") {
 		return out, false
 	}
@@ -110,8 +117,8 @@ func (r *report) serverAddress(n *node) (netip.AddrPort, bool) {
 		r.at(n, "want ADDRESS or ADDRESS:PORT such as \"192.0.2.21\" or \"192.0.2.21:8080\" (names are not looked up), got %q", text)
 	case notOneMachine(out.Addr()) != "" && !out.Addr().IsLoopback():
 		r.at(n, "%s %s", out.Addr(), notOneMachine(out.Addr()))
-	case !out.Addr().Is4():
-		r.at(n, "IPv6 servers are not in this version")
+	case out.Addr().Is6() && out.Addr().IsLinkLocalUnicast():
+		r.at(n, "%s is link-local, which the kernel does not take for a server", out.Addr())
 	default:
 		return out, true
 	}
@@ -123,6 +130,17 @@ func (r *report) reachable(n *node, svc *Service, server Server) {
 	for _, l := range svc.Listen {
 		at := server.At(l)
 		switch {
+		case (server.Forward == ipvs.DR || server.Forward == ipvs.NAT) && l.Addr.Addr().Is4() != at.Addr().Is4():
+			r.at(n, "%s is %s and %s is %s, and %s does not get from one to the other; make a service for each, or use forward = \"tun\"",
+				l, family(l.Addr.Addr()), at.Addr(), family(at.Addr()), server.Forward)
+		case l.Mark != 0 && at.Port() == 0:
+			continue
+		case l.Mark != 0 && (server.Forward == ipvs.DR || server.Forward == ipvs.TUN):
+			r.at(n, "%s hands packets on as they are and cannot change their port to %d; leave the port out or use forward = \"nat\"", server.Forward, at.Port())
+		case l.Mark != 0 && svc.Persistence > 0:
+			r.at(n, "with persistence the kernel keeps the client's port under a firewall mark, and %d would not be used; leave the port out", at.Port())
+		case l.Mark != 0:
+			continue
 		case l.Addr.Port() == 0 && at.Port() != 0:
 			r.at(n, "%s stands for every port and keeps the client's; leave the server's port out", l.Addr)
 		case (server.Forward == ipvs.DR || server.Forward == ipvs.TUN) && at.Port() != l.Addr.Port():
@@ -143,10 +161,22 @@ func (r *report) probed(s section, svc *Service, server Server) {
 			s.bad("address", "a check through the service asks another machine, and %s is this one", server.Address.Addr())
 			return
 		}
+		if c.Through && slices.ContainsFunc(svc.Listen, func(l ipvs.ServiceKey) bool { return l.Mark != 0 }) {
+			s.bad("address", "a check through the service asks the service's address, and a service by firewall mark has none; leave through out")
+			return
+		}
 		if k, _ := healthcheck.KindOf(c.Kind()); c.Port != 0 || k.Ports != healthcheck.NeedsPort {
 			continue
 		}
 		for _, l := range svc.Listen {
+			if l.Protocol == ipvs.SCTP {
+				s.bad("address", "no %s check asks over SCTP, as the service does; give it the port that it is to ask", c.Kind())
+				return
+			}
+			if l.Mark != 0 && server.At(l).Port() == 0 {
+				s.bad("address", "%s has no port, so the server's %s check needs one", l, c.Kind())
+				return
+			}
 			if server.At(l).Port() == 0 {
 				s.bad("address", "the service listens on every port, so its %s check needs a port", c.Kind())
 				return
@@ -167,6 +197,9 @@ func (r *report) sorry(s section, svc *Service) *Server {
 			return nil
 		}
 		out := &Server{Address: addr, Weight: 1, Forward: svc.Forward}
+		if out.Forward == ipvs.TUN {
+			out.Tunnel = svc.Tunnel
+		}
 		r.reachable(n, svc, *out)
 		return out
 	}

@@ -1,6 +1,7 @@
 package config
 
 import (
+	"fmt"
 	"net/netip"
 	"slices"
 	"strconv"
@@ -13,6 +14,13 @@ import (
 
 // defaultScheduler is keepalived's and ipvsadm's too.
 const defaultScheduler = "wlc"
+
+// The firewall marks by which checks get through services to one server. No service
+// may have one of them.
+const (
+	FirstCheckMark = 0x4c560000 // "LV"
+	LastCheckMark  = 0x4c56ffff
+)
 
 // services reads all [service.NAME], sorted by name. Routers own the addresses.
 func (r *report) services(n *node, routers []router) []Service {
@@ -31,8 +39,9 @@ func (r *report) services(n *node, routers []router) []Service {
 			continue
 		}
 		svc := Service{Name: c.name}
-		r.pace(s, &svc)
 		r.listens(s, &svc, owned, listens)
+		r.pace(s, &svc)
+		r.options(s, &svc)
 		r.forwarding(s, &svc)
 		r.servers(s, &svc)
 		r.judgment(s, &svc)
@@ -59,7 +68,11 @@ func (r *report) pace(s section, svc *Service) {
 		}
 	}
 	svc.Persistence = s.duration("persistence", 0, time.Second, ipvs.MaxPersistence, time.Second)
-	mask := s.number("persistence_mask", 32, 1, 32)
+	bits := 128
+	for _, l := range svc.Listen {
+		bits = min(bits, l.Addr.Addr().BitLen())
+	}
+	mask := s.number("persistence_mask", 0, 1, bits)
 	if svc.Persistence > 0 {
 		svc.PersistenceMask = uint8(mask)
 	} else if s.keys["persistence_mask"] != nil && s.keys["persistence"] == nil {
@@ -92,6 +105,10 @@ func (r *report) listens(s section, svc *Service, owned map[netip.Addr]router, t
 			continue
 		}
 		taken[key] = claim{svc.Name, n.line}
+		svc.Listen = append(svc.Listen, key)
+		if key.Mark != 0 {
+			continue // whoever sets the mark says which packets, to whatever address
+		}
 		if key.Addr.Port() == 0 && s.keys["persistence"] == nil {
 			r.at(n, "port 0 stands for every port and needs persistence")
 		}
@@ -102,11 +119,10 @@ func (r *report) listens(s section, svc *Service, owned map[netip.Addr]router, t
 		if has && rt.NoAccept {
 			r.at(n, "virtual router %s has accept = false, and IPVS gets only packets that are accepted", rt.Name)
 		}
-		svc.Listen = append(svc.Listen, key)
 	}
 }
 
-// listen reads "192.0.2.10:80/tcp".
+// listen reads "192.0.2.10:80/tcp" or "mark 5".
 func (r *report) listen(n *node) (ipvs.ServiceKey, bool) {
 	text, ok := r.textOf(n)
 	if !ok {
@@ -117,12 +133,16 @@ func (r *report) listen(n *node) (ipvs.ServiceKey, bool) {
 		return ipvs.ServiceKey{}, false
 	}
 	if strings.HasPrefix(text, "mark") || strings.HasPrefix(text, "fwmark") {
-		return bad("services by firewall mark are not in this version")
+		key, why := markKey(strings.Fields(text))
+		if why != "" {
+			return bad("%s, got %q", why, text)
+		}
+		return key, true
 	}
 	address, proto, _ := strings.Cut(text, "/")
 	addr, err := netip.ParseAddrPort(address)
 	if err != nil || addr.Addr().Zone() != "" {
-		return bad("want ADDRESS:PORT/tcp or ADDRESS:PORT/udp such as \"192.0.2.10:80/tcp\" (names are not looked up), got %q", text)
+		return bad("want ADDRESS:PORT/tcp, /udp or /sctp such as \"192.0.2.10:80/tcp\" (names are not looked up), got %q", text)
 	}
 	key := ipvs.ServiceKey{Addr: addr}
 	switch proto {
@@ -131,19 +151,36 @@ func (r *report) listen(n *node) (ipvs.ServiceKey, bool) {
 	case "udp":
 		key.Protocol = ipvs.UDP
 	case "sctp":
-		return bad("SCTP is not in this version; want /tcp or /udp")
+		key.Protocol = ipvs.SCTP
 	case "":
-		return bad("the protocol is missing: want %q or %q", address+"/tcp", address+"/udp")
+		return bad("the protocol is missing: want %q, %q or %q", address+"/tcp", address+"/udp", address+"/sctp")
 	default:
-		return bad("want the protocol tcp or udp, got %q", proto)
+		return bad("want the protocol tcp, udp or sctp, got %q", proto)
 	}
 	if why := notOneMachine(addr.Addr()); why != "" {
 		return bad("%s %s", addr.Addr(), why)
 	}
-	if !addr.Addr().Is4() {
-		return bad("IPv6 services are not in this version")
-	}
 	return key, true
+}
+
+// markKey reads "mark 5" or "mark 5 ipv6", or says what is wanted.
+func markKey(fields []string) (key ipvs.ServiceKey, why string) {
+	const want = "want \"mark NUMBER\" or \"mark NUMBER ipv6\", with a firewall mark from 1 to 4294967295 such as \"mark 5\" or \"mark 0x5\""
+	if len(fields) < 2 || len(fields) > 3 || fields[0] != "mark" || len(fields) == 3 && fields[2] != "ipv6" {
+		return key, want
+	}
+	digits, base := fields[1], 10
+	if hex, found := strings.CutPrefix(digits, "0x"); found {
+		digits, base = hex, 16
+	}
+	mark, err := strconv.ParseUint(digits, base, 32)
+	if err != nil || mark == 0 {
+		return key, want
+	}
+	if mark >= FirstCheckMark && mark <= LastCheckMark {
+		return key, fmt.Sprintf("marks %#x to %#x are those of checks through services; want another", FirstCheckMark, LastCheckMark)
+	}
+	return ipvs.MarkKey(uint32(mark), len(fields) == 3), ""
 }
 
 // forwarding reads forward of a service, which has no default: the right one
@@ -152,6 +189,7 @@ func (r *report) forwarding(s section, svc *Service) {
 	if !s.missing("forward", "want \"dr\" (servers on the same segment that have the address on lo), \"nat\" (servers whose gateway is the director) or \"tun\" (servers that take IPIP)") {
 		svc.Forward = r.method(s, 0)
 	}
+	svc.Tunnel = r.tunnelOf(s)
 }
 
 // method reads forward.

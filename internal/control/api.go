@@ -157,7 +157,10 @@ type Service struct {
 	Name      string   `json:"name"`
 	Listen    []string `json:"listen"`
 	Scheduler string   `json:"scheduler"`
-	Forward   string   `json:"forward"`
+	// SchedulerFlags are such as mh-port; OnePacket schedules each datagram for itself.
+	SchedulerFlags []string `json:"scheduler_flags,omitempty"`
+	OnePacket      bool     `json:"one_packet,omitempty"`
+	Forward        string   `json:"forward"`
 	// State is up, sorry (only the sorry server is left) or down.
 	State   string   `json:"state"`
 	Reason  string   `json:"reason"`
@@ -190,6 +193,12 @@ type Server struct {
 	Reason   string    `json:"reason"`
 	Active   int       `json:"active"`
 	Inactive int       `json:"inactive"`
+	// UpperThreshold is how many connections keep new ones away until there are fewer
+	// than LowerThreshold.
+	UpperThreshold int `json:"upper_threshold,omitempty"`
+	LowerThreshold int `json:"lower_threshold,omitempty"`
+	// Tunnel is how packets to it are wrapped, where they are: "ipip", "gue port 6080".
+	Tunnel string `json:"tunnel,omitempty"`
 	// Peers are what other directors see of it, by name.
 	Peers map[string]ServerView `json:"peers,omitempty"`
 	// Used is whether it is in the pool, and Share its weight in the kernel.
@@ -332,6 +341,10 @@ type CheckPath struct {
 	// Server has a port where the forwarding method changes it.
 	Server  string `json:"server"`
 	Forward string `json:"forward"`
+	// Family is that of the service, 4 or 6, and Tunnel how packets are wrapped, where
+	// they are.
+	Family int    `json:"family"`
+	Tunnel string `json:"tunnel,omitempty"`
 	// Source is where the probes come from; empty is the kernel's choice.
 	Source string `json:"source,omitempty"`
 	// Problem is why the mark does not lead there now.

@@ -2,6 +2,7 @@ package director
 
 import (
 	"net/netip"
+	"strconv"
 
 	"lvsha/healthcheck"
 	"lvsha/internal/config"
@@ -13,7 +14,11 @@ type inUse func(ipvs.ServiceKey, netip.AddrPort) bool
 
 // target is a server as the destination of one listen, under one of its checks.
 func target(server config.Server, listen ipvs.ServiceKey, check healthcheck.Check) healthcheck.Target {
-	return healthcheck.Target{Server: server.At(listen), Check: check.For(listen.Addr.Addr().String(), listen.Addr.Port())}
+	vip := listen.Addr.Addr().String()
+	if listen.Mark != 0 {
+		vip = strconv.FormatUint(uint64(listen.Mark), 10)
+	}
+	return healthcheck.Target{Server: server.At(listen), Check: check.For(vip, listen.Addr.Port())}
 }
 
 // targets are what must be probed. A target whose server is in use by the

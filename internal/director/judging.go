@@ -217,18 +217,16 @@ func (j *judging) table() []ipvs.Service {
 	var table []ipvs.Service
 	for _, row := range j.rows {
 		s := row.service
-		service := ipvs.Service{
-			Key: row.listen, Scheduler: s.Scheduler, Persistence: s.Persistence, PersistenceMask: s.PersistenceMask,
-		}
+		service := s.On(row.listen)
 		for i, share := range row.outcome.Shares {
 			if share.Used {
-				d := destination(row.servers[i].Server, row.listen)
+				d := row.servers[i].Destination(row.listen)
 				d.Weight = share.Weight
 				service.Destinations = append(service.Destinations, d)
 			}
 		}
 		if s.Sorry != nil && !row.outcome.Quorum {
-			sorry := destination(*s.Sorry, row.listen)
+			sorry := s.Sorry.Destination(row.listen)
 			sorry.Weight *= max(s.Rules.Scale, 1)
 			service.Destinations = []ipvs.Destination{sorry}
 		}
@@ -246,10 +244,6 @@ func (j *judging) of(name string) []*judgedRow {
 		}
 	}
 	return out
-}
-
-func destination(server config.Server, listen ipvs.ServiceKey) ipvs.Destination {
-	return ipvs.Destination{Addr: server.At(listen), Forward: server.Forward, Weight: server.Weight}
 }
 
 // quorums are the services in which the quorum of a row was decided or changed in the

@@ -59,7 +59,8 @@ func (j *judging) status(known func(healthcheck.Target) (healthcheck.Status, boo
 // serviceStatus shows one service.
 func serviceStatus(s config.Service, rows []*judgedRow, known func(healthcheck.Target) (healthcheck.Status, bool)) control.Service {
 	out := control.Service{
-		Name: s.Name, Scheduler: s.Scheduler, Forward: s.Forward.String(), State: "down", Servers: []control.Server{},
+		Name: s.Name, Scheduler: s.Scheduler, SchedulerFlags: s.Flags.Names(s.Scheduler), OnePacket: s.OnePacket,
+		Forward: s.Forward.String(), State: "down", Servers: []control.Server{},
 		Quorum: true, Follows: s.Follows, Require: s.Require.String(),
 		QuorumWeight: max(s.Rules.Quorum, 1), Hysteresis: s.Rules.Hysteresis, Scale: max(s.Rules.Scale, 1),
 	}
@@ -103,6 +104,7 @@ func serviceStatus(s config.Service, rows []*judgedRow, known func(healthcheck.T
 	if s.Sorry != nil && len(s.Listen) > 0 {
 		sorry := control.Server{
 			Address: s.Sorry.At(s.Listen[0]).String(), Weight: s.Sorry.Weight, State: "standby", Reason: "there is a quorum",
+			UpperThreshold: s.Sorry.UpperThreshold, LowerThreshold: s.Sorry.LowerThreshold, Tunnel: tunnelStatus(*s.Sorry),
 		}
 		if out.State == "sorry" {
 			sorry.State, sorry.Reason = "in use", out.Reason
@@ -119,6 +121,8 @@ func serverStatus(svc config.Service, server judgedServer, m healthcheck.Member,
 		Address: server.at.String(), Weight: server.Weight, State: m.State.String(), Since: m.Since, Reason: m.Reason,
 		Used: share.Used, Checks: []control.Check{},
 	}
+	out.UpperThreshold, out.LowerThreshold = server.UpperThreshold, server.LowerThreshold
+	out.Tunnel = tunnelStatus(server.Server)
 	if share.Used {
 		out.Share = share.Weight
 	}
@@ -155,6 +159,14 @@ func serverStatus(svc config.Service, server judgedServer, m healthcheck.Member,
 		out.Reason = share.Why + "; " + out.Reason
 	}
 	return out
+}
+
+// tunnelStatus is how packets to a server are wrapped, where they are.
+func tunnelStatus(s config.Server) string {
+	if s.Forward != ipvs.TUN {
+		return ""
+	}
+	return s.Tunnel.String()
 }
 
 func checkStatus(s healthcheck.Status) control.Check {

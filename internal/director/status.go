@@ -79,7 +79,15 @@ func (d *Director) Status() control.Status {
 func checkPaths(st steering, table ipvs.Status) (out []control.CheckPath) {
 	for _, s := range st.services() {
 		w := st.ways[s.Key.Mark]
-		row := control.CheckPath{Mark: s.Key.Mark, Server: w.server.Addr().String(), Forward: w.forward.String(), Source: st.source[w].String()}
+		row := control.CheckPath{
+			Mark: s.Key.Mark, Server: w.server.Addr().String(), Forward: w.forward.String(), Family: 4, Source: st.source[w].String(),
+		}
+		if w.ipv6 {
+			row.Family = 6
+		}
+		if w.forward == ipvs.TUN {
+			row.Tunnel = w.tunnel.String()
+		}
 		if w.server.Port() != 0 {
 			row.Server = w.server.String()
 		}

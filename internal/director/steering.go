@@ -18,10 +18,9 @@ import (
 // other services, and every server stays in its own with weight 1, whatever its
 // checks say.
 
-// The firewall marks of checks are 0x4c560000 ("LV") to 0x4c56ffff.
 const (
-	firstMark = 0x4c560000
-	markCount = 0x10000
+	firstMark = config.FirstCheckMark
+	markCount = config.LastCheckMark - config.FirstCheckMark + 1
 )
 
 // steerScheduler has one server to choose from.
@@ -32,18 +31,33 @@ type way struct {
 	// server has port zero to keep the probe's.
 	server  netip.AddrPort
 	forward ipvs.Forward
+	tunnel  ipvs.Tunnel
+	// ipv6 is the family of the service: a tunnel may lead to a server of the other.
+	ipv6 bool
 }
 
 func (w way) compare(o way) int {
-	return cmp.Or(w.server.Compare(o.server), cmp.Compare(w.forward, o.forward))
+	return cmp.Or(w.server.Compare(o.server), cmp.Compare(w.forward, o.forward), cmp.Compare(w.tunnel.String(), o.tunnel.String()), cmp.Compare(b2i(w.ipv6), b2i(o.ipv6)))
 }
+
+func b2i(b bool) int { return map[bool]int{true: 1}[b] }
+
+// mixed reports whether server and service are of two families.
+func (w way) mixed() bool { return w.ipv6 != w.server.Addr().Is6() }
 
 // String names the way, such as "192.0.2.21 dr".
 func (w way) String() string {
+	s := fmt.Sprintf("%s %s", w.server, w.forward)
 	if w.server.Port() == 0 {
-		return fmt.Sprintf("%s %s", w.server.Addr(), w.forward)
+		s = fmt.Sprintf("%s %s", w.server.Addr(), w.forward)
 	}
-	return fmt.Sprintf("%s %s", w.server, w.forward)
+	if w.tunnel != (ipvs.Tunnel{}) {
+		s += " " + w.tunnel.String()
+	}
+	if w.mixed() {
+		s += map[bool]string{false: " of IPv4", true: " of IPv6"}[w.ipv6]
+	}
+	return s
 }
 
 // steering is how the checks of a configuration get through its services. It does
@@ -85,7 +99,14 @@ func newSteering(cfg *config.Config, before steering, source func(way) netip.Add
 func (w way) place() uint32 {
 	h := fnv.New64a()
 	b, _ := w.server.MarshalBinary() // never fails
-	h.Write(append(b, byte(w.forward)))
+	b = append(b, byte(w.forward))
+	if w.mixed() {
+		b = append(b, 1)
+	}
+	if w.tunnel != (ipvs.Tunnel{}) {
+		b = append(b, w.tunnel.String()...)
+	}
+	h.Write(b)
 	sum := h.Sum64()
 	return uint32(sum^sum>>32) % markCount
 }
@@ -111,7 +132,7 @@ func waysOf(cfg *config.Config) []way {
 // wayOf is the way of a check, and the port that it probes of the service's
 // address.
 func wayOf(server config.Server, listen ipvs.ServiceKey, check healthcheck.Check) (w way, port uint16) {
-	w = way{server: netip.AddrPortFrom(server.Address.Addr(), 0), forward: server.Forward}
+	w = way{server: netip.AddrPortFrom(server.Address.Addr(), 0), forward: server.Forward, tunnel: server.Tunnel, ipv6: listen.Addr.Addr().Is6()}
 	if check.Port != 0 {
 		return w, check.Port
 	}
@@ -138,14 +159,14 @@ func (s steering) services() []ipvs.Service {
 		w := s.ways[mark]
 		out = append(out, ipvs.Service{
 			Key: s.key(mark), Scheduler: steerScheduler,
-			Destinations: []ipvs.Destination{{Addr: w.server, Forward: w.forward, Weight: 1}},
+			Destinations: []ipvs.Destination{{Addr: w.server, Forward: w.forward, Tunnel: w.tunnel, Weight: 1}},
 		})
 	}
 	return out
 }
 
 func (s steering) key(mark uint32) ipvs.ServiceKey {
-	return ipvs.MarkKey(mark, s.ways[mark].server.Addr().Is6())
+	return ipvs.MarkKey(mark, s.ways[mark].ipv6)
 }
 
 // missing says why the kernel does not lead a mark's packets to its server; nil
@@ -164,7 +185,7 @@ func (s steering) missing(mark uint32, table ipvs.Status) error {
 		return fmt.Errorf("IPVS does not have the service %s, which leads to %s", key, w)
 	}
 	for _, d := range table.Services[i].Destinations {
-		if d.Addr == w.server && d.Forward == w.forward && d.Weight > 0 && len(table.Services[i].Destinations) == 1 {
+		if d.Addr == w.server && d.Forward == w.forward && d.Tunnel == w.tunnel && d.Weight > 0 && len(table.Services[i].Destinations) == 1 {
 			return nil
 		}
 	}

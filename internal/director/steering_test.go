@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"net/netip"
 	"slices"
 	"strings"
@@ -206,7 +207,7 @@ func TestSteeringMissing(t *testing.T) {
 	}{
 		{"there", mark, ipvs.Status{State: "ok", Services: want}, ""},
 		{"no IPVS", mark, ipvs.Status{State: "waiting: " + ipvs.ErrNoIPVS.Error()}, "modprobe ip_vs"},
-		{"not there", mark, ipvs.Status{State: "ok", Services: slices.Delete(slices.Clone(want), 1, 2)}, "IPVS does not have the service fwmark"},
+		{"not there", mark, ipvs.Status{State: "ok", Services: slices.Delete(slices.Clone(want), 1, 2)}, "IPVS does not have the service mark"},
 		{"no server", mark, ipvs.Status{State: "ok", Services: edit(func(s *ipvs.Service) { s.Destinations = nil })}, "does not lead"},
 		{"weight 0", mark, ipvs.Status{State: "ok", Services: edit(func(s *ipvs.Service) { s.Destinations[0].Weight = 0 })}, "does not lead"},
 		{"another method", mark, ipvs.Status{State: "ok", Services: edit(func(s *ipvs.Service) { s.Destinations[0].Forward++ })}, "does not lead"},
@@ -261,6 +262,56 @@ func TestExcuse(t *testing.T) {
 		err := excuse(n, healthcheck.Path{VIP: vip, Mark: 1, Source: c.source}, server(c.forward))
 		if c.want == "" && err != nil || c.want != "" && (err == nil || !strings.Contains(err.Error(), c.want)) {
 			t.Errorf("%s: %v, want %q", c.name, err, c.want)
+		}
+	}
+}
+
+// TestExcuseIPv6: IPv6 hears answers from its own addresses, if the probes do not come
+// from the service's.
+func TestExcuseIPv6(t *testing.T) {
+	n := &network{
+		own: map[string]bool{"2001:db8::1": true, "2001:db8::10": true}, settings: map[string]int{},
+		by: map[string]string{"192.0.2.21": "eth0 192.0.2.1", "2001:db8::21": "eth0 2001:db8::1"},
+	}
+	cfg := parse(t, `
+[director.lvs1]
+address = ["192.0.2.1", "2001:db8::1"]
+[service.web]
+listen = ["[2001:db8::10]:80/tcp", "192.0.2.10:80/tcp"]
+owner = "none"
+forward = "tun"
+check = { type = "tcp", through = "service" }
+[[service.web.server]]
+address = "192.0.2.21"
+[[service.web.server]]
+address = "2001:db8::21"
+`)
+	st := steer(cfg, steering{})
+	var got []string
+	for mark, w := range st.ways {
+		s := st.services()[slices.Index(slices.Sorted(maps.Keys(st.ways)), mark)]
+		if err := ipvs.Validate(s); err != nil {
+			t.Error(err)
+		}
+		if w.ipv6 {
+			got = append(got, fmt.Sprintf("%s from %s: %v", w, st.source[w], excuse(n, healthcheck.Path{VIP: cfg.Services[0].Listen[0].Addr, Mark: mark, Source: st.source[w]}, w)))
+		} else {
+			got = append(got, fmt.Sprintf("%s from %s", w, st.source[w]))
+		}
+	}
+	slices.Sort(got)
+	want := []string{
+		"192.0.2.21 tun from 192.0.2.1", "192.0.2.21 tun of IPv6 from 2001:db8::1: <nil>",
+		"2001:db8::21 tun from 2001:db8::1: <nil>", "2001:db8::21 tun of IPv4 from 192.0.2.1",
+	}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("ways (-want +got):\n%s", diff)
+	}
+	for w := range st.marks {
+		if w.ipv6 {
+			if err := excuse(n, healthcheck.Path{VIP: cfg.Services[0].Listen[0].Addr, Mark: 1}, w); err == nil || !strings.Contains(err.Error(), "no address of its own") {
+				t.Errorf("%s from the service's address: %v", w, err)
+			}
 		}
 	}
 }

@@ -56,7 +56,7 @@ func (d *Director) manageSysctls() {
 func hearing(st steering, n Routing) []string {
 	var out []string
 	for w := range st.marks {
-		if w.forward == ipvs.NAT || !w.server.Addr().Is4() {
+		if w.forward == ipvs.NAT || w.ipv6 {
 			continue
 		}
 		if back, err := routeTo(n, w.server.Addr()); err == nil && !back.local && !slices.Contains(out, back.ifname) {

@@ -34,11 +34,11 @@ func sourceOf(cfg *config.Config, n Routing) func(way) netip.Addr {
 	return func(w way) netip.Addr {
 		server := w.server.Addr()
 		for _, a := range own {
-			if a.Is4() == server.Is4() && !virtual[a] {
+			if a.Is6() == w.ipv6 && !virtual[a] {
 				return a
 			}
 		}
-		if n == nil {
+		if n == nil || w.mixed() {
 			return netip.Addr{}
 		}
 		if to, err := routeTo(n, server); err == nil && !virtual[to.source] {
@@ -129,16 +129,17 @@ func excuse(n Routing, p healthcheck.Path, w way) error {
 			return fmt.Errorf("this machine does not have the address %s, which the file gives this director", p.Source)
 		}
 	}
-	if !w.server.Addr().Is4() {
-		return nil
+	if to.local && w.forward != ipvs.NAT && !p.Source.IsValid() {
+		return fmt.Errorf("this director has no address of its own towards %s for its probes: give it one in [director.NAME]", w.server.Addr())
+	}
+	if w.ipv6 {
+		return nil // which hears answers from its own addresses
 	}
 	back, err := routeTo(n, w.server.Addr())
 	if err != nil {
 		return nil // of which a client would be told the same
 	}
 	switch {
-	case to.local && w.forward != ipvs.NAT && !p.Source.IsValid():
-		return fmt.Errorf("this director has no address of its own towards %s for its probes: give it one in [director.NAME]", w.server.Addr())
 	case to.local && w.forward != ipvs.NAT:
 		return deaf(n, back.ifname)
 	case !to.local && w.forward == ipvs.NAT && to.ifname != back.ifname:
@@ -182,7 +183,7 @@ func pathProblems(s config.Service, st steering, n Routing) (out []string) {
 				w, _ := wayOf(server, listen, check)
 				add(excuse(n, st.target(server, listen, check).Path, w))
 				// In good time, on a backup too.
-				if back, err := routeTo(n, w.server.Addr()); err == nil && w.server.Addr().Is4() && w.forward != ipvs.NAT {
+				if back, err := routeTo(n, w.server.Addr()); err == nil && !w.ipv6 && w.forward != ipvs.NAT {
 					add(deaf(n, back.ifname))
 				}
 			}
