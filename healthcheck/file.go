@@ -52,7 +52,7 @@ func (q File) Validate() (out []Problem) {
 func (q File) Prepare() (ProbeFunc, error) { return q.probe, nil }
 
 func (q File) probe(_ context.Context, t Target) (Answer, error) {
-	n, err := readNumber(t.fill(q.File))
+	n, _, err := ReadNumber(t.fill(q.File))
 	if err != nil {
 		// Whoever writes it is not done, or wrote something else.
 		return Answer{}, fmt.Errorf("%w: %w", ErrInconclusive, err)
@@ -73,35 +73,38 @@ func (q File) probe(_ context.Context, t Target) (Answer, error) {
 	return Answer{Detail: detail}, nil
 }
 
-// readNumber reads the integer that a file begins with; 0 when there is no file, or
-// nothing in it.
-func readNumber(path string) (int, error) {
+// ReadNumber reads the integer that a file begins with; 0 when there is nothing in it,
+// or no file, which is what there says.
+func ReadNumber(path string) (n int, there bool, err error) {
 	info, err := os.Stat(path)
 	if errors.Is(err, fs.ErrNotExist) {
-		return 0, nil
+		return 0, false, nil
 	}
 	if err != nil {
-		return 0, err
+		return 0, false, err
 	}
 	if !info.Mode().IsRegular() {
-		return 0, fmt.Errorf("%s is no file", path) // reading a pipe would block
+		return 0, true, fmt.Errorf("%s is no file", path) // reading a pipe would block
 	}
 	f, err := os.Open(path)
 	if err != nil {
-		return 0, err
+		return 0, true, err
 	}
 	defer f.Close()
-	text, err := io.ReadAll(io.LimitReader(f, 64))
+	text, err := io.ReadAll(io.LimitReader(f, numberLimit))
 	if err != nil {
-		return 0, err
+		return 0, true, err
 	}
 	words := strings.Fields(string(text))
 	if len(words) == 0 {
-		return 0, nil
+		return 0, true, nil
 	}
-	n, err := strconv.ParseInt(words[0], 10, 32)
+	number, err := strconv.ParseInt(words[0], 10, 32)
 	if err != nil {
-		return 0, fmt.Errorf("%s holds %q, want a number", path, printable(words[0]))
+		return 0, true, fmt.Errorf("%s holds %q, want an integer", path, printable(words[0]))
 	}
-	return int(n), nil
+	return int(number), true, nil
 }
+
+// numberLimit is more than a number needs.
+const numberLimit = 64

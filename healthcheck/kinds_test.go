@@ -138,7 +138,7 @@ func TestFile(t *testing.T) {
 		{"-127", healthcheck.File{Factor: 2}, "fail: -127 in the file, times 2"},
 		{"7", healthcheck.File{Dynamic: true}, "ok: weight 7"},
 		{"-1", healthcheck.File{Dynamic: true}, "fail: -1 in the file, want 0 or more"},
-		{"yes", healthcheck.File{}, "fail: nothing learned about the server: " + path + ` holds "yes", want a number`},
+		{"yes", healthcheck.File{}, "fail: nothing learned about the server: " + path + ` holds "yes", want an integer`},
 	} {
 		os.Remove(path)
 		if tt.text != "-" {

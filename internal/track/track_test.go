@@ -11,6 +11,7 @@ import (
 	"testing"
 	"time"
 
+	"lvsha/healthcheck"
 	"lvsha/vrrp"
 )
 
@@ -94,7 +95,7 @@ func TestReadNumber(t *testing.T) {
 		if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
 			t.Fatal(err)
 		}
-		n, err := readNumber(file)
+		n, _, err := healthcheck.ReadNumber(file)
 		got := fmt.Sprint(n)
 		if err != nil {
 			got = "error"
@@ -107,7 +108,7 @@ func TestReadNumber(t *testing.T) {
 	if got := seeFile(Condition{File: none}); !got.Holds || got.Value != 0 || got.Reason != none+" is missing, which counts as 0" {
 		t.Errorf("a file that is not there is %+v", got)
 	}
-	if _, err := readNumber(t.TempDir()); err == nil {
+	if _, _, err := healthcheck.ReadNumber(t.TempDir()); err == nil {
 		t.Error("a directory has a number")
 	}
 }
