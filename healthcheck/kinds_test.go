@@ -256,7 +256,7 @@ func TestFileGarbage(t *testing.T) {
 		fifo:        "fail: nothing learned about the server: " + fifo + " is no file",
 		dir:         "fail: nothing learned about the server: " + dir + " is no file",
 		"/dev/zero": "fail: nothing learned about the server: /dev/zero is no file",
-		long:        "fail: nothing learned about the server: " + long + ` holds "` + strings.Repeat("?", 64) + `", want a number`,
+		long:        "fail: nothing learned about the server: " + long + ` holds "` + strings.Repeat("?", 64) + `", want an integer`,
 		down:        "fail: nothing learned about the server: stat " + down + ": too many levels of symbolic links",
 	} {
 		if got := probe(t, server, healthcheck.Check{Ask: healthcheck.File{File: path}}); got != want {
