@@ -75,7 +75,7 @@ func Weigh(configured, most int, advice []Advice) (weight int, admin Admin) {
 			case Absolute:
 				weight = a.Weight
 			case Percent:
-				weight = (weight*a.Weight + 99) / 100
+				weight = min((weight*a.Weight+99)/100, most)
 			case Instead:
 				weight += a.Weight - configured
 			case Added:

@@ -155,7 +155,7 @@ func silent(err error) bool {
 // for: no descriptors, memory, processes or local ports.
 func ownFault(err error) error {
 	for _, errno := range []syscall.Errno{
-		syscall.EMFILE, syscall.ENFILE, syscall.ENOMEM, syscall.ENOBUFS, syscall.EAGAIN, syscall.EADDRNOTAVAIL, syscall.EADDRINUSE,
+		syscall.EMFILE, syscall.ENFILE, syscall.ENOMEM, syscall.ENOBUFS, syscall.EAGAIN, syscall.EADDRNOTAVAIL, syscall.ENOSPC, syscall.EADDRINUSE,
 	} {
 		if errors.Is(err, errno) {
 			return fmt.Errorf("%w: %w", ErrInconclusive, err)

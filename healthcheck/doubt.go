@@ -93,7 +93,7 @@ func recent(hosts []Evidence) (lost []Evidence) {
 // servers alive; 0 never doubts. others, which may be nil, is asked in doubt what
 // other directors know of the hosts that were lost.
 func (d *Doubt) Judge(now time.Time, limit time.Duration, hosts []Evidence, others func(lost []Evidence) []Opinion) Doubted {
-	if limit <= 0 {
+	if limit <= 0 || len(hosts) == 0 {
 		*d = Doubt{}
 		return Doubted{}
 	}

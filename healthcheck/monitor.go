@@ -62,6 +62,8 @@ type Monitor struct {
 	// connector makes plain connections; nil until there is one to make, and where
 	// it cannot.
 	connector *connector
+	// plain counts the targets that it is for.
+	plain int
 }
 
 // entry is a monitored target. It is in the queue (at >= 0), in its lane's
@@ -88,8 +90,10 @@ type entry struct {
 	round  time.Time
 	at     int
 	flying bool
-	cancel context.CancelFunc // of a probe with a goroutine
-	gone   bool
+	// inherited is whether another entry goes on with its ask.
+	inherited bool
+	cancel    context.CancelFunc // of a probe with a goroutine
+	gone      bool
 	// spared is whether the previous result was disregarded as starvation: that
 	// is done only once in a row, or an overloaded machine would never see a
 	// dead server.
@@ -184,11 +188,19 @@ func (m *Monitor) Set(want []Want) {
 		e.counter.adopt(now, w.Initial, initialReason(w.Initial))
 		if p := predecessors[w.Target.identity()]; p != nil {
 			e.counter, e.last, e.count, e.advice, e.latency = p.counter, p.last, p.count, p.advice, p.latency
+			e.counter.history = slices.Clone(p.counter.history)
+			if !p.flying && !p.inherited {
+				// What a kind of check knows of before goes on. It is for one at a time.
+				e.ask, p.inherited = p.ask, true
+			}
 			e.heard, e.silence = p.heard, p.silence
 		}
 		e.base, e.round = firstDue(now, Target{Server: w.Target.Server, Check: e.check}, len(fresh))
 		e.due = e.base
 		m.entries[w.Target] = e
+		if e.plain {
+			m.plain++
+		}
 		heap.Push(&m.queue, e)
 	}
 	m.ports.forget(uptime())
@@ -245,6 +257,9 @@ func initialReason(s State) string {
 // drop forgets an entry. The caller holds mu.
 func (m *Monitor) drop(e *entry) {
 	delete(m.entries, e.target)
+	if e.plain {
+		m.plain--
+	}
 	e.gone = true
 	if e.at >= 0 {
 		heap.Remove(&m.queue, e.at)

@@ -377,6 +377,18 @@ func TestMonitorShows(t *testing.T) {
 		if diff := cmp.Diff([]string{"10.0.0.1:80 up->up: fine (weight 50%)"}, c.take()); diff != "" {
 			t.Errorf("advice (-want +got):\n%s", diff)
 		}
+		// One failure does not take back what was advised.
+		f.advise(healthcheck.Advice{})
+		f.set(a, errors.New("no"))
+		time.Sleep(time.Second)
+		synctest.Wait()
+		if got := state(t, m, a); got.Advice.Weight != 50 || got.Streak != 1 {
+			t.Errorf("after a failure: %+v", got)
+		}
+		f.advise(healthcheck.Advice{Unit: healthcheck.Percent, Weight: 50})
+		f.set(a, nil)
+		time.Sleep(2 * time.Second)
+		synctest.Wait()
 		if j := m.Judgments([]healthcheck.Target{a, target(2, tcpCheck)}); j[0].State != healthcheck.Up || j[0].Advice.Weight != 50 || j[1] != (healthcheck.Judgment{}) {
 			t.Errorf("judgments: %+v", j)
 		}

@@ -110,7 +110,7 @@ func (p *Pool) Judge(now time.Time, rules PoolRules, members []Member) Outcome {
 			share.Used = share.Admin != Maint
 			out.Up++
 			out.Known++
-			if share.Used {
+			if share.Used && share.Admin != Drain {
 				out.Sum += share.Weight
 			}
 		case m.State == Down:
@@ -129,6 +129,11 @@ func (p *Pool) Judge(now time.Time, rules PoolRules, members []Member) Outcome {
 	}
 	p.count(rules, &out)
 	p.spare(rules, members, &out)
+	for i, m := range members {
+		if m.State == Down && out.Shares[i].Used {
+			p.members[m.Server] = member{} // it had all of its share, and keeps it
+		}
+	}
 	if rules.Sorry && !out.Quorum {
 		for i := range out.Shares {
 			out.Shares[i].Used = false

@@ -112,6 +112,9 @@ func TestPool(t *testing.T) {
 			{0, "UUUU", "1 1 1 1 quorum!"}, {1, "UUUD", "1 1 1 - quorum"}, {2, "DUUD", "- 1 1 - quorum"},
 			{3, "DDUD", "- 1 1 - quorum"}, {4, "DDDD", "- 1 1 - none!"}, {5, "DDDU", "- - 1 1 quorum!"},
 		}},
+		{"what max_down kept has no slow start", healthcheck.PoolRules{MaxDown: 25, SlowStart: 10 * time.Second, Scale: 100}, []step{
+			{0, "UUUU", "100 100 100 100 quorum!"}, {1, "DDDD", "- 100 100 100 none!"}, {2, "DDDU", "- 100 100 100 quorum!"}, {3, "UDDU", "1 - 100 100 quorum"},
+		}},
 		{"panic uses all", healthcheck.PoolRules{Panic: 50}, []step{
 			{0, "UUUU", "1 1 1 1 quorum!"}, {1, "UUDD", "1 1 - - quorum"}, {2, "UDDD", "1 1 1 1 quorum"}, {3, "DDDD", "1 1 1 1 none!"}, {4, "?DDD", "- 1 1 1 none"},
 		}},
@@ -162,7 +165,7 @@ func TestPoolAdvice(t *testing.T) {
 	if diff := cmp.Diff(want, out.Shares); diff != "" {
 		t.Errorf("(-want +got):\n%s", diff)
 	}
-	if out.Sum != 25 || out.Up != 4 {
+	if out.Sum != 15 || out.Up != 4 {
 		t.Errorf("sum %d, up %d", out.Sum, out.Up)
 	}
 }

@@ -83,7 +83,7 @@ const (
 
 // crowded is whether there are many targets that are probed by plain connections.
 // The caller holds mu.
-func (m *Monitor) crowded() bool { return m.connector != nil && len(m.entries) > many }
+func (m *Monitor) crowded() bool { return m.connector != nil && m.plain > many }
 
 // poll takes in the results of plain connections where nobody waits for them.
 func (m *Monitor) poll() {
@@ -275,11 +275,14 @@ func (m *Monitor) record(now time.Time, r result) (Change, bool) {
 			e.counter.verdict.Reason = e.last.Reason
 		}
 	} else {
-		e.hear()
-		changed = e.counter.observe(now.Round(0), e.last.OK, e.last.Reason, e.check)
+		e.hear(r.start)
+		changed = e.counter.observe(now, e.last.OK, e.last.Reason, e.check)
 	}
 	m.schedule(now, e, again)
 	advised := e.advice != r.answer.Advice && !e.last.Inconclusive
+	if r.err != nil && r.answer.Advice == (Advice{}) && e.counter.verdict.State != Down {
+		advised = false // what was said last holds as long as the server does
+	}
 	if advised {
 		e.advice = r.answer.Advice
 	}
@@ -293,12 +296,12 @@ func (m *Monitor) record(now time.Time, r result) (Change, bool) {
 }
 
 // hear takes notice of whether the last probe heard anything.
-func (e *entry) hear() {
+func (e *entry) hear(at time.Time) {
 	switch {
 	case !e.last.Silent:
-		e.heard, e.silence = e.last.Start, time.Time{}
+		e.heard, e.silence = at, time.Time{}
 	case e.silence.IsZero():
-		e.silence = e.last.Start
+		e.silence = at
 	}
 }
 

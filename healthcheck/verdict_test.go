@@ -112,6 +112,7 @@ func TestWeigh(t *testing.T) {
 		{[]a{{Unit: healthcheck.Instead, Weight: 3}, {Unit: healthcheck.Instead, Weight: 20}}, 13, healthcheck.AsIs},
 		{[]a{{Unit: healthcheck.Added, Weight: -100}}, 0, healthcheck.AsIs},
 		{[]a{{Unit: healthcheck.Added, Weight: 1000}}, 100, healthcheck.AsIs},
+		{[]a{{Unit: healthcheck.Percent, Weight: 65535}, {Unit: healthcheck.Percent, Weight: 65535}, {Unit: healthcheck.Percent, Weight: 50}}, 50, healthcheck.AsIs},
 		{[]a{{Admin: healthcheck.Maint}, {Admin: healthcheck.Drain, Unit: healthcheck.Percent, Weight: 100}}, 10, healthcheck.Maint},
 	} {
 		if weight, admin := healthcheck.Weigh(10, 100, tt.advice); weight != tt.weight || admin != tt.admin {

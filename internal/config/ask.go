@@ -234,10 +234,10 @@ func (r *report) secretSetting(s section, key string) (string, bool) {
 	b, ok := s.secret(s.keys[file], name)
 	if !ok {
 		// It is there, whatever it holds; it may be on another director.
-		return unreadSecret, true
+		return unreadSecret + " " + name, true
 	}
 	return strings.TrimRight(string(b), "\r\n"), true
 }
 
-// unreadSecret stands for a secret that was not read.
+// unreadSecret stands, with the name of its file, for a secret that was not read.
 const unreadSecret = "(not read)"

@@ -109,6 +109,14 @@ func (r *report) follow(sections []section, services []Service) {
 			s.bad("check", "this service follows %s and has its checks; leave one of them out", name)
 			continue
 		}
+		if s.keys["require"] != nil {
+			s.bad("require", "this service follows %s and has its checks; leave this out", name)
+		}
+		for _, n := range s.list("server") {
+			if t, _ := n.value.(table); t["check"] != nil {
+				r.at(t["check"], "this service follows %s and has its checks; leave this out", name)
+			}
+		}
 		svc.Follows, svc.Require = name, services[at].Require
 		for j := range svc.Servers {
 			checks, ok := followed(services[at], svc.Servers[j].Address.Addr())

@@ -51,7 +51,9 @@ func (r *report) servers(s section, svc *Service) {
 	if len(items) == 0 && s.keys["sorry"] == nil {
 		s.bad("server", "the service has no server; add [[%s]]", s.node.path.key("server"))
 	}
-	svc.Require = r.require(s, fewest)
+	if s.keys["follow"] == nil {
+		svc.Require = r.require(s, fewest)
+	}
 }
 
 // points are what checks count for together.

@@ -143,6 +143,9 @@ func (c *channel) runComparison(ctx context.Context) error {
 func (c *channel) look(now time.Time) time.Duration {
 	c.mu.Lock()
 	alone := len(c.compare.others) == 0
+	if alone {
+		c.compare.own = nil // it would be old when somebody comes
+	}
 	c.mu.Unlock()
 	if alone {
 		return time.Hour
@@ -237,7 +240,7 @@ func (d *Director) serverViews(s config.Service, address netip.AddrPort) map[str
 	var out map[string]control.ServerView
 	for _, server := range s.Servers {
 		for _, listen := range s.Listen {
-			if server.At(listen) != address || len(server.Checks) == 0 || out != nil {
+			if server.At(listen) != address || len(server.Checks) == 0 {
 				continue
 			}
 			for name, o := range d.channel.compare.others {
@@ -258,6 +261,7 @@ func (d *Director) serverViews(s config.Service, address netip.AddrPort) map[str
 				}
 				out[name] = control.ServerView{State: verdict.State.String(), Since: verdict.Since, Reason: verdict.Reason}
 			}
+			return out
 		}
 	}
 	return out

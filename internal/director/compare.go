@@ -4,8 +4,10 @@ import (
 	"cmp"
 	"encoding/json"
 	"fmt"
+	"hash/fnv"
 	"maps"
 	"slices"
+	"strings"
 	"time"
 
 	"lvsha/healthcheck"
@@ -37,9 +39,17 @@ type View struct {
 func targetID(t healthcheck.Target) string {
 	id := t.Canonical().String()
 	if len(id) > maxID {
-		id = id[:maxID]
+		// What is cut off is told apart by its sum.
+		id = strings.ToValidUTF8(id[:maxID-17], "") + fmt.Sprintf(" %016x", textSum(id))
 	}
 	return id
+}
+
+// textSum is a short sum of a long text.
+func textSum(text string) uint64 {
+	h := fnv.New64a()
+	h.Write([]byte(text))
+	return h.Sum64()
 }
 
 // settle is how long two directors that both work may differ over a check: each
@@ -216,7 +226,10 @@ func (c *comparison) receive(name string, s *peer.Session, payload []byte) error
 		delete(o.sees, id)
 	}
 	for id, v := range news.Seen {
-		if rank(v.State) < 0 || len(id) > maxID {
+		if len(id) > maxID {
+			continue // no name of ours
+		}
+		if rank(v.State) < 0 {
 			return fmt.Errorf("a server that is %q", peer.Printable(v.State, 20))
 		}
 		v.Reason = peer.Printable(v.Reason, maxReason)

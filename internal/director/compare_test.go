@@ -11,6 +11,7 @@ import (
 	"strings"
 	"testing"
 	"time"
+	"unicode/utf8"
 
 	"github.com/google/go-cmp/cmp"
 
@@ -222,12 +223,24 @@ func TestUnbelievable(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, bad := range []string{"", "[]", `{"seen":{"a":{"state":"superb"}}}`, `{"seen":{"` + strings.Repeat("x", maxID+1) + `":{"state":"up"}}}`, string(full)} {
+	for _, bad := range []string{"", "[]", `{"seen":{"a":{"state":"superb"}}}`, string(full)} {
 		if err := c.receive("lvs2", s, []byte(bad)); err == nil {
 			t.Errorf("%.60q is believed", bad)
 		}
 	}
 	c.open("lvs2", s)
+	// A name that is too long is nobody's, and passed over.
+	if err := c.receive("lvs2", s, []byte(`{"seen":{"`+strings.Repeat("x", maxID+1)+`":{"state":"up"}}}`)); err != nil || len(c.others["lvs2"].sees) != 0 {
+		t.Errorf("%v, %d seen", err, len(c.others["lvs2"].sees))
+	}
+	long := healthcheck.Target{Server: netip.MustParseAddrPort("192.0.2.21:80"), Check: healthcheck.Check{
+		Ask: healthcheck.Exec{Command: healthcheck.NewList("/bin/check", strings.Repeat("é", maxID))},
+	}}
+	other := long
+	other.Check.Ask = healthcheck.Exec{Command: healthcheck.NewList("/bin/check", strings.Repeat("é", maxID)+"x")}
+	if id := targetID(long); len(id) > maxID || !utf8.ValidString(id) || id == targetID(other) {
+		t.Errorf("%d octets: %q", len(id), id)
+	}
 	if err := c.receive("lvs2", s, []byte(`{"future":1,"seen":{"a":{"state":"up","reason":"a\nb\u001b[2J"}}}`)); err != nil {
 		t.Error(err)
 	}

@@ -109,6 +109,7 @@ type Director struct {
 	hastened   bool
 
 	tracking   sync.Mutex // held by retrack
+	sysctls    sync.Mutex // held while sysctls are set or put back
 	mu         sync.Mutex // guards what follows, for Status
 	cfg        *config.Config
 	generation uint64
@@ -332,7 +333,7 @@ func (d *Director) leave(ctx context.Context, mode vrrp.StopMode, hurry <-chan s
 	d.mu.Lock()
 	d.flushing = true
 	d.mu.Unlock()
-	err = errors.Join(err, d.table.Flush(ctx), d.daemons.Flush(ctx), d.restoreSysctls(d.store.read().AcceptLocal))
+	err = errors.Join(err, d.table.Flush(ctx), d.daemons.Flush(ctx), d.giveUpSysctls())
 	if err != nil {
 		return fmt.Errorf("giving everything up: %w", err)
 	}

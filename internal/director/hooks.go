@@ -147,25 +147,22 @@ func (d *Director) groupState(g vrrp.GroupConfig) notify.State {
 // notifyQuorums tells of services that gained or lost their quorum.
 func (d *Director) notifyQuorums(quorums map[string]bool, at time.Time) {
 	for _, s := range d.cfg.Services {
-		whole, changed := quorums[s.Name]
-		if !changed {
+		whole, decided := quorums[s.Name]
+		to, text := notify.Down, "quorum lost: "
+		if whole {
+			to, text = notify.Up, "quorum gained: "
+		}
+		if !decided || d.hooks.services[s.Name] == to {
 			continue
 		}
+		d.hooks.services[s.Name] = to
 		d.mu.Lock()
 		rows := d.judging.of(s.Name)
 		reason := fmt.Sprintf("%d of %d servers up, their weights add up to %d", rows[0].outcome.Up, len(rows[0].servers), rows[0].outcome.Sum)
 		d.mu.Unlock()
 		e := notify.Event{
-			Object: notify.Object{Kind: notify.Service, Name: s.Name}, To: notify.Down, Reason: reason, Time: at, Director: d.cfg.Director,
+			Object: notify.Object{Kind: notify.Service, Name: s.Name}, To: to, Reason: reason, Time: at, Director: d.cfg.Director,
 		}
-		text := "quorum lost: "
-		if whole {
-			e.To, text = notify.Up, "quorum gained: "
-		}
-		if d.hooks.services[s.Name] == e.To {
-			continue // another of its addresses has lost it too
-		}
-		d.hooks.services[s.Name] = e.To
 		for _, l := range s.Listen {
 			e.Addresses = append(e.Addresses, fmt.Sprintf("[%s]:%s:%d", l.Addr.Addr(), l.Protocol, l.Addr.Port()))
 		}

@@ -3,6 +3,7 @@ package director
 import (
 	"fmt"
 	"net/netip"
+	"slices"
 	"time"
 
 	"lvsha/healthcheck"
@@ -96,6 +97,11 @@ func (j *judging) set(cfg *config.Config, st steering) {
 				this.targets = row.targets[from:len(row.targets):len(row.targets)]
 				row.servers = append(row.servers, this)
 			}
+			if was := old[listen]; was != nil && sameServers(was.servers, row.servers) {
+				// Until the next look.
+				row.members, row.outcome = was.members, was.outcome
+				row.outcome.Changed = false
+			}
 			j.rows = append(j.rows, row)
 		}
 	}
@@ -106,6 +112,11 @@ func tells(c healthcheck.Check) bool {
 	k, _ := healthcheck.KindOf(c.Kind())
 	mute, may := c.Ask.(healthcheck.Mute)
 	return !k.Local && !(may && mute.Mute())
+}
+
+// sameServers reports whether two rows have the same servers in the same order.
+func sameServers(a, b []judgedServer) bool {
+	return slices.EqualFunc(a, b, func(a, b judgedServer) bool { return a.at == b.at })
 }
 
 // look judges all services anew, and returns when to look again although nothing
@@ -227,7 +238,7 @@ func (j *judging) table() []ipvs.Service {
 		}
 		if s.Sorry != nil && !row.outcome.Quorum {
 			sorry := s.Sorry.Destination(row.listen)
-			sorry.Weight *= max(s.Rules.Scale, 1)
+			sorry.Weight = sorryWeight(s)
 			service.Destinations = []ipvs.Destination{sorry}
 		}
 		table = append(table, service)
@@ -246,25 +257,26 @@ func (j *judging) of(name string) []*judgedRow {
 	return out
 }
 
-// quorums are the services in which the quorum of a row was decided or changed in the
-// last look, by name: whether they have one. A service has one when all its rows do,
+// quorums are the services whose quorum is decided, by name: whether they have one. A service has one when all its rows do,
 // and none when one of them has none; until then there is nothing to tell.
 func (j *judging) quorums() map[string]bool {
 	out := make(map[string]bool)
+	open := make(map[string]bool)
 	for _, row := range j.rows {
-		if row.outcome.Changed {
-			out[row.service.Name] = true
-		}
+		name := row.service.Name
+		whole, seen := out[name]
+		out[name] = (whole || !seen) && (row.outcome.Quorum || !row.outcome.Decided)
+		open[name] = open[name] || !row.outcome.Decided
 	}
-	for name := range out {
-		lost, open := false, false
-		for _, row := range j.of(name) {
-			lost = lost || row.outcome.Decided && !row.outcome.Quorum
-			open = open || !row.outcome.Decided
-		}
-		if out[name] = !lost; !lost && open {
+	for name, undecided := range open {
+		if undecided && out[name] {
 			delete(out, name)
 		}
 	}
 	return out
+}
+
+// sorryWeight is the kernel's weight of a sorry server.
+func sorryWeight(s config.Service) int {
+	return min(s.Sorry.Weight*max(s.Rules.Scale, 1), ipvs.MaxWeight)
 }

@@ -162,7 +162,7 @@ address = "192.0.2.21"
 		{healthcheck.Unknown, healthcheck.Unknown, map[string]bool{}},
 		{healthcheck.Up, healthcheck.Unknown, map[string]bool{}},
 		{healthcheck.Up, healthcheck.Up, map[string]bool{"web": true}},
-		{healthcheck.Up, healthcheck.Up, map[string]bool{}},
+		{healthcheck.Up, healthcheck.Up, map[string]bool{"web": true}},
 		{healthcheck.Down, healthcheck.Up, map[string]bool{"web": false}},
 		{healthcheck.Down, healthcheck.Down, map[string]bool{"web": false}},
 		{healthcheck.Up, healthcheck.Down, map[string]bool{"web": false}},

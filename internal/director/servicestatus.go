@@ -108,7 +108,7 @@ func serviceStatus(s config.Service, rows []*judgedRow, known func(healthcheck.T
 		}
 		if out.State == "sorry" {
 			sorry.State, sorry.Reason = "in use", out.Reason
-			sorry.Share = s.Sorry.Weight * max(s.Rules.Scale, 1)
+			sorry.Share = sorryWeight(s)
 		}
 		out.Sorry = &sorry
 	}

@@ -83,7 +83,8 @@ func newSteering(cfg *config.Config, before steering, source func(way) netip.Add
 		}
 	}
 	for _, w := range fresh {
-		for at := w.place(); ; at = (at + 1) % markCount {
+		// With all marks taken the rest has none, and learns nothing.
+		for at, tries := w.place(), 0; tries < markCount; at, tries = (at+1)%markCount, tries+1 {
 			if _, taken := s.ways[firstMark+at]; taken {
 				continue
 			}

@@ -12,6 +12,9 @@ import (
 // file says so, and off again where they no longer do. It is tried again whenever
 // a check has learned nothing: interfaces may come later.
 func (d *Director) manageSysctls() {
+	// Not while a stop puts back what this sets.
+	d.sysctls.Lock()
+	defer d.sysctls.Unlock()
 	d.mu.Lock()
 	cfg, st, flushing := d.cfg, d.steering, d.flushing
 	d.mu.Unlock()
@@ -65,6 +68,13 @@ func hearing(st steering, n Routing) []string {
 	}
 	slices.Sort(out)
 	return out
+}
+
+// giveUpSysctls puts back all that manageSysctls set, for a stop.
+func (d *Director) giveUpSysctls() error {
+	d.sysctls.Lock()
+	defer d.sysctls.Unlock()
+	return d.restoreSysctls(d.store.read().AcceptLocal)
 }
 
 // restoreSysctls puts back what manageSysctls set.

@@ -140,6 +140,7 @@ func (c *Channel) dial(l *link) (lasted bool) {
 	own := c.cfg.Addresses
 	c.mu.Unlock()
 	var found, why []string
+	said := false // why an address that answered will not do
 	for _, a := range l.peer.Addresses {
 		i := slices.IndexFunc(own, func(o netip.Addr) bool { return o.Is4() == a.Is4() })
 		if i < 0 {
@@ -157,13 +158,17 @@ func (c *Channel) dial(l *link) (lasted bool) {
 		if err != nil {
 			raw.Close()
 			c.failed(l, a, err)
-			return false
+			if l.ctx.Err() != nil {
+				return false
+			}
+			said = true
+			continue
 		}
 		began := time.Now()
 		c.hold(l, s)
 		return time.Since(began) > time.Second
 	}
-	if l.ctx.Err() != nil {
+	if l.ctx.Err() != nil || said {
 		return false
 	}
 	switch {
