@@ -205,7 +205,7 @@ func TestWrongStart(t *testing.T) {
 		{nil, 2, "usage: lvsha COMMAND"},
 		{[]string{"frobnicate"}, 2, `there is no command "frobnicate"`},
 		{[]string{"status", "--nonsense"}, 2, "-nonsense"},
-		{[]string{"status", "web"}, 2, `no argument "web"`},
+		{[]string{"reload", "web"}, 2, `no argument "web"`},
 		{[]string{"run", "--kernel=bsd"}, 2, "linux or memory"},
 		{[]string{"status"}, 1, "no lvsha daemon is running here"},
 		{[]string{"reload"}, 1, "no lvsha daemon is running here"},

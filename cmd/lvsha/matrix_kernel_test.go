@@ -176,8 +176,8 @@ func (r *rig) ask(h *lab.Host, protocol string, to netip.AddrPort, mark int) str
 				return err
 			}
 		}
-		// Which bounds connect too.
-		if err := unix.SetsockoptTimeval(fd, unix.SOL_SOCKET, unix.SO_SNDTIMEO, &unix.Timeval{Sec: 1}); err != nil {
+		// Which bounds connect too; a first packet that is lost is sent again after a second.
+		if err := unix.SetsockoptTimeval(fd, unix.SOL_SOCKET, unix.SO_SNDTIMEO, &unix.Timeval{Sec: 4}); err != nil {
 			return err
 		}
 		if err := unix.Connect(fd, sockaddr(to)); err != nil {
@@ -190,7 +190,7 @@ func (r *rig) ask(h *lab.Host, protocol string, to netip.AddrPort, mark int) str
 		return err.Error()
 	}
 	defer conn.Close()
-	conn.SetDeadline(time.Now().Add(time.Second))
+	conn.SetDeadline(time.Now().Add(4 * time.Second))
 	if protocol == "udp" {
 		if _, err := conn.Write([]byte("?")); err != nil {
 			return err.Error()
@@ -515,7 +515,7 @@ address = "10.1.0.23"
 		seen := make(map[string]int)
 		b := make([]byte, 100)
 		for range 10 {
-			conn.SetDeadline(time.Now().Add(time.Second))
+			conn.SetDeadline(time.Now().Add(4 * time.Second))
 			_, err := conn.Write([]byte("?"))
 			r.check(err)
 			n, err := conn.Read(b)
