@@ -4,6 +4,8 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"slices"
+	"time"
 
 	"github.com/mdlayher/genetlink"
 	"github.com/mdlayher/netlink"
@@ -74,11 +76,47 @@ func (k *kernel) do(command uint8, d Daemon) error {
 	if err != nil {
 		return err
 	}
+	if err := k.c.SetDeadline(time.Now().Add(answerTimeout)); err != nil {
+		return err
+	}
 	_, err = k.c.Execute(genetlink.Message{
 		Header: genetlink.Header{Command: command, Version: genlVersion},
 		Data:   data,
 	}, k.family.ID, netlink.Request|netlink.Acknowledge)
+	if errors.Is(err, os.ErrDeadlineExceeded) {
+		return k.lookInstead(command, d.Role, err)
+	}
+	if reset := k.c.SetDeadline(time.Time{}); err == nil {
+		return reset
+	}
 	return err
+}
+
+// answerTimeout is how long the kernel's acknowledgement is waited for. It was seen
+// not to come, seldom, from a machine that was short of processors.
+const answerTimeout = 5 * time.Second
+
+// lookInstead asks over a new socket whether what was not acknowledged has been done.
+func (k *kernel) lookInstead(command uint8, role Role, late error) error {
+	c, err := genetlink.Dial(nil)
+	if err != nil {
+		return errors.Join(late, err)
+	}
+	old := k.c
+	k.c = c
+	err = errors.Join(old.Close(), c.SetDeadline(time.Now().Add(answerTimeout)))
+	if err != nil {
+		return errors.Join(late, err)
+	}
+	daemons, err := k.List()
+	if err != nil {
+		return errors.Join(late, err)
+	}
+	runs := slices.ContainsFunc(daemons, func(d Daemon) bool { return d.Role == role })
+	if runs != (command == cmdNewDaemon) {
+		return fmt.Errorf("no answer from the kernel, and it was not done: %w", late)
+	}
+	return c.SetDeadline(time.Time{})
 }
 
 // InterfaceIndex looks an interface up by name.
