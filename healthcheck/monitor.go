@@ -24,6 +24,8 @@ type Options struct {
 	// not the server's. Nil is ready, and excuses nothing. They are called from many
 	// goroutines.
 	Ready, Excuse func(Path) error
+	// Learned is called for each probe that passed along a path: nothing is in its way.
+	Learned func(Path)
 	// Limits replaces the limits on probes in flight, by kind of check; nil means
 	// those of the kinds.
 	Limits map[string]int
@@ -43,13 +45,14 @@ type Want struct {
 
 // Monitor probes targets and keeps their verdicts. Use New.
 type Monitor struct {
-	log        *slog.Logger
-	onChange   func(Change)
-	pathReady  func(Path) error
-	pathExcuse func(Path) error
-	limits     map[string]int
-	prepare    func(Question) (ProbeFunc, error)
-	wake       chan struct{}
+	log         *slog.Logger
+	onChange    func(Change)
+	pathReady   func(Path) error
+	pathExcuse  func(Path) error
+	pathLearned func(Path)
+	limits      map[string]int
+	prepare     func(Question) (ProbeFunc, error)
+	wake        chan struct{}
 
 	// mu guards what follows: Set, Snapshot and Status come from other
 	// goroutines than Run. It is never held over a probe or a callback.
@@ -110,16 +113,17 @@ type lane struct {
 // New returns a monitor without targets. Run starts it.
 func New(o Options) *Monitor {
 	m := &Monitor{
-		log:        o.Logger,
-		onChange:   o.OnChange,
-		pathReady:  o.Ready,
-		pathExcuse: o.Excuse,
-		limits:     o.Limits,
-		prepare:    o.Prepare,
-		wake:       make(chan struct{}, 1),
-		entries:    make(map[Target]*entry),
-		queue:      queue{epoch: time.Now()},
-		lanes:      make(map[string]*lane),
+		log:         o.Logger,
+		onChange:    o.OnChange,
+		pathReady:   o.Ready,
+		pathExcuse:  o.Excuse,
+		pathLearned: o.Learned,
+		limits:      o.Limits,
+		prepare:     o.Prepare,
+		wake:        make(chan struct{}, 1),
+		entries:     make(map[Target]*entry),
+		queue:       queue{epoch: time.Now()},
+		lanes:       make(map[string]*lane),
 	}
 	if m.log == nil {
 		m.log = slog.New(slog.DiscardHandler)
@@ -129,6 +133,9 @@ func New(o Options) *Monitor {
 	}
 	if m.pathReady == nil {
 		m.pathReady = func(Path) error { return nil }
+	}
+	if m.pathLearned == nil {
+		m.pathLearned = func(Path) {}
 	}
 	if m.pathExcuse == nil {
 		m.pathExcuse = func(Path) error { return nil }

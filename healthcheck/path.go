@@ -75,6 +75,9 @@ func (m *Monitor) ask(ctx context.Context, ask ProbeFunc, t Target) (Answer, err
 		return Answer{}, fmt.Errorf("%w: %v", errNotReady, err)
 	}
 	answer, err := ask(ctx, t)
+	if err == nil {
+		m.pathLearned(t.Path)
+	}
 	if err == nil || errors.Is(err, ErrInconclusive) {
 		return answer, err
 	}

@@ -159,6 +159,7 @@ func TestPorts(t *testing.T) {
 func TestMonitorPaths(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var ready, excuse atomic.Pointer[error]
+		var learned atomic.Int64
 		var paths []healthcheck.Path
 		why := func(p *atomic.Pointer[error]) func(healthcheck.Path) error {
 			return func(healthcheck.Path) error {
@@ -170,7 +171,7 @@ func TestMonitorPaths(t *testing.T) {
 		}
 		f := newFarm()
 		m := healthcheck.New(healthcheck.Options{
-			Ready: why(&ready), Excuse: why(&excuse),
+			Ready: why(&ready), Excuse: why(&excuse), Learned: func(healthcheck.Path) { learned.Add(1) },
 			Prepare: func(q healthcheck.Question) (healthcheck.ProbeFunc, error) {
 				return func(ctx context.Context, t healthcheck.Target) (healthcheck.Answer, error) {
 					paths = append(paths, t.Path)
@@ -206,6 +207,9 @@ func TestMonitorPaths(t *testing.T) {
 		wait(100 * time.Millisecond)
 		if s := state(t, m, through); s.State != healthcheck.Up || s.Counters.Successes != 1 {
 			t.Errorf("ready: %+v", s)
+		}
+		if learned.Load() != 1 {
+			t.Errorf("learned %d times, want once", learned.Load())
 		}
 
 		f.set(through, errors.New("connection refused"))

@@ -90,7 +90,12 @@ func (q UDP) probe(ctx context.Context, t Target, re *regexp.Regexp) (Answer, er
 	if _, err := conn.Write(payload(q.Send, q.SendHex)); err != nil {
 		return Answer{}, udpError(err, t)
 	}
-	buf := make([]byte, 64<<10)
+	// Thousands of them may wait at a time, most of them for nothing.
+	size := 4 << 10
+	if max(q.MinReply, q.MaxReply) >= size {
+		size = 64 << 10
+	}
+	buf := make([]byte, size)
 	n, err := conn.Read(buf)
 	switch {
 	case err != nil && isTimeout(err) && !q.answered():

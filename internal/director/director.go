@@ -171,7 +171,7 @@ func New(opts Options) (*Director, error) {
 		}
 	}})
 	d.monitor = healthcheck.New(healthcheck.Options{
-		OnChange: func(c healthcheck.Change) { d.inbox.add(c) }, Ready: d.pathReady, Excuse: d.pathExcuse, Prepare: d.prepare,
+		OnChange: func(c healthcheck.Change) { d.inbox.add(c) }, Ready: d.pathReady, Excuse: d.pathExcuse, Learned: d.pathLearned, Prepare: d.prepare,
 	})
 	d.channel = newChannel(opts, d.monitor, func(e channelEvent) { d.inbox.add(e) }, func() { d.inbox.add(opined{}) })
 	d.table = ipvs.New(ipvs.Options{

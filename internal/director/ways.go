@@ -117,6 +117,13 @@ func (d *Director) pathExcuse(p healthcheck.Path) error {
 	return why
 }
 
+// pathLearned is the monitor's: what was in a path's way is gone.
+func (d *Director) pathLearned(p healthcheck.Path) {
+	if news, _ := d.excuses.set(p.Mark, nil); news {
+		d.inbox.add(excused{d.steered().ways[p.Mark], ""})
+	}
+}
+
 // excuse returns what of this machine keeps the answers of a server from coming
 // back along a path, as things are now.
 func excuse(n Routing, p healthcheck.Path, w way) error {
