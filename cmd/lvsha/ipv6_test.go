@@ -126,7 +126,11 @@ priority = 200
 func TestV6Dropped(t *testing.T) {
 	r := newRig6(t)
 	active, backup := r.pair(fast)
-	client := r.ownLinkLocal(r.client)
+	var client netip.Addr
+	r.eventually("the client's link-local address", 10*time.Second, func() bool {
+		client = r.ownLinkLocal(r.client)
+		return client.IsValid()
+	})
 	encode := func(addresses ...netip.Addr) []byte {
 		adv := vrrp.Advertisement{Version: 3, VRID: 51, Priority: 254, Interval: fast, Addresses: addresses}
 		b, err := adv.AppendTo(nil, client, vrrp.GroupAddress(vrrp.IPv6), vrrp.ChecksumAuto)
@@ -151,11 +155,8 @@ func TestV6Dropped(t *testing.T) {
 	}))
 	defer unix.Close(fd)
 	r.check(unix.SetsockoptInt(fd, unix.IPPROTO_IPV6, unix.IPV6_MULTICAST_IF, index))
-	// The checksums are for this address, which is not to be had before it is known
-	// to be unique.
-	r.eventually("the client's link-local address", 10*time.Second, func() bool {
-		return unix.Bind(fd, &unix.SockaddrInet6{Addr: client.As16(), ZoneId: uint32(index)}) == nil
-	})
+	// The checksums are for this address.
+	r.check(unix.Bind(fd, &unix.SockaddrInet6{Addr: client.As16(), ZoneId: uint32(index)}))
 	for _, c := range []struct {
 		counter string
 		hops    int
