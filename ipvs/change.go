@@ -106,6 +106,25 @@ func (p Plan) String() string {
 	return b.String()
 }
 
+// split returns what takes connections from a server, apart from the rest, both in the
+// order of the plan.
+func (p Plan) split() (gives, takes Plan) {
+	for _, c := range p {
+		if c.takes() {
+			takes = append(takes, c)
+		} else {
+			gives = append(gives, c)
+		}
+	}
+	return gives, takes
+}
+
+// takes reports whether a change leaves its server, or all of its service, without
+// new connections.
+func (c Change) takes() bool {
+	return c.Op == RemoveService || c.Op == RemoveServer || c.Op == SetServer && c.Destination.Weight == 0
+}
+
 // edit is one value that changes.
 type edit struct{ name, from, to string }
 
@@ -192,6 +211,25 @@ func (c Change) Do(k Kernel) error {
 		return fmt.Errorf("%s: %w", c, c.explain(err))
 	}
 	return nil
+}
+
+// doAll is Do of several changes, as few requests as the kernel can take them in.
+func doAll(k Kernel, changes []Change) []error {
+	many, can := k.(batcher)
+	if !can || len(changes) < 2 {
+		errs := make([]error, len(changes))
+		for i, c := range changes {
+			errs[i] = c.Do(k)
+		}
+		return errs
+	}
+	errs := many.doAll(changes)
+	for i, err := range errs {
+		if err != nil {
+			errs[i] = fmt.Errorf("%s: %w", changes[i], changes[i].explain(err))
+		}
+	}
+	return errs
 }
 
 func (c Change) do(k Kernel) error {

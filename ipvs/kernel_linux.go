@@ -14,8 +14,9 @@ import (
 
 // kernel is the IPVS of the network namespace it was opened in.
 type kernel struct {
-	c  cfipvs.Client
-	pe *engineReader
+	c     cfipvs.Client
+	pe    *engineReader
+	batch *batch
 }
 
 // Open connects to the IPVS of the calling thread's network namespace. The
@@ -34,12 +35,16 @@ func Open() (Kernel, error) {
 		closeClient(c)
 		return nil, fmt.Errorf("connecting to IPVS: %w", explain(err))
 	}
-	return &kernel{c: c, pe: pe}, nil
+	many, err := newBatch(pe.family.ID)
+	if err != nil {
+		return nil, fmt.Errorf("connecting to IPVS: %w", errors.Join(err, closeClient(c), pe.close()))
+	}
+	return &kernel{c: c, pe: pe, batch: many}, nil
 }
 
 // Close closes the netlink sockets. cfipvs.Client has no Close of its own.
 func (k *kernel) Close() error {
-	return errors.Join(closeClient(k.c), k.pe.close())
+	return errors.Join(closeClient(k.c), k.pe.close(), k.batch.close())
 }
 
 func closeClient(c cfipvs.Client) error {
