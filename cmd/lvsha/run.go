@@ -82,7 +82,7 @@ func run(ctx context.Context, c *call) error {
 	}
 	options := director.Options{
 		Version: version(),
-		Load:    func() (*config.Config, error) { return config.Load(*file, *as) },
+		Load:    config.NewLoader(*file, *as).Load,
 		Dir:     dir, State: stateDir(*state, *socket), Logger: log,
 		Port: port, BFD: sessions, Links: links, Routing: links, IPVS: ipvs.Open, Sync: connsync.Open, LocalTo: netif.LocalTo,
 		VRRPThread: func() { scheduleVRRP(*realtime, log) },

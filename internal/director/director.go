@@ -244,7 +244,7 @@ func (d *Director) loop(ctx context.Context) error {
 	d.rejudge = time.NewTimer(time.Hour)
 	defer d.rejudge.Stop()
 	d.removeStale()
-	if _, err := d.apply(ctx, d.cfg, usedBy(d.kernelTable())); err != nil {
+	if _, err := d.apply(ctx, d.cfg, func() inUse { return usedBy(d.kernelTable()) }); err != nil {
 		return err
 	}
 	d.resumeYields(ctx)
@@ -274,7 +274,7 @@ func (d *Director) loop(ctx context.Context) error {
 				request.answer <- reloaded{err: errStopping}
 				continue
 			}
-			generation, err := d.apply(ctx, request.cfg, usedBy(d.table.Snapshot().Services))
+			generation, err := d.apply(ctx, request.cfg, func() inUse { return usedBy(d.table.Snapshot().Services) })
 			request.answer <- reloaded{generation, err}
 		case <-watchdog:
 			d.opts.Notify("WATCHDOG=1")
