@@ -85,7 +85,7 @@ func (k *kernel) doAll(changes []Change) []error {
 		for to < len(changes) && to-from < batchSize && batchable(changes[to]) {
 			to++
 		}
-		if to-from < 2 {
+		if to-from < 2 && changes[from].Op != MoveServer {
 			errs[from] = changes[from].do(k)
 			from++
 			continue
@@ -164,6 +164,8 @@ func commands(c Change) []uint8 {
 		return []uint8{cmdSetDest}
 	case RemoveServer:
 		return []uint8{cmdDelDest}
+	case MoveServer:
+		return []uint8{cmdDelDest, cmdNewDest}
 	default:
 		panic("ipvs: change that is not made in a batch")
 	}

@@ -72,7 +72,7 @@ func (t *attempt) run(plan Plan) {
 	t.adding = make(map[ServiceKey]bool)
 	for _, c := range plan {
 		key := c.Service.Key
-		if t.failed[key] {
+		if n := len(t.batch); t.failed[key] || n > 0 && c.Op == MoveServer && t.batch[n-1].Op != MoveServer {
 			t.flush() // what follows depends on what became of it
 		}
 		_, there := t.known[key]
@@ -84,7 +84,7 @@ func (t *attempt) run(plan Plan) {
 		case retry && time.Now().Before(was.until):
 			t.failed[key] = true
 			continue
-		case t.failed[key] && t.lastServer(c):
+		case t.failed[key] && (c.Op == MoveServer || t.lastServer(c)):
 			continue
 		}
 		if c.Op == AddService {

@@ -2,6 +2,7 @@ package ipvs
 
 import (
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -25,6 +26,10 @@ const (
 	SetServer
 	// RemoveServer takes Change.Destination from Change.Service.
 	RemoveServer
+	// MoveServer takes Change.Destination from Change.Service and adds it again at once,
+	// which makes it the one that was added last. Its connections stay with it: the
+	// kernel keeps a removed server for as long as it has any, and finds it again.
+	MoveServer
 )
 
 // Change is one step of a plan, one command to the kernel.
@@ -87,6 +92,8 @@ func (c Change) String() string {
 		return edits(fmt.Sprintf("server %s of %s", server, key), parts)
 	case RemoveServer:
 		return fmt.Sprintf("remove server %s from %s", server, key)
+	case MoveServer:
+		return fmt.Sprintf("move server %s of %s to its place", server, key)
 	default:
 		return fmt.Sprintf("change %d", c.Op)
 	}
@@ -216,7 +223,7 @@ func (c Change) Do(k Kernel) error {
 // doAll is Do of several changes, as few requests as the kernel can take them in.
 func doAll(k Kernel, changes []Change) []error {
 	many, can := k.(batcher)
-	if !can || len(changes) < 2 {
+	if !can || len(changes) < 2 && !slices.ContainsFunc(changes, func(c Change) bool { return c.Op == MoveServer }) {
 		errs := make([]error, len(changes))
 		for i, c := range changes {
 			errs[i] = c.Do(k)
@@ -246,6 +253,11 @@ func (c Change) do(k Kernel) error {
 		return k.SetServer(c.Service.Key, c.Destination)
 	case RemoveServer:
 		return k.RemoveServer(c.Service.Key, c.Destination)
+	case MoveServer:
+		if err := k.RemoveServer(c.Service.Key, c.Destination); err != nil {
+			return err
+		}
+		return k.AddServer(c.Service.Key, c.Destination)
 	default:
 		panic("ipvs: change without an operation")
 	}

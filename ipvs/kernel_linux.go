@@ -70,6 +70,7 @@ func (k *kernel) List() ([]Service, error) {
 		svc.Destinations = make([]Destination, len(dests))
 		for i, d := range dests {
 			svc.Destinations[i] = destinationFrom(d)
+			svc.Destinations[i].Place = len(dests) - i // the newest is listed first
 		}
 		table = append(table, svc)
 	}
@@ -215,6 +216,8 @@ func destinationFrom(d cfipvs.DestinationExtended) Destination {
 		Weight:   int(d.Weight),
 		Active:   int(d.ActiveConnections),
 		Inactive: int(d.InactiveConnections),
+
+		Templates: int(d.PersistentConnections),
 
 		UpperThreshold: int(d.UpperThreshold),
 		LowerThreshold: int(d.LowerThreshold),
