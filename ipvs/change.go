@@ -54,7 +54,26 @@ func (c Change) String() string {
 		s := fmt.Sprintf("add service %s scheduler %s", key, c.Service.Scheduler)
 		return s + extras(c.Service)
 	case SetService:
-		var parts []edit
+		return edits("service "+key.String(), c.edits())
+	case RemoveService:
+		return fmt.Sprintf("remove service %s", key)
+	case AddServer:
+		return fmt.Sprintf("add server %s to %s weight %d forward %s%s", server, key, c.Destination.Weight, c.Destination.way(), thresholds(c.Destination))
+	case SetServer:
+		return edits(fmt.Sprintf("server %s of %s", server, key), c.edits())
+	case RemoveServer:
+		return fmt.Sprintf("remove server %s from %s", server, key)
+	case MoveServer:
+		return fmt.Sprintf("move server %s of %s to its place", server, key)
+	default:
+		return fmt.Sprintf("change %d", c.Op)
+	}
+}
+
+// edits are the values that a SetService or SetServer changes.
+func (c Change) edits() (parts []edit) {
+	switch c.Op {
+	case SetService:
 		if o, n := c.OldService.Scheduler, c.Service.Scheduler; o != n {
 			parts = append(parts, edit{"scheduler", o, n})
 		}
@@ -67,13 +86,7 @@ func (c Change) String() string {
 		if o, n := persistence(c.OldService), persistence(c.Service); o != n {
 			parts = append(parts, edit{"persistence", o, n})
 		}
-		return edits("service "+key.String(), parts)
-	case RemoveService:
-		return fmt.Sprintf("remove service %s", key)
-	case AddServer:
-		return fmt.Sprintf("add server %s to %s weight %d forward %s%s", server, key, c.Destination.Weight, c.Destination.way(), thresholds(c.Destination))
 	case SetServer:
-		var parts []edit
 		if o, n := c.OldDestination.Weight, c.Destination.Weight; o != n {
 			parts = append(parts, edit{"weight", fmt.Sprint(o), fmt.Sprint(n)})
 		}
@@ -89,14 +102,8 @@ func (c Change) String() string {
 		if o, n := c.OldDestination.Extra, c.Destination.Extra; o != n {
 			parts = append(parts, edit{"extra", orNone(o), orNone(n)})
 		}
-		return edits(fmt.Sprintf("server %s of %s", server, key), parts)
-	case RemoveServer:
-		return fmt.Sprintf("remove server %s from %s", server, key)
-	case MoveServer:
-		return fmt.Sprintf("move server %s of %s to its place", server, key)
-	default:
-		return fmt.Sprintf("change %d", c.Op)
 	}
+	return parts
 }
 
 // Plan is the changes that turn one table into another, in the order they are

@@ -250,17 +250,31 @@ func (j *judging) table() []ipvs.Service {
 	for _, row := range j.rows {
 		s := row.service
 		service := s.On(row.listen)
+		sorry := s.Sorry != nil && !row.outcome.Quorum
 		for i, share := range row.outcome.Shares {
-			if share.Used {
-				d := row.servers[i].Destination(row.listen)
+			d := row.servers[i].Destination(row.listen)
+			d.Weight = 0
+			if share.Used && !sorry {
 				d.Weight = share.Weight
+			}
+			if share.Used && !sorry || s.Quiesces {
 				service.Destinations = append(service.Destinations, d)
 			}
 		}
-		if s.Sorry != nil && !row.outcome.Quorum {
-			sorry := s.Sorry.Destination(row.listen)
-			sorry.Weight = sorryWeight(s)
-			service.Destinations = []ipvs.Destination{sorry}
+		// Where the order matters one that comes and goes would have others moved.
+		if sorry || s.Sorry != nil && s.Quiesces && ipvs.OrderMatters(s.Scheduler) {
+			d := s.Sorry.Destination(row.listen)
+			d.Weight = 0
+			if sorry {
+				d.Weight = sorryWeight(s)
+			}
+			same := func(o ipvs.Destination) bool { return o.Addr == d.Addr }
+			if sorry {
+				service.Destinations = slices.DeleteFunc(service.Destinations, same)
+			}
+			if !slices.ContainsFunc(service.Destinations, same) {
+				service.Destinations = append(service.Destinations, d)
+			}
 		}
 		table = append(table, service)
 	}
