@@ -1,6 +1,10 @@
 package config
 
-import "strings"
+import (
+	"runtime"
+	"strings"
+	"sync"
+)
 
 // A large file is mostly services, and a reload changes few of them. So a file is cut
 // into its services and the rest: to be decoded side by side, and to read again only
@@ -108,4 +112,80 @@ func mentions(rest string) bool {
 		}
 	}
 	return false
+}
+
+// decodeLarge is decode, of the services of a large file on all processors. Where a file
+// is not to be cut, or has anything wrong with it, it is decode.
+func decodeLarge(text string) (*node, error) {
+	_, services, ok := parts(text)
+	n := min(runtime.GOMAXPROCS(0), len(services)/manyServices)
+	if !ok || n < 2 {
+		return decode(text)
+	}
+	roots, errs := make([]*node, n), make([]error, n)
+	var decoders sync.WaitGroup
+	for i := range n {
+		from, to, line := 0, len(text), 1
+		if i > 0 {
+			first := services[i*len(services)/n]
+			from, line = first.start, first.line
+		}
+		if i < n-1 {
+			to = services[(i+1)*len(services)/n].start
+		}
+		decoders.Go(func() {
+			if roots[i], errs[i] = decode(text[from:to]); errs[i] == nil {
+				roots[i].moveDown(line - 1)
+			}
+		})
+	}
+	decoders.Wait()
+	for i := range n {
+		if errs[i] != nil || i > 0 && !roots[0].join(roots[i]) {
+			return decode(text)
+		}
+	}
+	return roots[0], nil
+}
+
+// manyServices is how many services are worth a goroutine.
+const manyServices = 50
+
+// moveDown adds to the lines of a node and those in it.
+func (n *node) moveDown(lines int) {
+	if lines == 0 {
+		return
+	}
+	n.line += lines
+	switch v := n.value.(type) {
+	case table:
+		for _, e := range v {
+			e.moveDown(lines)
+		}
+	case []*node:
+		for _, e := range v {
+			e.moveDown(lines)
+		}
+	}
+}
+
+// join takes the services of another root into this one; false if there is anything else,
+// or a service that is here already.
+func (n *node) join(other *node) bool {
+	to, from := n.value.(table), other.value.(table)
+	if len(from) != 1 || from["service"] == nil || to["service"] == nil {
+		return false
+	}
+	mine, ok := to["service"].value.(table)
+	theirs, ok2 := from["service"].value.(table)
+	if !ok || !ok2 {
+		return false
+	}
+	for name, service := range theirs {
+		if mine[name] != nil {
+			return false
+		}
+		mine[name] = service
+	}
+	return true
 }

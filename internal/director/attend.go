@@ -124,6 +124,7 @@ func (d *Director) excused(what excused) {
 const toldChanges = 200
 
 func (d *Director) applied(r ipvs.Result) {
+	d.filled.Do(d.opts.Filled)
 	kind := "ipvs"
 	if r.Drift {
 		kind = "ipvs repaired"

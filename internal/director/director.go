@@ -62,6 +62,8 @@ type Options struct {
 	IPVS       func() (ipvs.Kernel, error)
 	Sync       func() (connsync.Kernel, error)
 
+	// Filled, if not nil, is called once, when the table has first been carried out.
+	Filled func()
 	// Notify tells the service manager; nil tells nobody. It is called with
 	// "READY=1" once, with "STOPPING=1" once, and with "WATCHDOG=1" every
 	// Watchdog/2 unless that is zero.
@@ -108,6 +110,7 @@ type Director struct {
 	doubtTold  string
 	hastened   bool
 
+	filled     sync.Once  // the table has been carried out
 	tracking   sync.Mutex // held by retrack
 	sysctls    sync.Mutex // held while sysctls are set or put back
 	mu         sync.Mutex // guards what follows, for Status
@@ -126,6 +129,9 @@ func New(opts Options) (*Director, error) {
 	}
 	if opts.Notify == nil {
 		opts.Notify = func(string) {}
+	}
+	if opts.Filled == nil {
+		opts.Filled = func() {}
 	}
 	cfg, err := opts.Load()
 	if err != nil {
