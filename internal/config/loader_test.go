@@ -54,7 +54,7 @@ addresses = ["192.0.2.10/24"]
 			}
 		}
 		lines := strings.SplitAfter(text, "\n")
-		for i := 0; i < len(lines); i += 1 + len(lines)/15 {
+		for i := 0; i < len(lines); i += 1 + len(lines)/6 {
 			// Without a line, and without one and all behind it.
 			versions = append(versions, strings.Join(lines[:i], "")+strings.Join(lines[i+1:], ""), strings.Join(lines[:i], ""), text)
 		}
