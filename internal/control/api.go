@@ -11,6 +11,8 @@ const (
 	pathEvents = "/v1/events"
 	pathReload = "/v1/reload"
 	pathYield  = "/v1/yield"
+	// pathServers is about single servers of services.
+	pathServers = "/v1/servers"
 )
 
 // DefaultSocket is where the daemon listens unless it is told otherwise.
@@ -26,6 +28,8 @@ type Daemon interface {
 	// Yield gives virtual routers to another director, or ends that. It returns
 	// when somebody has taken them; an error says who stays active, and why.
 	Yield(ctx context.Context, ask YieldRequest) (Yielded, error)
+	// Servers does something to servers. It returns when the kernel has it.
+	Servers(ctx context.Context, ask ServersRequest) (ServersChanged, error)
 	// Events returns the events kept whose Seq is higher than after, oldest
 	// first, and a channel that is closed when there is a newer one.
 	Events(after uint64) ([]Event, <-chan struct{})
@@ -193,6 +197,8 @@ type Server struct {
 	Reason   string    `json:"reason"`
 	Active   int       `json:"active"`
 	Inactive int       `json:"inactive"`
+	// Templates are the clients that persistence leads to it.
+	Templates int `json:"templates"`
 	// UpperThreshold is how many connections keep new ones away until there are fewer
 	// than LowerThreshold.
 	UpperThreshold int `json:"upper_threshold,omitempty"`

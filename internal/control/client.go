@@ -68,6 +68,15 @@ func (c *Client) Yield(ctx context.Context, ask YieldRequest) (Yielded, error) {
 	return done, nil
 }
 
+// Servers has the daemon do something to servers.
+func (c *Client) Servers(ctx context.Context, ask ServersRequest) (ServersChanged, error) {
+	var done ServersChanged
+	if err := c.post(ctx, pathServers, ask, &done); err != nil {
+		return ServersChanged{}, err
+	}
+	return done, nil
+}
+
 // post asks for something to be done and reads what was.
 func (c *Client) post(ctx context.Context, path string, ask, done any) error {
 	body, err := c.do(ctx, http.MethodPost, path, ask)

@@ -95,6 +95,11 @@ type Director struct {
 	followed map[vrrp.Key]vrrp.Followed
 	hooks    hooks
 
+	// requests are run on the director's goroutine, whose quiet is: since when servers
+	// that drain have been seen to get no new connections.
+	requests chan func()
+	quiet    map[serverKey]time.Time
+
 	stop    chan vrrp.StopMode
 	reloads chan reload
 	ended   chan struct{} // closed when no reload is taken any more
@@ -116,6 +121,7 @@ type Director struct {
 	mu         sync.Mutex // guards what follows, for Status
 	cfg        *config.Config
 	generation uint64
+	tables     uint64 // numbers the desired tables
 	steering   steering
 	flushing   bool // nothing is wanted any more: the table is given up
 	judging    judging
@@ -144,7 +150,7 @@ func New(opts Options) (*Director, error) {
 	}
 	d := &Director{
 		opts: opts, log: opts.Logger, events: newEventLog(), inbox: newInbox(), started: time.Now(), cfg: cfg,
-		stop: make(chan vrrp.StopMode, 2), reloads: make(chan reload), ended: make(chan struct{}),
+		stop: make(chan vrrp.StopMode, 2), reloads: make(chan reload), requests: make(chan func()), quiet: make(map[serverKey]time.Time), ended: make(chan struct{}),
 		followed: make(map[vrrp.Key]vrrp.Followed),
 	}
 	if d.beats, err = openHeartbeats(opts.Dir); err != nil {
@@ -250,10 +256,13 @@ func (d *Director) loop(ctx context.Context) error {
 	d.rejudge = time.NewTimer(time.Hour)
 	defer d.rejudge.Stop()
 	d.removeStale()
+	d.useOverrides()
 	if _, err := d.apply(ctx, d.cfg, func() inUse { return usedBy(d.kernelTable()) }); err != nil {
 		return err
 	}
 	d.resumeYields(ctx)
+	drains := time.NewTicker(drainTick)
+	defer drains.Stop()
 	d.tell(fmt.Sprintf("started with %s", d.cfg.File))
 	d.opts.Notify("READY=1")
 
@@ -281,7 +290,11 @@ func (d *Director) loop(ctx context.Context) error {
 				continue
 			}
 			generation, err := d.apply(ctx, request.cfg, func() inUse { return usedBy(d.table.Snapshot().Services) })
-			request.answer <- reloaded{generation, err}
+			request.answer <- reloaded{generation, d.tables, err}
+		case f := <-d.requests:
+			f()
+		case <-drains.C:
+			d.watchDrains()
 		case <-watchdog:
 			d.opts.Notify("WATCHDOG=1")
 		case mode := <-d.stop:

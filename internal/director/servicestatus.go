@@ -198,17 +198,20 @@ func checkStatus(s healthcheck.Status) control.Check {
 // service.
 func countConnections(shows []control.Service, services []config.Service, table []ipvs.Service) {
 	for i := range shows {
-		counts := make(map[string][2]int)
+		counts := make(map[string][3]int)
 		for _, row := range table {
 			if !slices.Contains(services[i].Listen, row.Key) {
 				continue
 			}
 			for _, d := range row.Destinations {
 				n := counts[d.Addr.String()]
-				counts[d.Addr.String()] = [2]int{n[0] + d.Active, n[1] + d.Inactive}
+				counts[d.Addr.String()] = [3]int{n[0] + d.Active, n[1] + d.Inactive, n[2] + d.Templates}
 			}
 		}
-		count := func(s *control.Server) { s.Active, s.Inactive = counts[s.Address][0], counts[s.Address][1] }
+		count := func(s *control.Server) {
+			n := counts[s.Address]
+			s.Active, s.Inactive, s.Templates = n[0], n[1], n[2]
+		}
 		for k := range shows[i].Servers {
 			count(&shows[i].Servers[k])
 		}
