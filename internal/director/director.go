@@ -16,6 +16,7 @@ import (
 	"lvsha/internal/bfd"
 	"lvsha/internal/config"
 	"lvsha/internal/control"
+	"lvsha/internal/machine"
 	"lvsha/internal/peer"
 	"lvsha/internal/track"
 	"lvsha/ipvs"
@@ -44,8 +45,8 @@ type Options struct {
 
 	Port  vrrp.Port
 	Links vrrp.Links
-	// Routing is what checks through a service depend on; nil is taken to be as it
-	// has to be.
+	// Routing is what services and the checks through them depend on; nil is taken to
+	// be as it has to be.
 	Routing Routing
 	// InMemory says that IPVS is not the kernel's, so that it leads no packet anywhere.
 	InMemory bool
@@ -115,7 +116,9 @@ type Director struct {
 	generation uint64
 	steering   steering
 	flushing   bool // nothing is wanted any more: the table is given up
-	judging    judging
+	// settings are the kernel parameters that the services need.
+	settings []machine.Setting
+	judging  judging
 }
 
 // New loads the file, reads what the last process left behind and prepares
@@ -221,6 +224,7 @@ func (d *Director) Run(ctx context.Context) error {
 	rooms.Go(func() error { return d.tracker.Run(ctx) })
 	rooms.Go(func() error { return d.table.Run(ctx) })
 	rooms.Go(func() error { return d.daemons.Run(ctx) })
+	rooms.Go(func() error { return d.keepSysctls(ctx) })
 	rooms.Go(func() error {
 		defer cancel()
 		return d.loop(ctx)

@@ -44,6 +44,7 @@ func (d *Director) Status() control.Status {
 	for _, service := range cfg.Services {
 		s.Problems = append(s.Problems, pathProblems(service, st, routing)...)
 	}
+	s.Problems = append(s.Problems, d.sysctlProblems()...)
 	for i, service := range cfg.Services {
 		for j := range s.Services[i].Servers {
 			row := &s.Services[i].Servers[j]
