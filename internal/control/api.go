@@ -372,6 +372,10 @@ type Sync struct {
 	Extra    int        `json:"extra"`
 	Unbound  int        `json:"unbound"`
 	Verified *time.Time `json:"verified,omitempty"`
+	// Queue is the memory that waits in the kernel's socket for sync messages, in octets,
+	// and Dropped how many messages it has dropped.
+	Queue   int    `json:"queue"`
+	Dropped uint64 `json:"dropped"`
 	// Partners are the other directors, as far as connections are concerned.
 	Partners []SyncPartner `json:"partners,omitempty"`
 }

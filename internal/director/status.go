@@ -46,6 +46,9 @@ func (d *Director) Status() control.Status {
 	}
 	s.Problems = append(s.Problems, d.sysctlProblems()...)
 	for i, service := range cfg.Services {
+		if i >= len(s.Services) {
+			break // nothing has been judged yet
+		}
 		for j := range s.Services[i].Servers {
 			row := &s.Services[i].Servers[j]
 			if address, err := netip.ParseAddrPort(row.Address); err == nil {
