@@ -73,7 +73,7 @@ conformance: go
 
 install: build
 	install -D -m 755 bin/lvsha $(DESTDIR)/usr/bin/lvsha
-	install -D -m 644 -t $(DESTDIR)/lib/systemd/system examples/systemd/lvsha.service examples/systemd/lvsha-cleanup.service
+	install -D -m 644 -t $(DESTDIR)/lib/systemd/system examples/systemd/lvsha.service examples/systemd/lvsha-cleanup.service examples/systemd/lvsha-realserver.service
 
 # Says so when there is no Go, or one that is too old.
 go:
