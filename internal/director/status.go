@@ -69,6 +69,7 @@ func (d *Director) Status() control.Status {
 		if daemons.Error != "" {
 			s.Problems = append(s.Problems, "sync: "+daemons.State)
 		}
+		s.Problems = append(s.Problems, exchangeStatus(s.Sync, d.exchange.Snapshot())...)
 	}
 	if s.Problems == nil {
 		s.Problems = []string{}
