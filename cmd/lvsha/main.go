@@ -50,6 +50,8 @@ func commands() []command {
 		{"events", "[-f] [--json] [-s SOCKET]", "show what happened, newest last", events},
 		{"key", "[--out FILE] [--as NAME]", "make this director's key, and print the line for the file", key},
 		{"realserver", "up|down|status [--vip ADDRESS…]", "do a real server's half of direct routing and tunnels, or undo it", realServer},
+		{"save", "[--json]", "print the kernel's table as ipvsadm-save -n does", save},
+		{"restore", "[FILE] [--dry-run] [--json]", "have the services of saved rules in the kernel, all or nothing", restore},
 		{"cleanup", "[--all] [-s SOCKET]", "give up what a dead daemon left behind", cleanup},
 		{"demo", "", "show a throw-away pair of directors at work", runDemo},
 		{"version", "", "print the version", printVersion},
