@@ -42,7 +42,7 @@ func (st state) apply(c Change) error {
 		return nil
 	case c.Op == SetService:
 		next := c.Service
-		next.Destinations = s.Destinations
+		next.Destinations, next.Traffic = s.Destinations, s.Traffic
 		st[key] = next
 		return nil
 	}
@@ -59,7 +59,7 @@ func (st state) apply(c Change) error {
 		s.Destinations = slices.Delete(slices.Clone(s.Destinations), i, i+1)
 	default:
 		d := c.Destination
-		d.Active, d.Inactive = s.Destinations[i].Active, s.Destinations[i].Inactive
+		d.Active, d.Inactive, d.Traffic = s.Destinations[i].Active, s.Destinations[i].Inactive, s.Destinations[i].Traffic
 		s.Destinations = slices.Clone(s.Destinations)
 		s.Destinations[i] = d
 	}

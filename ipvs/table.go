@@ -208,6 +208,8 @@ type Service struct {
 	PersistenceMask uint8
 	// Destinations are the real servers, in any order.
 	Destinations []Destination
+	// Traffic is read from the kernel and takes no part in any comparison.
+	Traffic Traffic
 }
 
 // Destination is a real server of a service.
@@ -232,6 +234,8 @@ type Destination struct {
 	// Active and Inactive count connections. They are read from the kernel and
 	// take no part in any comparison.
 	Active, Inactive int
+	// Traffic is like them.
+	Traffic Traffic
 }
 
 // normal returns the service in the one form that Diff compares: no mask
@@ -263,7 +267,7 @@ func (s Service) settings() Service {
 
 // same reports whether two destinations differ in nothing but their counters.
 func (d Destination) same(o Destination) bool {
-	d.Active, d.Inactive = o.Active, o.Inactive
+	d.Active, d.Inactive, d.Traffic = o.Active, o.Inactive, o.Traffic
 	return d == o
 }
 

@@ -162,4 +162,7 @@ type Identity struct {
 	As string
 	// Hostname is the machine's: the whole name is tried, then its first label.
 	Hostname string
+	// Server says that the machine is no director but a real server, which reads the
+	// file as its first director does and has none of the files with secrets.
+	Server bool
 }

@@ -45,10 +45,7 @@ func (d *Director) Status() control.Status {
 		s.Problems = append(s.Problems, pathProblems(service, st, routing)...)
 	}
 	s.Problems = append(s.Problems, d.sysctlProblems()...)
-	for i, service := range cfg.Services {
-		if i >= len(s.Services) {
-			break // nothing has been judged yet
-		}
+	for i, service := range cfg.Services[:len(services)] { // none before the file is applied
 		for j := range s.Services[i].Servers {
 			row := &s.Services[i].Servers[j]
 			if address, err := netip.ParseAddrPort(row.Address); err == nil {

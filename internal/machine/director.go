@@ -223,13 +223,13 @@ func (n needs) ownServer() (out []Setting) {
 		return nil
 	}
 	for _, ifname := range n.localFronts {
-		out = append(out, quiet(ifname, "this director is a server of "+n.local.of()+" and answers ARP for the address on lo while another director has it")...)
+		out = append(out, Quiet(ifname, "this director is a server of "+n.local.of()+" and answers ARP for the address on lo while another director has it")...)
 	}
 	return out
 }
 
-// quiet has an interface answer and ask ARP for its own addresses alone.
-func quiet(ifname, why string) []Setting {
+// Quiet has an interface, or all, answer and ask ARP for its own addresses alone.
+func Quiet(ifname, why string) []Setting {
 	conf := "net/ipv4/conf/"
 	return []Setting{
 		{Name: conf + ifname + "/arp_ignore", Of: conf + "all/arp_ignore", Want: "1", Also: []string{"2", "8"}, Level: Must, Why: why},
