@@ -99,6 +99,9 @@ type Service struct {
 	// Listen are the virtual services it stands for, at least one, in the order
 	// of the file. Names may change, these keys may not.
 	Listen []ipvs.ServiceKey
+	// Covers are the addresses and ports whose packets lvsha marks for this service, in
+	// the order of the file. With them Listen is that mark, once for each family.
+	Covers []Cover
 	// Scheduler is the kernel's name of it.
 	Scheduler string
 	// Flags are those of the scheduler.

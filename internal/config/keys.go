@@ -36,7 +36,7 @@ func authKeyKeys() []string { return []string{"file", "hex", "id"} }
 
 func serviceKeys() []string {
 	return []string{
-		"check", "follow", "forward", "hysteresis", "initial", "listen", "max_down", "notify", "one_packet", "owner", "panic", "persistence",
+		"check", "follow", "forward", "hysteresis", "initial", "listen", "mark", "max_down", "notify", "one_packet", "owner", "panic", "persistence",
 		"persistence_mask", "quorum", "require", "scheduler", "scheduler_flags", "server", "slow_start", "sorry", "tunnel",
 	}
 }

@@ -98,6 +98,7 @@ func parse(text string, as Identity, read func(name string) ([]byte, error)) (*C
 	r.problems = append(r.problems, merge(views, found)...)
 	r.pair(directors, drafts)
 	r.rivals(directors, drafts)
+	r.sameMarks(directors, drafts)
 	if len(r.problems) > 0 {
 		return nil, r.problems
 	}

@@ -32,6 +32,7 @@ func (r *report) servers(s section, svc *Service) {
 		if !ok {
 			continue
 		}
+		server.Checks = svc.probing(server)
 		r.probed(sv, svc, server)
 		for _, at := range resolved(server, svc.Listen) {
 			if line, dup := seen[at]; dup {
@@ -156,6 +157,22 @@ func (r *report) reachable(n *node, svc *Service, server Server) {
 	}
 }
 
+// probing are the checks of a server, at the port of all that the service covers where
+// neither they nor the server have one.
+func (s *Service) probing(server Server) []healthcheck.Check {
+	port, ok := s.onePort()
+	if !ok || server.Address.Port() != 0 {
+		return server.Checks
+	}
+	checks := slices.Clone(server.Checks)
+	for i, c := range checks {
+		if k, _ := healthcheck.KindOf(c.Kind()); c.Port == 0 && k.Ports != healthcheck.NoPort {
+			checks[i].Port = port
+		}
+	}
+	return checks
+}
+
 // probed makes sure that there is a port to probe.
 func (r *report) probed(s section, svc *Service, server Server) {
 	for _, c := range server.Checks {
@@ -171,8 +188,13 @@ func (r *report) probed(s section, svc *Service, server Server) {
 			continue
 		}
 		for _, l := range svc.Listen {
-			if l.Protocol == ipvs.SCTP {
+			sctp := slices.ContainsFunc(svc.Covers, func(c Cover) bool { return c.Protocol == ipvs.SCTP })
+			if l.Protocol == ipvs.SCTP || sctp {
 				s.bad("address", "no %s check asks over SCTP, as the service does; give it the port that it is to ask", c.Kind())
+				return
+			}
+			if l.Mark != 0 && server.At(l).Port() == 0 && len(svc.Covers) > 0 {
+				s.bad("address", "the service has several ports, so the server's %s check needs one", c.Kind())
 				return
 			}
 			if l.Mark != 0 && server.At(l).Port() == 0 {

@@ -58,6 +58,18 @@ type Status struct {
 	// no other director.
 	Channel *Channel `json:"channel,omitempty"`
 	Sync    *Sync    `json:"sync"`
+	// Filter is what services need of nftables; absent where none needs anything.
+	Filter *Filter `json:"packet_filter,omitempty"`
+}
+
+// Filter is the state of the tables of nftables that are lvsha's.
+type Filter struct {
+	// State is ok, starting or what fails, in words.
+	State string `json:"state"`
+	// Repaired counts how often somebody else's change was put back.
+	Repaired uint64 `json:"repaired"`
+	// Marks counts the ranges of addresses and ports whose packets get a mark.
+	Marks int `json:"marks,omitempty"`
 }
 
 // Router is one virtual router.
@@ -154,8 +166,11 @@ type Peer struct {
 
 // Service is one virtual service.
 type Service struct {
-	Name      string   `json:"name"`
-	Listen    []string `json:"listen"`
+	Name   string   `json:"name"`
+	Listen []string `json:"listen"`
+	// Covers are the addresses and ports whose packets get the mark in Listen by
+	// lvsha's rules.
+	Covers    []string `json:"covers,omitempty"`
 	Scheduler string   `json:"scheduler"`
 	// SchedulerFlags are such as mh-port; OnePacket schedules each datagram for itself.
 	SchedulerFlags []string `json:"scheduler_flags,omitempty"`

@@ -16,6 +16,7 @@ import (
 	"lvsha/internal/bfd"
 	"lvsha/internal/config"
 	"lvsha/internal/control"
+	"lvsha/internal/packetfilter"
 	"lvsha/internal/peer"
 	"lvsha/internal/track"
 	"lvsha/ipvs"
@@ -61,6 +62,9 @@ type Options struct {
 	VRRPThread func()
 	IPVS       func() (ipvs.Kernel, error)
 	Sync       func() (connsync.Kernel, error)
+	// Filter is where packets are marked and given source addresses; nil is one in
+	// memory, which does nothing to packets.
+	Filter func() (packetfilter.Kernel, error)
 
 	// Notify tells the service manager; nil tells nobody. It is called with
 	// "READY=1" once, with "STOPPING=1" once, and with "WATCHDOG=1" every
@@ -85,6 +89,7 @@ type Director struct {
 	monitor *healthcheck.Monitor
 	table   *ipvs.Reconciler
 	daemons *connsync.Reconciler
+	filter  *packetfilter.Reconciler
 	tracker *track.Tracker
 	channel *channel
 	// bfd is nil without a network for it. followed is what the virtual routers
@@ -183,6 +188,14 @@ func New(opts Options) (*Director, error) {
 		Kernel: opts.Sync, Owned: last.Daemons, Logger: opts.Logger,
 		Record: func(roles []connsync.Role) error { return d.store.update(func(r *Record) { r.Daemons = roles }) },
 	})
+	if opts.Filter == nil {
+		tables := packetfilter.NewMemory()
+		opts.Filter = func() (packetfilter.Kernel, error) { return tables, nil }
+	}
+	d.filter = packetfilter.New(packetfilter.Options{
+		Kernel: opts.Filter, Owned: last.Filter, Logger: opts.Logger,
+		Record: func(owned bool) error { return d.store.update(func(r *Record) { r.Filter = owned }) },
+	})
 	return d, nil
 }
 
@@ -221,6 +234,7 @@ func (d *Director) Run(ctx context.Context) error {
 	rooms.Go(func() error { return d.tracker.Run(ctx) })
 	rooms.Go(func() error { return d.table.Run(ctx) })
 	rooms.Go(func() error { return d.daemons.Run(ctx) })
+	rooms.Go(func() error { return d.filter.Run(ctx) })
 	rooms.Go(func() error {
 		defer cancel()
 		return d.loop(ctx)
@@ -333,7 +347,7 @@ func (d *Director) leave(ctx context.Context, mode vrrp.StopMode, hurry <-chan s
 	d.mu.Lock()
 	d.flushing = true
 	d.mu.Unlock()
-	err = errors.Join(err, d.table.Flush(ctx), d.daemons.Flush(ctx), d.giveUpSysctls())
+	err = errors.Join(err, d.table.Flush(ctx), d.filter.Flush(ctx), d.daemons.Flush(ctx), d.giveUpSysctls())
 	if err != nil {
 		return fmt.Errorf("giving everything up: %w", err)
 	}

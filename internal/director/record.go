@@ -39,6 +39,8 @@ type Record struct {
 	Holdings
 	Routers []RecordedRouter `json:"routers"`
 	Daemons []connsync.Role  `json:"daemons"`
+	// Filter says that there are tables of nftables.
+	Filter bool `json:"filter,omitempty"`
 	// AcceptLocal are the interfaces whose accept_local was switched on.
 	AcceptLocal []string `json:"accept_local,omitempty"`
 }

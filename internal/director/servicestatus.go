@@ -64,6 +64,9 @@ func serviceStatus(s config.Service, rows []*judgedRow, known func(healthcheck.T
 		Quorum: true, Follows: s.Follows, Require: s.Require.String(),
 		QuorumWeight: max(s.Rules.Quorum, 1), Hysteresis: s.Rules.Hysteresis, Scale: max(s.Rules.Scale, 1),
 	}
+	for _, c := range s.Covers {
+		out.Covers = append(out.Covers, c.String())
+	}
 	up, used := 0, 0
 	seen := make(map[netip.AddrPort]bool)
 	for n, row := range rows {
