@@ -12,23 +12,26 @@ import (
 func TestRooms(t *testing.T) {
 	allowed := map[string][]string{
 		"vrrp": nil, "healthcheck": nil, "ipvs": nil, "sync": nil, "examples": nil,
-		"vrrp/vrrptest":         {"vrrp"},
-		"internal/track":        {"vrrp", "healthcheck"},
-		"internal/bfd":          nil,
-		"internal/bfd/bfdtest":  {"internal/bfd"},
-		"internal/notify":       nil,
-		"internal/peer":         nil,
+		"vrrp/vrrptest":        {"vrrp"},
+		"internal/track":       {"vrrp", "healthcheck"},
+		"internal/bfd":         nil,
+		"internal/bfd/bfdtest": {"internal/bfd"},
+		"internal/notify":      nil,
+		"internal/peer":        nil,
+		"internal/config":      {"vrrp", "healthcheck", "ipvs", "sync", "internal/track", "internal/bfd", "internal/notify", "internal/peer"},
+		"internal/netif":       {"vrrp"},
+		"internal/machine":     {"vrrp", "healthcheck", "ipvs", "sync", "internal/config", "internal/track", "internal/bfd", "internal/notify", "internal/peer"},
+		"internal/control":     nil,
+		"internal/director":    {"vrrp", "healthcheck", "ipvs", "sync", "internal/machine", "internal/config", "internal/control", "internal/track", "internal/bfd", "internal/notify", "internal/peer", "internal/packetfilter"},
+		"internal/lab":         {"internal/control"},
+		"internal/demo":        {"internal/lab", "internal/control", "examples"},
+
 		"internal/packetfilter": nil,
-		"internal/config":       {"vrrp", "healthcheck", "ipvs", "sync", "internal/track", "internal/bfd", "internal/notify", "internal/peer"},
-		"internal/netif":        {"vrrp"},
-		"internal/control":      nil,
-		"internal/director":     {"vrrp", "healthcheck", "ipvs", "sync", "internal/config", "internal/control", "internal/track", "internal/bfd", "internal/notify", "internal/peer", "internal/packetfilter"},
-		"internal/lab":          {"internal/control"},
-		"internal/demo":         {"internal/lab", "internal/control", "examples"},
+
 		"cmd/lvsha": {
 			"vrrp", "healthcheck", "ipvs", "sync", "examples",
 			"internal/config", "internal/netif", "internal/control", "internal/director", "internal/demo", "internal/lab", "internal/track",
-			"internal/bfd", "internal/notify", "internal/peer", "internal/packetfilter",
+			"internal/bfd", "internal/notify", "internal/peer", "internal/machine", "internal/packetfilter",
 		},
 	}
 	out, err := exec.Command("go", "list", "-f", `{{.ImportPath}} {{join .Deps " "}}`, "lvsha/...").Output()

@@ -46,6 +46,7 @@ func commands() []command {
 		{"reload", "[-s SOCKET]", "make the daemon apply its file; returns when it is applied", reload},
 		{"status", "[NAME…] [--json] [--watch] [-s SOCKET]", "show what is, with reasons; a service or virtual router by name in detail", status},
 		{"yield", "[VROUTER] [--for TIME] [--now] [--back]", "give addresses to the other director, gracefully, or take them back", yield},
+		{"sync", "[status|verify|resync] [--from DIRECTOR] [--json]", "show, compare or take over the connections of the other director", syncCommand},
 		{"events", "[-f] [--json] [-s SOCKET]", "show what happened, newest last", events},
 		{"key", "[--out FILE] [--as NAME]", "make this director's key, and print the line for the file", key},
 		{"cleanup", "[--all] [-s SOCKET]", "give up what a dead daemon left behind", cleanup},

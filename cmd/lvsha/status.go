@@ -152,11 +152,10 @@ func printStatus(w io.Writer, s control.Status, detail bool, now time.Time) erro
 		fmt.Fprintf(t, "  foreign service %s is left alone\n", f)
 	}
 	if s.Sync != nil {
-		fmt.Fprintf(t, "\nconnection sync on %s, id %d: %s", s.Sync.Interface, s.Sync.ID, s.Sync.State)
-		if len(s.Sync.Daemons) > 0 {
-			fmt.Fprintf(t, " (%s)", strings.Join(s.Sync.Daemons, " and "))
-		}
 		fmt.Fprintln(t)
+		if err := printSync(t, s.Sync, now); err != nil {
+			return err
+		}
 	}
 	return t.Flush()
 }

@@ -60,7 +60,9 @@ func serviceHookKeys() []string { return []string{"any", "down", "up"} }
 
 func dampingKeys() []string { return []string{"changes", "hold", "within"} }
 
-func syncKeys() []string { return []string{"id", "interface"} }
+func syncKeys() []string {
+	return []string{"buffer", "gate", "group", "id", "interface", "max_length", "refresh", "templates_only", "transport", "ttl"}
+}
 
 // keepalivedWords are our keys for what keepalived calls otherwise, for those who
 // write a file with the old one beside them.

@@ -12,7 +12,6 @@ import (
 	"lvsha/internal/bfd"
 	"lvsha/internal/notify"
 	"lvsha/internal/track"
-	"lvsha/ipvs"
 	connsync "lvsha/sync"
 	"lvsha/vrrp"
 )
@@ -202,47 +201,6 @@ func assemble(directors []director, drafts []*draft, own int) *Config {
 		}
 	}
 	return cfg
-}
-
-// sync reads [sync].
-func (r *report) sync(n *node) *connsync.Config {
-	if n == nil {
-		return nil
-	}
-	s, ok := r.section(n, syncKeys())
-	if !ok {
-		return nil
-	}
-	return &connsync.Config{
-		Interface: s.iface("interface", "the interface of the connection synchronisation"),
-		ID:        uint8(s.number("id", 1, 1, 255)),
-	}
-}
-
-// unsynced holds that no service has servers of the other address family beside
-// [sync]: the kernel refuses them while a sync daemon runs, and a sync daemon while
-// there are any.
-func (r *report) unsynced(sync *node, services []Service) {
-	if sync == nil {
-		return
-	}
-	for _, svc := range services {
-		servers := svc.Servers
-		if svc.Sorry != nil {
-			servers = append(slices.Clone(servers), *svc.Sorry)
-		}
-		for _, l := range svc.Listen {
-			i := slices.IndexFunc(servers, func(s Server) bool {
-				return s.Forward == ipvs.TUN && s.Address.Addr().Is4() != l.Addr.Addr().Is4()
-			})
-			if i < 0 {
-				continue
-			}
-			r.at(sync, "the kernel runs no sync daemon beside a service with servers of another address family, as service %s on %s has with %s; leave out one or the other",
-				svc.Name, l, servers[i].Address.Addr())
-			break
-		}
-	}
 }
 
 // iface reads the name of an interface, which the kernel bounds to 15 bytes

@@ -11,6 +11,7 @@ const (
 	pathEvents = "/v1/events"
 	pathReload = "/v1/reload"
 	pathYield  = "/v1/yield"
+	pathResync = "/v1/sync/resync"
 )
 
 // DefaultSocket is where the daemon listens unless it is told otherwise.
@@ -26,6 +27,9 @@ type Daemon interface {
 	// Yield gives virtual routers to another director, or ends that. It returns
 	// when somebody has taken them; an error says who stays active, and why.
 	Yield(ctx context.Context, ask YieldRequest) (Yielded, error)
+	// Resync takes the connections of another director over now, or compares them. It
+	// returns when that is done.
+	Resync(ctx context.Context, ask ResyncRequest) (SyncResult, error)
 	// Events returns the events kept whose Seq is higher than after, oldest
 	// first, and a channel that is closed when there is a newer one.
 	Events(after uint64) ([]Event, <-chan struct{})
@@ -371,7 +375,70 @@ type Sync struct {
 	Interface string   `json:"interface"`
 	ID        uint8    `json:"id"`
 	Daemons   []string `json:"daemons"`
-	State     string   `json:"state"`
+	// State is "in sync", or what is the matter.
+	State string `json:"state"`
+	// Transport is "multicast" or "channel".
+	Transport string `json:"transport,omitempty"`
+	// Waiting is why a living director is left its addresses for now.
+	Waiting string `json:"waiting,omitempty"`
+	// Missing, Extra and Unbound are what the last comparison with each partner has
+	// found in the end, and Verified when the newest of them found nothing missing.
+	Missing  int        `json:"missing"`
+	Extra    int        `json:"extra"`
+	Unbound  int        `json:"unbound"`
+	Verified *time.Time `json:"verified,omitempty"`
+	// Partners are the other directors, as far as connections are concerned.
+	Partners []SyncPartner `json:"partners,omitempty"`
+}
+
+// SyncPartner is another director, as far as connections are concerned.
+type SyncPartner struct {
+	Name      string `json:"name"`
+	Connected bool   `json:"connected"`
+	// Conns counts the entries that it says its services have.
+	Conns int `json:"connections"`
+	// Serves are the virtual addresses that it has.
+	Serves []string `json:"serves,omitempty"`
+	// SameServices says that it has the same services and servers.
+	SameServices bool       `json:"same_services"`
+	Verified     *time.Time `json:"verified,omitempty"`
+	// Received and Sent are records of the kernel's, over the channel.
+	Received uint64 `json:"received"`
+	Sent     uint64 `json:"sent"`
+	// Last is what became of taking its table over the last time.
+	Last *SyncResult `json:"last,omitempty"`
+}
+
+// ResyncRequest asks for the connections of another director.
+type ResyncRequest struct {
+	// From is the director; empty is whoever serves.
+	From string `json:"from"`
+	// Compare changes nothing.
+	Compare bool `json:"compare"`
+}
+
+// SyncResult is what became of taking another director's table over.
+type SyncResult struct {
+	From      string    `json:"from"`
+	Why       string    `json:"why"`
+	Records   int       `json:"records"`
+	Installed int       `json:"installed"`
+	Missing   int       `json:"missing"`
+	Extra     int       `json:"extra"`
+	Wrong     int       `json:"wrong"`
+	Unbound   int       `json:"unbound"`
+	Removed   int       `json:"removed"`
+	Compared  string    `json:"compared,omitempty"`
+	Repeated  int       `json:"repeated"`
+	Problem   string    `json:"problem,omitempty"`
+	Began     time.Time `json:"began"`
+	// Waiting, Taking and Looking are how long its parts took: until the first
+	// record, until the last one was in the kernel, and the comparison.
+	Waiting string `json:"waiting"`
+	Taking  string `json:"taking"`
+	Looking string `json:"looking"`
+	// Text is all that in a line.
+	Text string `json:"text"`
 }
 
 // BFDSession is a BFD session with another director.

@@ -71,6 +71,7 @@ func (s *Socket) Run(ctx context.Context) error {
 	mux.HandleFunc("GET "+pathEvents, s.events)
 	mux.HandleFunc("POST "+pathReload, s.reload)
 	mux.HandleFunc("POST "+pathYield, s.yield)
+	mux.HandleFunc("POST "+pathResync, s.resync)
 	server := &http.Server{
 		Handler:           mux,
 		ReadHeaderTimeout: 5 * time.Second,
@@ -111,15 +112,28 @@ func (s *Socket) reload(w http.ResponseWriter, r *http.Request) {
 }
 
 func (s *Socket) yield(w http.ResponseWriter, r *http.Request) {
-	var ask YieldRequest
+	if ask, ok := read[YieldRequest](s, w, r); ok {
+		done, err := s.daemon.Yield(r.Context(), ask)
+		s.outcome(w, done, err)
+	}
+}
+
+func (s *Socket) resync(w http.ResponseWriter, r *http.Request) {
+	if ask, ok := read[ResyncRequest](s, w, r); ok {
+		done, err := s.daemon.Resync(r.Context(), ask)
+		s.outcome(w, done, err)
+	}
+}
+
+// read decodes a request, or answers that it cannot be.
+func read[T any](s *Socket, w http.ResponseWriter, r *http.Request) (ask T, ok bool) {
 	in := json.NewDecoder(http.MaxBytesReader(w, r.Body, maxRequest))
 	in.DisallowUnknownFields()
 	if err := in.Decode(&ask); err != nil {
 		s.answer(w, http.StatusBadRequest, failure{Error: "the request is not what this daemon understands: " + err.Error()})
-		return
+		return ask, false
 	}
-	done, err := s.daemon.Yield(r.Context(), ask)
-	s.outcome(w, done, err)
+	return ask, true
 }
 
 // outcome answers with what the daemon did, or why it did not.

@@ -86,6 +86,7 @@ func (d *Director) apply(ctx context.Context, cfg *config.Config, used inUse) (g
 	d.monitor.Set(targets(cfg, st, used))
 	d.channel.Configure(channelConfig(cfg))
 	d.channel.touch()
+	d.exchange.Set(d.exchangeConfig(cfg))
 	d.daemons.Set(connsync.Desired{Generation: generation, Daemons: syncDaemons(cfg)})
 	d.wantFilter()
 	d.want()

@@ -72,13 +72,8 @@ func (c Cleanup) remove(record Record) ([]string, error) {
 		}
 	}
 	if c.Routing != nil {
-		for _, ifname := range record.AcceptLocal {
-			if err := c.Routing.AcceptLocal(ifname, false); err != nil {
-				errs = append(errs, err)
-				continue
-			}
-			done = append(done, fmt.Sprintf("set net.ipv4.conf.%s.accept_local to 0 again", ifname))
-		}
+		put, _, err := restoreSysctls(c.Routing, lastFirst(record.Sysctls))
+		done, errs = append(done, put...), append(errs, err)
 	}
 	if err := errors.Join(errs...); err != nil {
 		return done, err

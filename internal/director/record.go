@@ -10,6 +10,7 @@ import (
 	"sync"
 	"time"
 
+	"lvsha/internal/machine"
 	"lvsha/ipvs"
 	connsync "lvsha/sync"
 	"lvsha/vrrp"
@@ -41,8 +42,8 @@ type Record struct {
 	Daemons []connsync.Role  `json:"daemons"`
 	// Filter says that there are tables of nftables.
 	Filter bool `json:"filter,omitempty"`
-	// AcceptLocal are the interfaces whose accept_local was switched on.
-	AcceptLocal []string `json:"accept_local,omitempty"`
+	// Sysctls are the kernel parameters that were set, in that order.
+	Sysctls []machine.Changed `json:"sysctls,omitempty"`
 }
 
 // RecordedRouter is the role of one virtual router.
@@ -79,9 +80,17 @@ func readRecord(dir string) (Record, error) {
 	if err != nil {
 		return empty, fmt.Errorf("reading the record of the last process: %w", err)
 	}
-	var r Record
-	if err := json.Unmarshal(data, &r); err != nil {
+	var written struct {
+		Record
+		// AcceptLocal are the interfaces whose accept_local an earlier version set.
+		AcceptLocal []string `json:"accept_local"`
+	}
+	if err := json.Unmarshal(data, &written); err != nil {
 		return empty, fmt.Errorf("reading the record of the last process in %s: %w", recordPath(dir), err)
+	}
+	r := written.Record
+	for _, ifname := range written.AcceptLocal {
+		r.Sysctls = append(r.Sysctls, machine.Changed{Name: "net/ipv4/conf/" + ifname + "/accept_local", Found: "0", Set: "1"})
 	}
 	if r.Boot != boot {
 		return empty, nil

@@ -51,6 +51,7 @@ func (d *Director) Status() control.Status {
 	for _, service := range cfg.Services {
 		s.Problems = append(s.Problems, pathProblems(service, st, routing)...)
 	}
+	s.Problems = append(s.Problems, d.sysctlProblems()...)
 	for i, service := range cfg.Services[:len(s.Services)] { // none are judged before the file is applied
 		for j := range s.Services[i].Servers {
 			row := &s.Services[i].Servers[j]
@@ -75,6 +76,7 @@ func (d *Director) Status() control.Status {
 		if daemons.Error != "" {
 			s.Problems = append(s.Problems, "sync: "+daemons.State)
 		}
+		s.Problems = append(s.Problems, exchangeStatus(s.Sync, d.exchange.Snapshot())...)
 	}
 	if s.Problems == nil {
 		s.Problems = []string{}
