@@ -108,8 +108,9 @@ type Service struct {
 	Flags ipvs.SchedulerFlags
 	// OnePacket schedules each datagram for itself.
 	OnePacket bool
-	// Forward and Tunnel are the defaults of its servers.
+	// Forward, FullNAT and Tunnel are the defaults of its servers.
 	Forward ipvs.Forward
+	FullNAT bool
 	Tunnel  ipvs.Tunnel
 	// Persistence is in whole seconds; zero is none.
 	Persistence time.Duration
@@ -139,6 +140,9 @@ type Server struct {
 	Weight int
 	// Forward is the forwarding method, never zero.
 	Forward ipvs.Forward
+	// FullNAT says of NAT that connections come from a source address out of Source.
+	FullNAT bool
+	Source  Pool
 	// Tunnel is how packets are wrapped where Forward is TUN.
 	Tunnel ipvs.Tunnel
 	// UpperThreshold is how many connections keep new ones away until there are fewer

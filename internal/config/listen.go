@@ -27,6 +27,7 @@ func (r *report) listens(s section, svc *Service, owned map[netip.Addr]router, t
 			s.bad("owner", "want \"none\", which says that no virtual router has the address, got %q", v)
 		}
 	}
+	r.reading.free = free
 	if s.missing("listen", "the virtual service such as \"192.0.2.10:80/tcp\"") {
 		return
 	}

@@ -158,6 +158,7 @@ func (r *report) draft(root *node, d director) *draft {
 		}
 	}
 	out.groups = r.groups(top["group"], out.routers, out.conditions)
+	r.translated(out.routers, out.groups)
 	out.pacing = r.pacing(top["pacing"], out.routers)
 	out.bfd = r.bfd(top["bfd"])
 	out.channel = r.channel(top["peer"])

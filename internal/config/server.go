@@ -49,6 +49,10 @@ func (r *report) servers(s section, svc *Service) {
 	if s.keys["tunnel"] != nil && svc.Forward != 0 && !tunnelled {
 		s.bad("tunnel", "is for servers with forward = \"tun\", of which there are none")
 	}
+	translates := svc.FullNAT || svc.Sorry != nil && svc.Sorry.FullNAT || slices.ContainsFunc(svc.Servers, func(s Server) bool { return s.FullNAT })
+	if s.keys["snat"] != nil && svc.Forward != 0 && !translates {
+		s.bad("snat", "is for servers with forward = \"fullnat\", of which there are none")
+	}
 	if len(items) == 0 && s.keys["sorry"] == nil {
 		s.bad("server", "the service has no server; add [[%s]]", s.node.path.key("server"))
 	}
@@ -82,10 +86,8 @@ func resolved(server Server, listens []ipvs.ServiceKey) []netip.AddrPort {
 // server reads what servers and the sorry server have in common. ok is whether
 // there is an address.
 func (r *report) server(s section, svc *Service) (Server, bool) {
-	out := Server{
-		Weight:  s.number("weight", 1, 0, ipvs.MaxWeight),
-		Forward: r.method(s, svc.Forward),
-	}
+	out := Server{Weight: s.number("weight", 1, 0, ipvs.MaxWeight)}
+	out.Forward, out.FullNAT = r.method(s, svc.Forward, svc.FullNAT)
 	out.Tunnel = r.tunnel(s, out.Forward, svc.Tunnel)
 	s.thresholds(&out)
 	if s.missing("address", "the real server's, such as \"192.0.2.21\" or \"192.0.2.21:8080\"") {
@@ -97,6 +99,7 @@ func (r *report) server(s section, svc *Service) (Server, bool) {
 	}
 	out.Address = addr
 	r.reachable(s.keys["address"], svc, out)
+	r.fullNAT(s, svc, &out)
 	return out, true
 }
 
@@ -135,7 +138,7 @@ func (r *report) reachable(n *node, svc *Service, server Server) {
 		switch {
 		case (server.Forward == ipvs.DR || server.Forward == ipvs.NAT) && l.Addr.Addr().Is4() != at.Addr().Is4():
 			r.at(n, "%s is %s and %s is %s, and %s does not get from one to the other; make a service for each, or use forward = \"tun\"",
-				l, family(l.Addr.Addr()), at.Addr(), family(at.Addr()), server.Forward)
+				l, family(l.Addr.Addr()), at.Addr(), family(at.Addr()), server.Method())
 		case l.Mark != 0 && at.Port() == 0:
 			continue
 		case l.Mark != 0 && (server.Forward == ipvs.DR || server.Forward == ipvs.TUN):
@@ -220,11 +223,12 @@ func (r *report) sorry(s section, svc *Service) *Server {
 		if !ok {
 			return nil
 		}
-		out := &Server{Address: addr, Weight: 1, Forward: svc.Forward}
+		out := &Server{Address: addr, Weight: 1, Forward: svc.Forward, FullNAT: svc.FullNAT}
 		if out.Forward == ipvs.TUN {
 			out.Tunnel = svc.Tunnel
 		}
 		r.reachable(n, svc, *out)
+		r.fullNAT(section{report: r, node: n}, svc, out)
 		return out
 	}
 	if _, isTable := n.value.(table); !isTable {

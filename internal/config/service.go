@@ -75,32 +75,33 @@ func (r *report) pace(s section, svc *Service) {
 // forwarding reads forward of a service, which has no default: the right one
 // depends on how the servers are set up, and the wrong one is silence.
 func (r *report) forwarding(s section, svc *Service) {
-	if !s.missing("forward", "want \"dr\" (servers on the same segment that have the address on lo), \"nat\" (servers whose gateway is the director) or \"tun\" (servers that take IPIP)") {
-		svc.Forward = r.method(s, 0)
+	if !s.missing("forward", "want \"dr\" (servers on the same segment that have the address on lo), \"nat\" (servers whose gateway is the director), \"tun\" (servers that take IPIP) or \"fullnat\" (servers that need no way back)") {
+		svc.Forward, svc.FullNAT = r.method(s, 0, false)
 	}
+	r.reading.snat = r.snat(s, sources{})
 	svc.Tunnel = r.tunnelOf(s)
 }
 
 // method reads forward.
-func (r *report) method(s section, def ipvs.Forward) ipvs.Forward {
+func (r *report) method(s section, def ipvs.Forward, fullnat bool) (ipvs.Forward, bool) {
 	v, ok := s.text("forward")
 	if !ok {
-		return def
+		return def, fullnat
 	}
-	words := []string{"dr", "nat", "tun"}
+	words := []string{"dr", "nat", "tun", "fullnat"}
 	switch v {
 	case "dr":
-		return ipvs.DR
+		return ipvs.DR, false
 	case "nat":
-		return ipvs.NAT
+		return ipvs.NAT, false
 	case "tun":
-		return ipvs.TUN
+		return ipvs.TUN, false
 	case "fullnat":
-		s.bad("forward", "fullnat is not in this version; want %s", oneOf(words))
+		return ipvs.NAT, true
 	default:
 		s.bad("forward", "want %s, got %q%s", oneOf(words), v, didYouMean(v, words))
 	}
-	return def
+	return def, fullnat
 }
 
 // require reads require: how many of the checks.

@@ -74,6 +74,9 @@ type Filter struct {
 	Repaired uint64 `json:"repaired"`
 	// Marks counts the ranges of addresses and ports whose packets get a mark.
 	Marks int `json:"marks,omitempty"`
+	// Sources counts the pairs of a virtual service and a server whose connections get
+	// another source address.
+	Sources int `json:"sources,omitempty"`
 }
 
 // Router is one virtual router.
@@ -216,6 +219,9 @@ type Server struct {
 	// than LowerThreshold.
 	UpperThreshold int `json:"upper_threshold,omitempty"`
 	LowerThreshold int `json:"lower_threshold,omitempty"`
+	// Forward is how packets get to it, and Source where they come from under fullnat.
+	Forward string `json:"forward"`
+	Source  string `json:"source,omitempty"`
 	// Tunnel is how packets to it are wrapped, where they are: "ipip", "gue port 6080".
 	Tunnel string `json:"tunnel,omitempty"`
 	// Peers are what other directors see of it, by name.

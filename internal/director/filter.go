@@ -1,6 +1,8 @@
 package director
 
 import (
+	"slices"
+
 	"lvsha/internal/config"
 	"lvsha/internal/packetfilter"
 )
@@ -9,6 +11,33 @@ import (
 func filterRules(cfg *config.Config) (out packetfilter.Rules) {
 	for _, s := range cfg.Services {
 		out.Marks = append(out.Marks, marks(s)...)
+		out.Sources = append(out.Sources, sourceAddresses(s)...)
+	}
+	if len(out.Sources) > 0 {
+		// A probe through a service comes from this director's own address, and its
+		// answer has to get back here, also to a backup.
+		out.Exempt = packetfilter.Masked{Mark: config.FirstCheckMark, Mask: ^uint32(config.LastCheckMark - config.FirstCheckMark)}
+	}
+	return out
+}
+
+// sourceAddresses are where the connections with servers of full NAT come from.
+func sourceAddresses(s config.Service) (out []packetfilter.Source) {
+	servers := slices.Clone(s.Servers)
+	if s.Sorry != nil {
+		servers = append(servers, *s.Sorry)
+	}
+	for _, server := range servers {
+		if !server.FullNAT {
+			continue
+		}
+		for _, listen := range s.Listen {
+			source := packetfilter.Source{Pool: packetfilter.Pool(server.Source), Server: server.Address.Addr(), Mark: listen.Mark}
+			if listen.Mark == 0 {
+				source.Addr, source.Protocol = listen.Addr.Addr(), uint8(listen.Protocol)
+			}
+			out = append(out, source)
+		}
 	}
 	return out
 }

@@ -27,7 +27,7 @@ func (d *Director) Status() control.Status {
 	}
 	if rules := filterRules(cfg); !rules.Empty() {
 		filter := d.filter.Snapshot()
-		s.Filter = &control.Filter{State: filter.State, Repaired: filter.Repaired, Marks: len(rules.Marks)}
+		s.Filter = &control.Filter{State: filter.State, Repaired: filter.Repaired, Marks: len(rules.Marks), Sources: len(rules.Sources)}
 		if filter.State != "ok" {
 			s.Problems = append(s.Problems, "packet filter: "+filter.State)
 		}

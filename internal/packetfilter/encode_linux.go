@@ -81,7 +81,14 @@ func (r Rule) exprs(ipv6 bool, sets map[string]*nftables.Set) []expr.Any {
 			&expr.Cmp{Op: expr.CmpOpEq, Register: register, Data: make([]byte, 4)})
 	}
 	for _, c := range r.Is {
-		out = append(out, c.Field.load(ipv6, register),
+		out = append(out, c.Field.load(ipv6, register))
+		if c.Value.Mask != 0 {
+			out = append(out, &expr.Bitwise{
+				SourceRegister: register, DestRegister: register, Len: 4,
+				Mask: binaryutil.NativeEndian.PutUint32(c.Value.Mask), Xor: make([]byte, 4),
+			})
+		}
+		out = append(out,
 			&expr.Cmp{Op: expr.CmpOpEq, Register: register, Data: c.Field.bare(c.Value)})
 	}
 	// The parts of a concatenation are in registers of four octets one after the other.

@@ -77,7 +77,7 @@ func TestKernelTables(t *testing.T) {
 		"192.0.2.11 . 17 . 8000-8999 : goto mark-4d000001", "192.0.2.12/30 . 132 . 0-65535 : goto mark-00000008", "2001:db8::10 . 6 . 80-81 : goto mark-00000007",
 		"ip daddr . meta l4proto . th dport vmap @marks", "meta mark set 0x4d000001", "snat to 10.1.0.240/29 persistent",
 		"meta l4proto 6 ct original ip daddr 192.0.2.20 ip daddr @servers3 snat to 10.1.0.254",
-		`"eth1" . 10.0.0.2`, "type nat hook postrouting",
+		"meta mark 0x4c560000/16 accept", `"eth1" . 10.0.0.2`, "type nat hook postrouting",
 	} {
 		if !strings.Contains(listed, want) {
 			t.Errorf("nft does not list %q:\n%s", want, listed)

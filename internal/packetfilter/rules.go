@@ -15,6 +15,9 @@ type Rules struct {
 	// Sources say which connections that IPVS forwards by NAT get another source
 	// address.
 	Sources []Source
+	// Exempt are firewall marks, of probes, whose connections keep their source address;
+	// those that have Exempt.Mark in the bits of Exempt.Mask. Zero is none.
+	Exempt Masked
 	// Sync says who may speak to this machine's backup sync daemon; nil leaves it
 	// open to everybody.
 	Sync *Sync
@@ -30,6 +33,9 @@ type Mark struct {
 	First, Last uint16
 	Mark        uint32
 }
+
+// Masked are the firewall marks that have Mark in the bits of Mask.
+type Masked struct{ Mark, Mask uint32 }
 
 // Pool is the range of source addresses that connections get, both ends included.
 // One client gets the same one on every machine.

@@ -56,6 +56,8 @@ type Value struct {
 	Addr, LastAddr netip.Addr
 	// Number is that of protocols, ports and marks, and Last the last port of a range.
 	Number, Last uint32
+	// Mask are the bits of a mark that count, zero for all.
+	Mask uint32
 	// Name is that of interfaces.
 	Name string
 }
@@ -152,7 +154,7 @@ func (r Rules) Tables() []Table {
 	for _, ipv6 := range []bool{false, true} {
 		t := Table{IPv6: ipv6}
 		t.marks(r.Marks)
-		t.sources(r.Sources)
+		t.sources(r.Sources, r.Exempt)
 		if !ipv6 {
 			t.sync(r.Sync)
 		}
@@ -195,8 +197,11 @@ func (t *Table) marks(marks []Mark) {
 // of it: the packets that IPVS forwards otherwise keep the service's. What the client
 // sent to is a condition of its own, because nft 1.0.6 dies of listing a concatenation
 // with it; only the first packet of a connection comes here.
-func (t *Table) sources(sources []Source) {
+func (t *Table) sources(sources []Source, exempt Masked) {
 	chain := Chain{Name: "postrouting", NAT: true, Hook: Postrouting, Priority: sourceNAT}
+	if exempt != (Masked{}) {
+		chain.Rules = append(chain.Rules, Rule{Is: []Condition{{PacketMark, Value{Number: exempt.Mark, Mask: exempt.Mask}}}, Do: Accept})
+	}
 	var sets []Set
 	var last Source
 	for _, s := range sources {
@@ -312,6 +317,10 @@ func (r Rule) text(ipv6 bool) string {
 		parts = append(parts, "meta mark 0x00000000")
 	}
 	for _, c := range r.Is {
+		if mask := c.Value.Mask; mask != 0 {
+			parts = append(parts, fmt.Sprintf("%s & 0x%08x == %s", c.Field.name(ipv6), mask, c.Field.text(c.Value)))
+			continue
+		}
 		parts = append(parts, c.Field.name(ipv6)+" "+c.Field.text(c.Value))
 	}
 	fields := make([]string, len(r.Fields))

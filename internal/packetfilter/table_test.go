@@ -39,6 +39,7 @@ func everything() packetfilter.Rules {
 			{Pool: six, Server: addr("fd09::21"), Addr: addr("2001:db8::20"), Protocol: 6},
 			{Pool: six, Server: addr("fd09::21"), Mark: 7},
 		},
+		Exempt: packetfilter.Masked{Mark: 0x4c560000, Mask: 0xffff0000},
 		Sync: &packetfilter.Sync{
 			Interface: "eth1", Group: netip.MustParseAddrPort("224.0.0.81:8848"), Peers: []netip.Addr{addr("10.0.0.3"), addr("10.0.0.2")},
 		},
