@@ -13,6 +13,10 @@ type report struct {
 	problems Problems
 	// read reads a file with a secret; nil means that it is another machine's.
 	read func(name string) ([]byte, error)
+	// reading is the service that is being read, and forwarded the servers of NAT that
+	// have been.
+	reading   reading
+	forwarded []forwarded
 }
 
 func (r *report) add(line int, p path, format string, args ...any) {

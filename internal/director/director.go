@@ -17,6 +17,7 @@ import (
 	"lvsha/internal/config"
 	"lvsha/internal/control"
 	"lvsha/internal/machine"
+	"lvsha/internal/packetfilter"
 	"lvsha/internal/peer"
 	"lvsha/internal/track"
 	"lvsha/ipvs"
@@ -62,6 +63,9 @@ type Options struct {
 	VRRPThread func()
 	IPVS       func() (ipvs.Kernel, error)
 	Sync       func() (connsync.Kernel, error)
+	// Filter is where packets are marked and given source addresses; nil is one in
+	// memory, which does nothing to packets.
+	Filter func() (packetfilter.Kernel, error)
 	// Conns is the kernel's connection table; nil exchanges no connections.
 	Conns connsync.System
 
@@ -88,6 +92,7 @@ type Director struct {
 	monitor *healthcheck.Monitor
 	table   *ipvs.Reconciler
 	daemons *connsync.Reconciler
+	filter  *packetfilter.Reconciler
 	// exchange hands connections over between directors.
 	exchange *connsync.Exchange
 	tracker  *track.Tracker
@@ -191,6 +196,14 @@ func New(opts Options) (*Director, error) {
 		Kernel: opts.Sync, Owned: last.Daemons, Logger: opts.Logger,
 		Record: func(roles []connsync.Role) error { return d.store.update(func(r *Record) { r.Daemons = roles }) },
 	})
+	if opts.Filter == nil {
+		tables := packetfilter.NewMemory()
+		opts.Filter = func() (packetfilter.Kernel, error) { return tables, nil }
+	}
+	d.filter = packetfilter.New(packetfilter.Options{
+		Kernel: opts.Filter, Owned: last.Filter, Logger: opts.Logger,
+		Record: func(owned bool) error { return d.store.update(func(r *Record) { r.Filter = owned }) },
+	})
 	return d, nil
 }
 
@@ -229,6 +242,7 @@ func (d *Director) Run(ctx context.Context) error {
 	rooms.Go(func() error { return d.tracker.Run(ctx) })
 	rooms.Go(func() error { return d.table.Run(ctx) })
 	rooms.Go(func() error { return d.daemons.Run(ctx) })
+	rooms.Go(func() error { return d.filter.Run(ctx) })
 	rooms.Go(func() error { return d.exchange.Run(ctx) })
 	rooms.Go(func() error { return d.keepSysctls(ctx) })
 	rooms.Go(func() error {
@@ -341,7 +355,7 @@ func (d *Director) leave(ctx context.Context, mode vrrp.StopMode, hurry <-chan s
 	d.mu.Lock()
 	d.flushing = true
 	d.mu.Unlock()
-	err = errors.Join(err, d.table.Flush(ctx), d.daemons.Flush(ctx), d.giveUpSysctls())
+	err = errors.Join(err, d.table.Flush(ctx), d.filter.Flush(ctx), d.daemons.Flush(ctx), d.giveUpSysctls())
 	if err != nil {
 		return fmt.Errorf("giving everything up: %w", err)
 	}

@@ -25,13 +25,13 @@ type Routes interface {
 // parameter had before lvsha changed it.
 func Director(cfg *config.Config, routes Routes, found Read) []Setting {
 	n := needsOf(cfg, routes)
-	return slices.Concat(n.forwarding(found), n.redirects(), n.hearing(), n.ownServer(), n.engine(), syncing(cfg.Sync))
+	return slices.Concat(n.forwarding(found), n.redirects(), n.hearing(), n.ownServer(), n.engine(), n.translation(), syncing(cfg.Sync))
 }
 
 // needs are what the services of a file ask of a director, each with the names of the
 // services that do.
 type needs struct {
-	any, nat4, nat6, persistent, maglev names
+	any, nat4, nat6, fullnat, persistent, maglev names
 	// local are the services of direct routing and tunnels with this director as a
 	// server.
 	local       names
@@ -113,7 +113,13 @@ func needsOf(cfg *config.Config, routes Routes) (n needs) {
 			if s.Scheduler == "mh" && (l.Protocol == ipvs.TCP || l.Mark != 0) {
 				n.maglev.add(s.Name)
 			}
-			n.listen(s, l, carriers[l.Addr.Addr()], own, wayTo)
+			front := carriers[l.Addr.Addr()]
+			for _, c := range s.Covers {
+				if front == "" && c.From.Is6() == l.Addr.Addr().Is6() {
+					front = carriers[c.From]
+				}
+			}
+			n.listen(s, l, front, own, wayTo)
 		}
 	}
 	slices.Sort(n.answers)
@@ -136,6 +142,9 @@ func (n *needs) listen(s config.Service, l ipvs.ServiceKey, front string, own []
 		}
 		if server.Forward != ipvs.NAT && !through {
 			continue // and spare the kernel the question
+		}
+		if server.FullNAT {
+			n.fullnat.add(s.Name)
 		}
 		to := wayTo(server.Address.Addr())
 		switch {
@@ -234,6 +243,26 @@ func Quiet(ifname, why string) []Setting {
 	return []Setting{
 		{Name: conf + ifname + "/arp_ignore", Of: conf + "all/arp_ignore", Want: "1", Also: []string{"2", "8"}, Level: Must, Why: why},
 		{Name: conf + ifname + "/arp_announce", Of: conf + "all/arp_announce", Want: "2", Level: Must, Why: why},
+	}
+}
+
+// translation has connection tracking give connections another source address, and
+// take up those that another director has opened, there and back.
+func (n needs) translation() (out []Setting) {
+	if len(n.fullnat) == 0 {
+		return nil
+	}
+	of := n.fullnat.of() + " (fullnat)"
+	return []Setting{
+		{Name: "net/ipv4/vs/conntrack", Want: "1", Level: Must, Why: "clients of " + of + " keep their address, and servers answer them directly"},
+		{
+			Name: "net/netfilter/nf_conntrack_tcp_loose", Want: "1", Level: Must,
+			Why: "the connections of " + of + " are cut off at a failover: those of another director are not taken up",
+		},
+		{
+			Name: "net/netfilter/nf_conntrack_tcp_be_liberal", Want: "1", Level: Must,
+			Why: "the connections of " + of + " are cut off at a failover and back: what they have said meanwhile is taken for invalid",
+		},
 	}
 }
 
