@@ -128,6 +128,12 @@ type Service struct {
 	Rules healthcheck.PoolRules
 	// Initial is where a server starts that the kernel does not have in use.
 	Initial healthcheck.State
+	// Quiesces says that a server that fails stays in the kernel at weight 0 instead of
+	// being removed.
+	Quiesces bool
+	// Respects says that what somebody changes of the service in the kernel stays until
+	// the next reload.
+	Respects bool
 	// Follows is the service whose checks decide about the servers; empty is none.
 	Follows string
 }

@@ -75,7 +75,7 @@ func parseReading(name string, text []byte, as Identity, read func(name string) 
 }
 
 func parse(text string, as Identity, read func(name string) ([]byte, error)) (*Config, Problems) {
-	root, err := decode(text)
+	root, err := decodeLarge(text)
 	if err != nil {
 		return nil, Problems{syntaxProblem(text, err)}
 	}
