@@ -69,7 +69,7 @@ soak: go
 	$(GO) test -count 10 -timeout 2h ./cmd/lvsha ./vrrp ./internal/netif
 	$(GO) test -tags soak -run '^TestSoak' -timeout 1h ./cmd/lvsha -v
 	for f in vrrp:FuzzDecode vrrp:FuzzTrailer vrrp:FuzzParseIPv4 vrrp:FuzzParseARP vrrp:FuzzParseNA internal/bfd:FuzzPacket \
-	  internal/notify:FuzzSplit healthcheck:FuzzHealthStatus internal/peer:FuzzFrame internal/config:FuzzParse ipvs:FuzzParseServiceKey; do \
+	  internal/notify:FuzzSplit healthcheck:FuzzHealthStatus internal/peer:FuzzFrame internal/config:FuzzParse ipvs:FuzzParseServiceKey ipvs:FuzzParseRules; do \
 	  $(GO) test -run '^$$' -fuzz "^$${f#*:}$$" -fuzztime 10m ./$${f%:*} || exit 1; done
 
 # The table of requirements, with the results of this run.
@@ -81,7 +81,7 @@ conformance: go
 
 install: build
 	install -D -m 755 bin/lvsha $(DESTDIR)/usr/bin/lvsha
-	install -D -m 644 -t $(DESTDIR)/lib/systemd/system examples/systemd/lvsha.service examples/systemd/lvsha-cleanup.service
+	install -D -m 644 -t $(DESTDIR)/lib/systemd/system examples/systemd/lvsha.service examples/systemd/lvsha-cleanup.service examples/systemd/lvsha-realserver.service
 
 # Says so when there is no Go, or one that is too old.
 go:

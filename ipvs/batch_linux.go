@@ -14,18 +14,12 @@ import (
 
 // From include/uapi/linux/ip_vs.h, beside those in engine_linux.go.
 const (
-	cmdNewService = 1
 	cmdDelService = 3
 	cmdNewDest    = 5
 	cmdSetDest    = 6
 	cmdDelDest    = 7
 
 	cmdAttrDest = 2
-
-	svcAttrScheduler = 6
-	svcAttrFlags     = 7
-	svcAttrTimeout   = 8
-	svcAttrNetmask   = 9
 
 	destAttrAddr    = 1
 	destAttrPort    = 2
@@ -214,7 +208,7 @@ func (b *batch) service(s cfipvs.Service, whole bool) {
 	if !whole {
 		return
 	}
-	b.bytes(svcAttrScheduler, append([]byte(s.Scheduler), 0))
+	b.bytes(svcAttrSched, append([]byte(s.Scheduler), 0))
 	flags := binary.NativeEndian.AppendUint32(nil, uint32(s.Flags))
 	b.bytes(svcAttrFlags, binary.NativeEndian.AppendUint32(flags, ^uint32(0)))
 	b.uint32(svcAttrTimeout, s.Timeout)

@@ -3,6 +3,7 @@ package ipvs
 import (
 	"encoding/binary"
 	"fmt"
+	"net"
 
 	"github.com/mdlayher/genetlink"
 	"github.com/mdlayher/netlink"
@@ -14,6 +15,7 @@ import (
 const (
 	genlName      = "IPVS"
 	genlVersion   = 1
+	cmdNewService = 1
 	cmdGetService = 4
 
 	cmdAttrService = 1
@@ -23,6 +25,10 @@ const (
 	svcAttrAddr     = 3
 	svcAttrPort     = 4
 	svcAttrMark     = 5
+	svcAttrSched    = 6
+	svcAttrFlags    = 7
+	svcAttrTimeout  = 8
+	svcAttrNetmask  = 9
 	svcAttrEngine   = 11 // IPVS_SVC_ATTR_PE_NAME
 )
 
@@ -114,4 +120,42 @@ func engineName(b []byte) (string, error) {
 		return "", fmt.Errorf("decoding service: %w", err)
 	}
 	return name, nil
+}
+
+// Engine is part of EngineKernel.
+func (k *kernel) Engine(key ServiceKey) (string, error) {
+	name, err := k.pe.engine(key)
+	if err != nil {
+		return "", fmt.Errorf("reading the persistence engine of service %s: %w", key, explain(err))
+	}
+	return name, nil
+}
+
+// AddServiceWithEngine is part of EngineKernel.
+func (k *kernel) AddServiceWithEngine(s Service, engine string) error {
+	to := serviceTo(s)
+	ae := netlink.NewAttributeEncoder()
+	ae.Nested(cmdAttrService, func(ae *netlink.AttributeEncoder) error {
+		encodeKey(ae, s.Key)
+		ae.String(svcAttrSched, s.Scheduler)
+		flags := binary.NativeEndian.AppendUint32(nil, uint32(to.Flags))
+		ae.Bytes(svcAttrFlags, binary.NativeEndian.AppendUint32(flags, ^uint32(0)))
+		ae.Uint32(svcAttrTimeout, to.Timeout)
+		// The mask of IPv4, the length of IPv6.
+		if ones := to.Netmask.Bits(); s.Key.Addr.Addr().Is6() {
+			ae.Uint32(svcAttrNetmask, uint32(ones))
+		} else {
+			ae.Bytes(svcAttrNetmask, net.CIDRMask(ones, 32))
+		}
+		ae.String(svcAttrEngine, engine)
+		return nil
+	})
+	data, err := ae.Encode()
+	if err != nil {
+		return fmt.Errorf("encoding service %s: %w", s.Key, err)
+	}
+	_, err = k.pe.c.Execute(genetlink.Message{
+		Header: genetlink.Header{Command: cmdNewService, Version: genlVersion}, Data: data,
+	}, k.pe.family.ID, netlink.Request|netlink.Acknowledge)
+	return err
 }

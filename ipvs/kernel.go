@@ -36,6 +36,17 @@ type Kernel interface {
 	Close() error
 }
 
+// EngineKernel is a Kernel that knows the persistence engines of services, of which Service
+// has no word.
+type EngineKernel interface {
+	Kernel
+	// Engine returns the name of a service's engine, such as "sip"; empty is none.
+	Engine(ServiceKey) (string, error)
+	// AddServiceWithEngine is AddService with an engine. The error is ENOENT where the
+	// kernel does not have it.
+	AddServiceWithEngine(s Service, engine string) error
+}
+
 // batcher is a Kernel that takes many changes at once, in their order, and returns the
 // error of each. It goes on after those that fail.
 type batcher interface {

@@ -19,6 +19,8 @@ type kernel struct {
 	batch *batch
 }
 
+var _ EngineKernel = (*kernel)(nil)
+
 // Open connects to the IPVS of the calling thread's network namespace. The
 // connection stays with that namespace. The error is ErrNoIPVS where the module
 // is not loaded.
@@ -63,6 +65,7 @@ func (k *kernel) List() ([]Service, error) {
 	table := make([]Service, 0, len(services))
 	for _, s := range services {
 		svc := serviceFrom(s.Service)
+		svc.Traffic = trafficFrom(s.Stats64)
 		dests, err := k.c.Destinations(s.Service)
 		if err != nil && !errors.Is(err, os.ErrNotExist) {
 			return nil, fmt.Errorf("listing servers of IPVS service %s: %w", svc.Key, explain(err))
@@ -216,6 +219,7 @@ func destinationFrom(d cfipvs.DestinationExtended) Destination {
 		Weight:   int(d.Weight),
 		Active:   int(d.ActiveConnections),
 		Inactive: int(d.InactiveConnections),
+		Traffic:  trafficFrom(d.Stats64),
 
 		Templates: int(d.PersistentConnections),
 
@@ -236,4 +240,12 @@ func destinationFrom(d cfipvs.DestinationExtended) Destination {
 		}
 	}
 	return from
+}
+
+func trafficFrom(s cfipvs.Stats) Traffic {
+	return Traffic{
+		Connections: s.Connections, InPackets: s.IncomingPackets, OutPackets: s.OutgoingPackets, InBytes: s.IncomingBytes, OutBytes: s.OutgoingBytes,
+		ConnectionRate: s.ConnectionRate, InPacketRate: s.IncomingPacketRate, OutPacketRate: s.OutgoingPacketRate,
+		InByteRate: s.IncomingByteRate, OutByteRate: s.OutgoingByteRate,
+	}
 }

@@ -42,7 +42,7 @@ func (st state) apply(c Change) error {
 		return nil
 	case c.Op == SetService:
 		next := c.Service
-		next.Destinations = s.Destinations
+		next.Destinations, next.Traffic = s.Destinations, s.Traffic
 		st[key] = next
 		return nil
 	}
@@ -61,7 +61,7 @@ func (st state) apply(c Change) error {
 		s.Destinations = slices.Delete(slices.Clone(s.Destinations), i, i+1)
 	default:
 		d, was := c.Destination, s.Destinations[i]
-		d.Active, d.Inactive, d.Templates, d.Place = was.Active, was.Inactive, was.Templates, was.Place
+		d.Active, d.Inactive, d.Templates, d.Traffic, d.Place = was.Active, was.Inactive, was.Templates, was.Traffic, was.Place
 		if c.Op == MoveServer {
 			d.Place = s.last() + 1
 		}

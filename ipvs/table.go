@@ -208,6 +208,8 @@ type Service struct {
 	PersistenceMask uint8
 	// Destinations are the real servers, in any order.
 	Destinations []Destination
+	// Traffic is read from the kernel and takes no part in any comparison.
+	Traffic Traffic
 }
 
 // Destination is a real server of a service.
@@ -232,6 +234,8 @@ type Destination struct {
 	// Active and Inactive count connections, and Templates what persistence keeps of
 	// clients. They are read from the kernel and take no part in any comparison.
 	Active, Inactive, Templates int
+	// Traffic is like them.
+	Traffic Traffic
 	// Place is where the server stands in the kernel's list of its service, counted from
 	// the one that was added first; zero is not known. It is read from the kernel, and
 	// matters where the scheduler goes by it (see OrderMatters).
@@ -267,7 +271,7 @@ func (s Service) settings() Service {
 
 // same reports whether two destinations differ in nothing but their counters and places.
 func (d Destination) same(o Destination) bool {
-	d.Active, d.Inactive, d.Templates, d.Place = o.Active, o.Inactive, o.Templates, o.Place
+	d.Active, d.Inactive, d.Templates, d.Traffic, d.Place = o.Active, o.Inactive, o.Templates, o.Traffic, o.Place
 	return d == o
 }
 

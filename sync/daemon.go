@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net/netip"
 	"slices"
+	"time"
 )
 
 // Role is the part a kernel sync daemon plays.
@@ -57,6 +58,12 @@ type Daemon struct {
 	ID uint8
 	// Group is the multicast group and port; the zero value is DefaultGroup.
 	Group netip.AddrPort
+	// TTL is how many hops a master's messages go, 1 to 255; zero is the kernel's 1.
+	TTL uint8
+	// MaxLen is the longest message in octets without UDP and IP headers: that a
+	// master sends, and that a backup takes (it drops longer ones without a word).
+	// Zero leaves it to the kernel, which goes by the interface.
+	MaxLen uint16
 	// Index is the number of the interface a daemon was started on, as far as
 	// known; zero is unknown. The kernel does not tell. A daemon on an
 	// interface that was removed and made anew hears and says nothing, though
@@ -84,6 +91,9 @@ func (d Daemon) normal() Daemon {
 	if d.Group == (netip.AddrPort{}) {
 		d.Group = DefaultGroup()
 	}
+	if d.TTL == 0 {
+		d.TTL = 1
+	}
 	return d
 }
 
@@ -91,6 +101,9 @@ func (d Daemon) normal() Daemon {
 func (d Daemon) same(o Daemon) bool {
 	if d.Index == 0 || o.Index == 0 {
 		d.Index, o.Index = 0, 0
+	}
+	if d.MaxLen == 0 || o.MaxLen == 0 {
+		d.MaxLen, o.MaxLen = 0, 0
 	}
 	return d == o
 }
@@ -108,18 +121,46 @@ func normalDaemons(daemons []Daemon) []Daemon {
 
 // Config is what the operator wants of connection synchronisation.
 type Config struct {
-	// Interface carries the multicast.
+	// Interface carries the multicast; with the channel as transport it is "lo",
+	// whatever it is here.
 	Interface string
 	// ID is the sync group, 1 to 255.
 	ID uint8
+	// Transport is how live records travel; empty is Multicast.
+	Transport Transport
+	// Group, TTL and MaxLen are those of both daemons; see Daemon.
+	Group  netip.AddrPort
+	TTL    uint8
+	MaxLen uint16
+	// Gate is how long a director that starts waits for the connections of a living
+	// one before it takes addresses from it.
+	Gate time.Duration
+	// Refresh is the time after which the kernel tells again of a connection that
+	// goes on, in whole seconds; zero leaves the kernel to count packets.
+	Refresh time.Duration
+	// TemplatesOnly has the kernel send no connections of persistent services, only
+	// their templates.
+	TemplatesOnly bool
+	// Buffer is the memory for messages that wait in the daemons' sockets, in octets;
+	// zero leaves it to the kernel.
+	Buffer int
 }
+
+// loopback is the interface where the daemons are with the channel as transport: no
+// message leaves the machine or comes from outside.
+const loopback = "lo"
 
 // Daemons returns what a director of the group runs: both daemons.
 func (c Config) Daemons() []Daemon {
-	return []Daemon{
-		{Role: Backup, Interface: c.Interface, ID: c.ID},
-		{Role: Master, Interface: c.Interface, ID: c.ID},
+	d := Daemon{Interface: c.Interface, ID: c.ID, Group: c.Group, TTL: c.TTL, MaxLen: c.MaxLen}
+	backup, master := d, d
+	if c.Transport == Channel {
+		backup.Interface, master.Interface = loopback, loopback
+		// There a host hears itself.
+		backup.ID = c.ID%255 + 1
 	}
+	backup.Role, master.Role = Backup, Master
+	return []Daemon{backup, master}
 }
 
 // Validate returns every reason, in words, why a daemon cannot be started, or
@@ -144,8 +185,14 @@ func Validate(d Daemon) error {
 	if g := d.normal().Group; !g.Addr().IsMulticast() || g.Addr().Is4In6() || g.Port() == 0 {
 		bad("group %s is not a multicast address and port", g)
 	}
+	if d.MaxLen != 0 && d.MaxLen < MinMaxLen {
+		bad("maximum length %d is less than %d", d.MaxLen, MinMaxLen)
+	}
 	return errors.Join(problems...)
 }
+
+// MinMaxLen is the least Daemon.MaxLen that the kernel takes of a backup.
+const MinMaxLen = 1024
 
 // maxInterfaceName is IP_VS_IFNAME_MAXLEN without its final zero.
 const maxInterfaceName = 15

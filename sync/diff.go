@@ -98,5 +98,11 @@ func difference(have, want Daemon) string {
 	if have.Group != want.Group {
 		parts = append(parts, fmt.Sprintf("group %s wanted", want.Group))
 	}
+	if have.TTL != want.TTL {
+		parts = append(parts, fmt.Sprintf("ttl %d wanted", want.TTL))
+	}
+	if want.MaxLen != 0 && have.MaxLen != want.MaxLen {
+		parts = append(parts, fmt.Sprintf("maximum length %d wanted", want.MaxLen))
+	}
 	return strings.Join(parts, ", ")
 }

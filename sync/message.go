@@ -23,9 +23,11 @@ const (
 	daemonAttrState     = 1
 	daemonAttrInterface = 2
 	daemonAttrID        = 3
+	daemonAttrMaxLen    = 4
 	daemonAttrGroup     = 5
 	daemonAttrGroup6    = 6
 	daemonAttrPort      = 7
+	daemonAttrTTL       = 8
 )
 
 // encodeDaemon returns the attributes of a command about a daemon. Only what is
@@ -46,6 +48,12 @@ func encodeDaemon(d Daemon) ([]byte, error) {
 			ae.Bytes(uint16(group), d.Group.Addr().AsSlice())
 			// In the byte order of the machine, unlike other ports.
 			ae.Uint16(daemonAttrPort, d.Group.Port())
+		}
+		if d.TTL != 0 {
+			ae.Uint8(daemonAttrTTL, d.TTL)
+		}
+		if d.MaxLen != 0 {
+			ae.Uint16(daemonAttrMaxLen, d.MaxLen)
 		}
 		return nil
 	})
@@ -105,6 +113,10 @@ func decodeAttributes(ad *netlink.AttributeDecoder, d *Daemon) error {
 				return errors.New("group is not an address")
 			}
 			group = addr
+		case daemonAttrTTL:
+			d.TTL = ad.Uint8()
+		case daemonAttrMaxLen:
+			d.MaxLen = ad.Uint16()
 		case daemonAttrPort:
 			if b := ad.Bytes(); len(b) == 2 {
 				port = binary.NativeEndian.Uint16(b)

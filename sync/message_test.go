@@ -8,9 +8,9 @@ import (
 )
 
 var messageDaemons = []Daemon{
-	{Role: Master, Interface: "eth0", ID: 1, Group: DefaultGroup()},
-	{Role: Backup, Interface: "a-name-of-15-by", ID: 255, Group: netip.MustParseAddrPort("239.1.2.3:9999")},
-	{Role: Backup, Interface: "eth0", ID: 7, Group: netip.MustParseAddrPort("[ff02::51]:8848")},
+	{Role: Master, Interface: "eth0", ID: 1, Group: DefaultGroup(), TTL: 1},
+	{Role: Backup, Interface: "a-name-of-15-by", ID: 255, Group: netip.MustParseAddrPort("239.1.2.3:9999"), TTL: 1},
+	{Role: Backup, Interface: "eth0", ID: 7, Group: netip.MustParseAddrPort("[ff02::51]:8848"), TTL: 3, MaxLen: 8000},
 }
 
 func TestMessageRoundTrip(t *testing.T) {

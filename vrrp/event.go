@@ -90,6 +90,9 @@ type Tracked struct {
 	Why string
 	// Fault says why the router cannot serve; empty when it can.
 	Fault string
+	// Wait says why a living Active of lower priority is left where it is for now;
+	// empty when it need not be. It keeps nobody from taking over from a dead one.
+	Wait string
 }
 
 // Yield gives the addresses to another director that is there to take them, and
@@ -148,7 +151,11 @@ func (e Startup) String() string {
 	}
 }
 func (e Tracked) String() string {
-	return fmt.Sprintf("tracked: adjust %+d (%s), fault %q", e.Adjust, e.Why, e.Fault)
+	s := fmt.Sprintf("tracked: adjust %+d (%s), fault %q", e.Adjust, e.Why, e.Fault)
+	if e.Wait != "" {
+		s += fmt.Sprintf(", wait %q", e.Wait)
+	}
+	return s
 }
 func (e Yield) String() string       { return "yield" }
 func (Unyield) String() string       { return "unyield" }

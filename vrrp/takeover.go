@@ -19,7 +19,7 @@ const clock = "15:04:05"
 // where it is. With a delay it does until that is over (V3-BCK-14).
 func (r *Router) leavesInPeace(at time.Time) bool {
 	switch {
-	case r.cfg.NoPreempt, r.yield.on:
+	case r.cfg.NoPreempt, r.yield.on, r.tracked.Wait != "":
 		return true
 	case r.cfg.PreemptAfter <= 0:
 		return false
@@ -40,6 +40,8 @@ func (r *Router) patience() string {
 		return fmt.Sprintf(", and we yield until %s", r.yield.until.Format(clock))
 	case r.cfg.NoPreempt:
 		return `, and takeover is "never"`
+	case r.tracked.Wait != "":
+		return ", and is left in peace: " + r.tracked.Wait
 	case !r.preemptAt.IsZero():
 		return fmt.Sprintf(", and is left in peace until %s (takeover after %s)", r.preemptAt.Format(clock), r.cfg.PreemptAfter)
 	}

@@ -19,6 +19,7 @@ import (
 	"lvsha/internal/control"
 	"lvsha/internal/director"
 	"lvsha/internal/netif"
+	"lvsha/internal/packetfilter"
 	"lvsha/ipvs"
 	connsync "lvsha/sync"
 	"lvsha/vrrp"
@@ -87,7 +88,7 @@ func run(ctx context.Context, c *call) error {
 		Version: version(),
 		Load:    config.NewLoader(*file, *as).Load,
 		Dir:     dir, State: stateDir(*state, *socket), Logger: log,
-		Port: port, BFD: sessions, Links: links, Routing: links, IPVS: ipvs.Open, Sync: connsync.Open, LocalTo: netif.LocalTo,
+		Port: port, BFD: sessions, Links: links, Routing: links, IPVS: ipvs.Open, Sync: connsync.Open, Filter: packetfilter.Open, Conns: connsync.Host{}, LocalTo: netif.LocalTo,
 		VRRPThread: func() { scheduleVRRP(*realtime, log) },
 		Filled:     ready,
 		Notify: func(state string) {
@@ -200,6 +201,7 @@ func useMemory(options *director.Options, logFile string) (done func() error, er
 	table, daemons := ipvs.NewMemory(w), connsync.NewMemory()
 	options.IPVS = func() (ipvs.Kernel, error) { return table, nil }
 	options.Sync = func() (connsync.Kernel, error) { return daemons, nil }
+	options.Conns, options.Filter = nil, nil
 	options.InMemory = true
 	return done, nil
 }

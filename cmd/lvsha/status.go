@@ -111,7 +111,11 @@ func printStatus(w io.Writer, s control.Status, detail bool, now time.Time) erro
 	printChannel(t, s.Channel, now)
 	for _, v := range s.Services {
 		fmt.Fprintf(t, "\nservice %s: %s: %s\n", v.Name, strings.ToUpper(v.State), v.Reason)
-		fmt.Fprintf(t, "  %s, scheduler %s, forward %s\n", strings.Join(v.Listen, ", "), scheduling(v), v.Forward)
+		listen := strings.Join(v.Listen, ", ")
+		if len(v.Covers) > 0 {
+			listen = fmt.Sprintf("%s by %s", strings.Join(v.Covers, ", "), listen)
+		}
+		fmt.Fprintf(t, "  %s, scheduler %s, forward %s\n", listen, scheduling(v), v.Forward)
 		if detail {
 			printService(t, v, now)
 			continue
@@ -141,15 +145,17 @@ func printStatus(w io.Writer, s control.Status, detail bool, now time.Time) erro
 		}
 		fmt.Fprintln(t)
 	}
+	if s.Filter != nil {
+		fmt.Fprintf(t, "  packet filter: %s, %d changes repaired\n", s.Filter.State, s.Filter.Repaired)
+	}
 	for _, f := range s.Foreign {
 		fmt.Fprintf(t, "  foreign service %s is left alone\n", f)
 	}
 	if s.Sync != nil {
-		fmt.Fprintf(t, "\nconnection sync on %s, id %d: %s", s.Sync.Interface, s.Sync.ID, s.Sync.State)
-		if len(s.Sync.Daemons) > 0 {
-			fmt.Fprintf(t, " (%s)", strings.Join(s.Sync.Daemons, " and "))
-		}
 		fmt.Fprintln(t)
+		if err := printSync(t, s.Sync, now); err != nil {
+			return err
+		}
 	}
 	return t.Flush()
 }

@@ -99,14 +99,18 @@ type Service struct {
 	// Listen are the virtual services it stands for, at least one, in the order
 	// of the file. Names may change, these keys may not.
 	Listen []ipvs.ServiceKey
+	// Covers are the addresses and ports whose packets lvsha marks for this service, in
+	// the order of the file. With them Listen is that mark, once for each family.
+	Covers []Cover
 	// Scheduler is the kernel's name of it.
 	Scheduler string
 	// Flags are those of the scheduler.
 	Flags ipvs.SchedulerFlags
 	// OnePacket schedules each datagram for itself.
 	OnePacket bool
-	// Forward and Tunnel are the defaults of its servers.
+	// Forward, FullNAT and Tunnel are the defaults of its servers.
 	Forward ipvs.Forward
+	FullNAT bool
 	Tunnel  ipvs.Tunnel
 	// Persistence is in whole seconds; zero is none.
 	Persistence time.Duration
@@ -142,6 +146,9 @@ type Server struct {
 	Weight int
 	// Forward is the forwarding method, never zero.
 	Forward ipvs.Forward
+	// FullNAT says of NAT that connections come from a source address out of Source.
+	FullNAT bool
+	Source  Pool
 	// Tunnel is how packets are wrapped where Forward is TUN.
 	Tunnel ipvs.Tunnel
 	// UpperThreshold is how many connections keep new ones away until there are fewer
@@ -168,4 +175,7 @@ type Identity struct {
 	As string
 	// Hostname is the machine's: the whole name is tried, then its first label.
 	Hostname string
+	// Server says that the machine is no director but a real server, which reads the
+	// file as its first director does and has none of the files with secrets.
+	Server bool
 }

@@ -106,7 +106,7 @@ func TestParse(t *testing.T) {
 			Rules: healthcheck.PoolRules{Quorum: 1, Sorry: true, MostWeight: ipvs.MaxWeight},
 		}},
 		Channel: config.Channel{KeyFile: "/etc/lvsha/director.key"}, Hash: "0a0cb7077847025a",
-		Sync:   &connsync.Config{Interface: "eth0", ID: 1},
+		Sync:   &connsync.Config{Interface: "eth0", ID: 1, Transport: connsync.Multicast, TTL: 1, Gate: 30 * time.Second, Refresh: time.Minute},
 		Health: config.Health{Doubt: time.Minute, DoubtWeight: -100},
 	}
 	got, err := config.Parse("lvsha.toml", []byte(pair), config.Identity{Hostname: "lvs1.example.com"})

@@ -12,7 +12,6 @@ import (
 	"lvsha/internal/bfd"
 	"lvsha/internal/notify"
 	"lvsha/internal/track"
-	"lvsha/ipvs"
 	connsync "lvsha/sync"
 	"lvsha/vrrp"
 )
@@ -27,6 +26,15 @@ func Load(path, as string) (*Config, error) {
 	// Without a host name the problem is that no director matches, and says so.
 	host, _ := os.Hostname()
 	return Parse(path, text, Identity{As: as, Hostname: host})
+}
+
+// LoadForServer reads the file at path on a real server. The error is Problems.
+func LoadForServer(path string) (*Config, error) {
+	text, err := os.ReadFile(path)
+	if err != nil {
+		return nil, Problems{{File: path, Message: unreadable(err)}}
+	}
+	return Parse(path, text, Identity{Server: true})
 }
 
 // unreadable is a sentence about a file that cannot be read.
@@ -46,7 +54,11 @@ func unreadable(err error) string {
 // Parse reads a text under the name of its file, and the files with keys that it
 // names for this machine. The error is Problems.
 func Parse(name string, text []byte, as Identity) (*Config, error) {
-	return parseReading(name, text, as, ReadSecret)
+	read := ReadSecret
+	if as.Server {
+		read = nil
+	}
+	return parseReading(name, text, as, read)
 }
 
 // parseReading is Parse with a way to read the files with secrets.
@@ -87,7 +99,10 @@ func parseWith(text string, as Identity, read func(name string) ([]byte, error),
 	}
 	manage := top.flag("manage_sysctls")
 	directors := r.directors(top)
-	own := r.choose(top, directors, as)
+	own := 0
+	if !as.Server || len(directors) == 0 {
+		own = r.choose(top, directors, as)
+	}
 
 	// One view without directors, else one for each.
 	views := directors
@@ -108,6 +123,7 @@ func parseWith(text string, as Identity, read func(name string) ([]byte, error),
 	r.problems = append(r.problems, merge(views, found)...)
 	r.pair(directors, drafts)
 	r.rivals(directors, drafts)
+	r.sameMarks(directors, drafts)
 	if len(r.problems) > 0 {
 		return nil, r.problems
 	}
@@ -168,6 +184,7 @@ func (r *report) draft(root *node, d director) *draft {
 		}
 	}
 	out.groups = r.groups(top["group"], out.routers, out.conditions)
+	r.translated(out.routers, out.groups)
 	out.pacing = r.pacing(top["pacing"], out.routers)
 	out.bfd = r.bfd(top["bfd"])
 	out.channel = r.channel(top["peer"])
@@ -211,47 +228,6 @@ func assemble(directors []director, drafts []*draft, own int) *Config {
 		}
 	}
 	return cfg
-}
-
-// sync reads [sync].
-func (r *report) sync(n *node) *connsync.Config {
-	if n == nil {
-		return nil
-	}
-	s, ok := r.section(n, syncKeys())
-	if !ok {
-		return nil
-	}
-	return &connsync.Config{
-		Interface: s.iface("interface", "the interface of the connection synchronisation"),
-		ID:        uint8(s.number("id", 1, 1, 255)),
-	}
-}
-
-// unsynced holds that no service has servers of the other address family beside
-// [sync]: the kernel refuses them while a sync daemon runs, and a sync daemon while
-// there are any.
-func (r *report) unsynced(sync *node, services []Service) {
-	if sync == nil {
-		return
-	}
-	for _, svc := range services {
-		servers := svc.Servers
-		if svc.Sorry != nil {
-			servers = append(slices.Clone(servers), *svc.Sorry)
-		}
-		for _, l := range svc.Listen {
-			i := slices.IndexFunc(servers, func(s Server) bool {
-				return s.Forward == ipvs.TUN && s.Address.Addr().Is4() != l.Addr.Addr().Is4()
-			})
-			if i < 0 {
-				continue
-			}
-			r.at(sync, "the kernel runs no sync daemon beside a service with servers of another address family, as service %s on %s has with %s; leave out one or the other",
-				svc.Name, l, servers[i].Address.Addr())
-			break
-		}
-	}
 }
 
 // iface reads the name of an interface, which the kernel bounds to 15 bytes

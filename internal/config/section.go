@@ -14,6 +14,10 @@ type report struct {
 	problems Problems
 	// read reads a file with a secret; nil means that it is another machine's.
 	read func(name string) ([]byte, error)
+	// reading is the service that is being read, and forwarded the servers of NAT that
+	// have been.
+	reading   reading
+	forwarded []forwarded
 	// checkable and settings are what is known of the kinds of checks; of a large file
 	// it would be asked for again and again.
 	checkable keysOfChecks

@@ -13,6 +13,7 @@ const (
 	pathYield  = "/v1/yield"
 	// pathServers is about single servers of services.
 	pathServers = "/v1/servers"
+	pathResync  = "/v1/sync/resync"
 )
 
 // DefaultSocket is where the daemon listens unless it is told otherwise.
@@ -30,6 +31,9 @@ type Daemon interface {
 	Yield(ctx context.Context, ask YieldRequest) (Yielded, error)
 	// Servers does something to servers. It returns when the kernel has it.
 	Servers(ctx context.Context, ask ServersRequest) (ServersChanged, error)
+	// Resync takes the connections of another director over now, or compares them. It
+	// returns when that is done.
+	Resync(ctx context.Context, ask ResyncRequest) (SyncResult, error)
 	// Events returns the events kept whose Seq is higher than after, oldest
 	// first, and a channel that is closed when there is a newer one.
 	Events(after uint64) ([]Event, <-chan struct{})
@@ -62,6 +66,21 @@ type Status struct {
 	// no other director.
 	Channel *Channel `json:"channel,omitempty"`
 	Sync    *Sync    `json:"sync"`
+	// Filter is what services need of nftables; absent where none needs anything.
+	Filter *Filter `json:"packet_filter,omitempty"`
+}
+
+// Filter is the state of the tables of nftables that are lvsha's.
+type Filter struct {
+	// State is ok, starting or what fails, in words.
+	State string `json:"state"`
+	// Repaired counts how often somebody else's change was put back.
+	Repaired uint64 `json:"repaired"`
+	// Marks counts the ranges of addresses and ports whose packets get a mark.
+	Marks int `json:"marks,omitempty"`
+	// Sources counts the pairs of a virtual service and a server whose connections get
+	// another source address.
+	Sources int `json:"sources,omitempty"`
 }
 
 // Router is one virtual router.
@@ -158,8 +177,11 @@ type Peer struct {
 
 // Service is one virtual service.
 type Service struct {
-	Name      string   `json:"name"`
-	Listen    []string `json:"listen"`
+	Name   string   `json:"name"`
+	Listen []string `json:"listen"`
+	// Covers are the addresses and ports whose packets get the mark in Listen by
+	// lvsha's rules.
+	Covers    []string `json:"covers,omitempty"`
 	Scheduler string   `json:"scheduler"`
 	// SchedulerFlags are such as mh-port; OnePacket schedules each datagram for itself.
 	SchedulerFlags []string `json:"scheduler_flags,omitempty"`
@@ -184,6 +206,25 @@ type Service struct {
 	// Scale is by how much all weights are multiplied in the kernel, so that a share
 	// can grow in steps.
 	Scale int `json:"scale"`
+	// Traffic is over all addresses of the service; absent while the kernel has none of
+	// them.
+	Traffic *Traffic `json:"traffic,omitempty"`
+}
+
+// Traffic is what the kernel has counted since a service or server was made, and the rates
+// of the last seconds. Under dr and tun answers do not pass the director, and nothing goes
+// out.
+type Traffic struct {
+	Connections    uint64 `json:"connections"`
+	InPackets      uint64 `json:"in_packets"`
+	OutPackets     uint64 `json:"out_packets"`
+	InBytes        uint64 `json:"in_bytes"`
+	OutBytes       uint64 `json:"out_bytes"`
+	ConnectionRate uint64 `json:"connections_per_second"`
+	InPacketRate   uint64 `json:"in_packets_per_second"`
+	OutPacketRate  uint64 `json:"out_packets_per_second"`
+	InByteRate     uint64 `json:"in_bytes_per_second"`
+	OutByteRate    uint64 `json:"out_bytes_per_second"`
 }
 
 // Server is one real server of a service. Active and Inactive are the kernel's
@@ -203,6 +244,9 @@ type Server struct {
 	// than LowerThreshold.
 	UpperThreshold int `json:"upper_threshold,omitempty"`
 	LowerThreshold int `json:"lower_threshold,omitempty"`
+	// Forward is how packets get to it, and Source where they come from under fullnat.
+	Forward string `json:"forward"`
+	Source  string `json:"source,omitempty"`
 	// Tunnel is how packets to it are wrapped, where they are: "ipip", "gue port 6080".
 	Tunnel string `json:"tunnel,omitempty"`
 	// Peers are what other directors see of it, by name.
@@ -210,6 +254,9 @@ type Server struct {
 	// Used is whether it is in the pool, and Share its weight in the kernel.
 	Used  bool `json:"used"`
 	Share int  `json:"share"`
+	// Traffic is over all addresses of the service; absent while the kernel does not have
+	// the server.
+	Traffic *Traffic `json:"traffic,omitempty"`
 	// Checks are what decides about it.
 	Checks []Check `json:"checks"`
 }
@@ -362,7 +409,74 @@ type Sync struct {
 	Interface string   `json:"interface"`
 	ID        uint8    `json:"id"`
 	Daemons   []string `json:"daemons"`
-	State     string   `json:"state"`
+	// State is "in sync", or what is the matter.
+	State string `json:"state"`
+	// Transport is "multicast" or "channel".
+	Transport string `json:"transport,omitempty"`
+	// Waiting is why a living director is left its addresses for now.
+	Waiting string `json:"waiting,omitempty"`
+	// Missing, Extra and Unbound are what the last comparison with each partner has
+	// found in the end, and Verified when the newest of them found nothing missing.
+	Missing  int        `json:"missing"`
+	Extra    int        `json:"extra"`
+	Unbound  int        `json:"unbound"`
+	Verified *time.Time `json:"verified,omitempty"`
+	// Queue is the memory that waits in the kernel's socket for sync messages, in octets,
+	// and Dropped how many messages it has dropped.
+	Queue   int    `json:"queue"`
+	Dropped uint64 `json:"dropped"`
+	// Partners are the other directors, as far as connections are concerned.
+	Partners []SyncPartner `json:"partners,omitempty"`
+}
+
+// SyncPartner is another director, as far as connections are concerned.
+type SyncPartner struct {
+	Name      string `json:"name"`
+	Connected bool   `json:"connected"`
+	// Conns counts the entries that it says its services have.
+	Conns int `json:"connections"`
+	// Serves are the virtual addresses that it has.
+	Serves []string `json:"serves,omitempty"`
+	// SameServices says that it has the same services and servers.
+	SameServices bool       `json:"same_services"`
+	Verified     *time.Time `json:"verified,omitempty"`
+	// Received and Sent are records of the kernel's, over the channel.
+	Received uint64 `json:"received"`
+	Sent     uint64 `json:"sent"`
+	// Last is what became of taking its table over the last time.
+	Last *SyncResult `json:"last,omitempty"`
+}
+
+// ResyncRequest asks for the connections of another director.
+type ResyncRequest struct {
+	// From is the director; empty is whoever serves.
+	From string `json:"from"`
+	// Compare changes nothing.
+	Compare bool `json:"compare"`
+}
+
+// SyncResult is what became of taking another director's table over.
+type SyncResult struct {
+	From      string    `json:"from"`
+	Why       string    `json:"why"`
+	Records   int       `json:"records"`
+	Installed int       `json:"installed"`
+	Missing   int       `json:"missing"`
+	Extra     int       `json:"extra"`
+	Wrong     int       `json:"wrong"`
+	Unbound   int       `json:"unbound"`
+	Removed   int       `json:"removed"`
+	Compared  string    `json:"compared,omitempty"`
+	Repeated  int       `json:"repeated"`
+	Problem   string    `json:"problem,omitempty"`
+	Began     time.Time `json:"began"`
+	// Waiting, Taking and Looking are how long its parts took: until the first
+	// record, until the last one was in the kernel, and the comparison.
+	Waiting string `json:"waiting"`
+	Taking  string `json:"taking"`
+	Looking string `json:"looking"`
+	// Text is all that in a line.
+	Text string `json:"text"`
 }
 
 // BFDSession is a BFD session with another director.

@@ -77,6 +77,16 @@ func (c *Client) Servers(ctx context.Context, ask ServersRequest) (ServersChange
 	return done, nil
 }
 
+// Resync has the daemon take the connections of another director over, or compare
+// them.
+func (c *Client) Resync(ctx context.Context, ask ResyncRequest) (SyncResult, error) {
+	var done SyncResult
+	if err := c.post(ctx, pathResync, ask, &done); err != nil {
+		return SyncResult{}, err
+	}
+	return done, nil
+}
+
 // post asks for something to be done and reads what was.
 func (c *Client) post(ctx context.Context, path string, ask, done any) error {
 	body, err := c.do(ctx, http.MethodPost, path, ask)

@@ -29,6 +29,13 @@ func (d *fakeDaemon) Reload(context.Context) (control.Reloaded, error) {
 	return control.Reloaded{Generation: 8}, d.reloadErr
 }
 
+func (d *fakeDaemon) Resync(_ context.Context, ask control.ResyncRequest) (control.SyncResult, error) {
+	if ask.From == "" {
+		return control.SyncResult{}, errors.New("no other director is connected")
+	}
+	return control.SyncResult{From: ask.From, Records: 3}, nil
+}
+
 func (d *fakeDaemon) Yield(_ context.Context, ask control.YieldRequest) (control.Yielded, error) {
 	d.asked = ask
 	if ask.Router == "" {
@@ -170,5 +177,15 @@ func TestNoDaemon(t *testing.T) {
 	_, _, err := control.NewClient(filepath.Join(t.TempDir(), "control.sock")).Status(t.Context())
 	if !errors.Is(err, control.ErrNotRunning) {
 		t.Errorf("got %v", err)
+	}
+}
+
+func TestResync(t *testing.T) {
+	c := control.NewClient(serve(t, &fakeDaemon{second: make(chan struct{})}))
+	if done, err := c.Resync(t.Context(), control.ResyncRequest{From: "lvs2", Compare: true}); err != nil || done.From != "lvs2" || done.Records != 3 {
+		t.Errorf("Resync = %+v, %v", done, err)
+	}
+	if _, err := c.Resync(t.Context(), control.ResyncRequest{}); err == nil || err.Error() != "no other director is connected" {
+		t.Errorf("Resync without a director: %v", err)
 	}
 }

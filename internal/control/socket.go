@@ -72,6 +72,7 @@ func (s *Socket) Run(ctx context.Context) error {
 	mux.HandleFunc("POST "+pathReload, s.reload)
 	mux.HandleFunc("POST "+pathYield, s.yield)
 	mux.HandleFunc("POST "+pathServers, s.servers)
+	mux.HandleFunc("POST "+pathResync, s.resync)
 	server := &http.Server{
 		Handler:           mux,
 		ReadHeaderTimeout: 5 * time.Second,
@@ -112,32 +113,35 @@ func (s *Socket) reload(w http.ResponseWriter, r *http.Request) {
 }
 
 func (s *Socket) yield(w http.ResponseWriter, r *http.Request) {
-	var ask YieldRequest
-	if !s.asked(w, r, &ask, maxRequest) {
-		return
+	if ask, ok := read[YieldRequest](s, w, r); ok {
+		done, err := s.daemon.Yield(r.Context(), ask)
+		s.outcome(w, done, err)
 	}
-	done, err := s.daemon.Yield(r.Context(), ask)
-	s.outcome(w, done, err)
+}
+
+func (s *Socket) resync(w http.ResponseWriter, r *http.Request) {
+	if ask, ok := read[ResyncRequest](s, w, r); ok {
+		done, err := s.daemon.Resync(r.Context(), ask)
+		s.outcome(w, done, err)
+	}
+}
+
+// read decodes a request, or answers that it cannot be.
+func read[T any](s *Socket, w http.ResponseWriter, r *http.Request) (ask T, ok bool) {
+	in := json.NewDecoder(http.MaxBytesReader(w, r.Body, maxRequest))
+	in.DisallowUnknownFields()
+	if err := in.Decode(&ask); err != nil {
+		s.answer(w, http.StatusBadRequest, failure{Error: "the request is not what this daemon understands: " + err.Error()})
+		return ask, false
+	}
+	return ask, true
 }
 
 func (s *Socket) servers(w http.ResponseWriter, r *http.Request) {
-	var ask ServersRequest
-	if !s.asked(w, r, &ask, maxRequest) {
-		return
+	if ask, ok := read[ServersRequest](s, w, r); ok {
+		done, err := s.daemon.Servers(r.Context(), ask)
+		s.outcome(w, done, err)
 	}
-	done, err := s.daemon.Servers(r.Context(), ask)
-	s.outcome(w, done, err)
-}
-
-// asked reads the body of a request, of so many bytes at most, or answers that it is none.
-func (s *Socket) asked(w http.ResponseWriter, r *http.Request, ask any, most int64) bool {
-	in := json.NewDecoder(http.MaxBytesReader(w, r.Body, most))
-	in.DisallowUnknownFields()
-	if err := in.Decode(ask); err != nil {
-		s.answer(w, http.StatusBadRequest, failure{Error: "the request is not what this daemon understands: " + err.Error()})
-		return false
-	}
-	return true
 }
 
 // outcome answers with what the daemon did, or why it did not.

@@ -43,6 +43,9 @@ func (d *Director) Reload(ctx context.Context) (control.Reloaded, error) {
 	if err := d.table.Applied(wait, answer.tables); err != nil {
 		done.Warnings = append(done.Warnings, "ipvs: "+err.Error())
 	}
+	if err := d.filter.Applied(wait); err != nil {
+		done.Warnings = append(done.Warnings, "packet filter: "+err.Error())
+	}
 	d.event("reload", cfg.Director, fmt.Sprintf("applied %s, generation %d", cfg.File, answer.generation))
 	d.log.Info("reloaded", "file", cfg.File, "generation", answer.generation)
 	return done, nil
@@ -90,7 +93,9 @@ func (d *Director) apply(ctx context.Context, cfg *config.Config, used func() in
 	}
 	d.channel.Configure(channelConfig(cfg))
 	d.channel.touch()
+	d.exchange.Set(d.exchangeConfig(cfg))
 	d.daemons.Set(connsync.Desired{Generation: generation, Daemons: syncDaemons(cfg)})
+	d.wantFilter()
 	d.want()
 	return generation, nil
 }

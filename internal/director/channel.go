@@ -13,6 +13,7 @@ import (
 	"lvsha/internal/config"
 	"lvsha/internal/control"
 	"lvsha/internal/peer"
+	connsync "lvsha/sync"
 )
 
 const (
@@ -52,7 +53,7 @@ type channelEvent struct {
 }
 
 // newChannel makes the channel. Nothing of it waits for VRRP, nor VRRP for it.
-func newChannel(opts Options, monitor *healthcheck.Monitor, tell func(channelEvent), heard func()) *channel {
+func newChannel(opts Options, monitor *healthcheck.Monitor, exchange *connsync.Exchange, tell func(channelEvent), heard func()) *channel {
 	c := &channel{monitor: monitor, tell: tell, heard: heard, wake: make(chan struct{}, 1), compare: newComparison()}
 	c.Channel = peer.New(peer.Options{
 		Network: opts.Network, Version: opts.Version, Logger: opts.Logger,
@@ -78,7 +79,7 @@ func newChannel(opts Options, monitor *healthcheck.Monitor, tell func(channelEve
 				c.heard()
 				return err
 			},
-		}},
+		}, syncKind(exchange)},
 		OnChange: func(change peer.Change) {
 			level := slog.LevelWarn
 			if change.Connected {

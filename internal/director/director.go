@@ -16,6 +16,8 @@ import (
 	"lvsha/internal/bfd"
 	"lvsha/internal/config"
 	"lvsha/internal/control"
+	"lvsha/internal/machine"
+	"lvsha/internal/packetfilter"
 	"lvsha/internal/peer"
 	"lvsha/internal/track"
 	"lvsha/ipvs"
@@ -44,8 +46,8 @@ type Options struct {
 
 	Port  vrrp.Port
 	Links vrrp.Links
-	// Routing is what checks through a service depend on; nil is taken to be as it
-	// has to be.
+	// Routing is what services and the checks through them depend on; nil is taken to
+	// be as it has to be.
 	Routing Routing
 	// InMemory says that IPVS is not the kernel's, so that it leads no packet anywhere.
 	InMemory bool
@@ -61,6 +63,11 @@ type Options struct {
 	VRRPThread func()
 	IPVS       func() (ipvs.Kernel, error)
 	Sync       func() (connsync.Kernel, error)
+	// Filter is where packets are marked and given source addresses; nil is one in
+	// memory, which does nothing to packets.
+	Filter func() (packetfilter.Kernel, error)
+	// Conns is the kernel's connection table; nil exchanges no connections.
+	Conns connsync.System
 
 	// Filled, if not nil, is called once, when the table has first been carried out.
 	Filled func()
@@ -87,8 +94,11 @@ type Director struct {
 	monitor *healthcheck.Monitor
 	table   *ipvs.Reconciler
 	daemons *connsync.Reconciler
-	tracker *track.Tracker
-	channel *channel
+	filter  *packetfilter.Reconciler
+	// exchange hands connections over between directors.
+	exchange *connsync.Exchange
+	tracker  *track.Tracker
+	channel  *channel
 	// bfd is nil without a network for it. followed is what the virtual routers
 	// follow, and of the director's goroutine, as hooks are.
 	bfd      *bfd.Engine
@@ -124,7 +134,9 @@ type Director struct {
 	tables     uint64 // numbers the desired tables
 	steering   steering
 	flushing   bool // nothing is wanted any more: the table is given up
-	judging    judging
+	// settings are the kernel parameters that the services need.
+	settings []machine.Setting
+	judging  judging
 }
 
 // New loads the file, reads what the last process left behind and prepares
@@ -185,7 +197,8 @@ func New(opts Options) (*Director, error) {
 	d.monitor = healthcheck.New(healthcheck.Options{
 		OnChange: func(c healthcheck.Change) { d.inbox.add(c) }, Ready: d.pathReady, Excuse: d.pathExcuse, Learned: d.pathLearned, Prepare: d.prepare,
 	})
-	d.channel = newChannel(opts, d.monitor, func(e channelEvent) { d.inbox.add(e) }, func() { d.inbox.add(opined{}) })
+	d.exchange = d.newExchange()
+	d.channel = newChannel(opts, d.monitor, d.exchange, func(e channelEvent) { d.inbox.add(e) }, func() { d.inbox.add(opined{}) })
 	d.table = ipvs.New(ipvs.Options{
 		Kernel: opts.IPVS, Owned: last.Services, Logger: opts.Logger,
 		Record:    func(keys []ipvs.ServiceKey) error { return d.store.update(func(r *Record) { r.Services = keys }) },
@@ -194,6 +207,14 @@ func New(opts Options) (*Director, error) {
 	d.daemons = connsync.New(connsync.Options{
 		Kernel: opts.Sync, Owned: last.Daemons, Logger: opts.Logger,
 		Record: func(roles []connsync.Role) error { return d.store.update(func(r *Record) { r.Daemons = roles }) },
+	})
+	if opts.Filter == nil {
+		tables := packetfilter.NewMemory()
+		opts.Filter = func() (packetfilter.Kernel, error) { return tables, nil }
+	}
+	d.filter = packetfilter.New(packetfilter.Options{
+		Kernel: opts.Filter, Owned: last.Filter, Logger: opts.Logger,
+		Record: func(owned bool) error { return d.store.update(func(r *Record) { r.Filter = owned }) },
 	})
 	return d, nil
 }
@@ -233,6 +254,9 @@ func (d *Director) Run(ctx context.Context) error {
 	rooms.Go(func() error { return d.tracker.Run(ctx) })
 	rooms.Go(func() error { return d.table.Run(ctx) })
 	rooms.Go(func() error { return d.daemons.Run(ctx) })
+	rooms.Go(func() error { return d.filter.Run(ctx) })
+	rooms.Go(func() error { return d.exchange.Run(ctx) })
+	rooms.Go(func() error { return d.keepSysctls(ctx) })
 	rooms.Go(func() error {
 		defer cancel()
 		return d.loop(ctx)
@@ -334,25 +358,23 @@ func (d *Director) leave(ctx context.Context, mode vrrp.StopMode, hurry <-chan s
 		return errors.Join(d.engine.Stop(ctx, vrrp.Hold), d.store.update(func(r *Record) { r.Phase = Held }))
 	}
 	d.tell("stopping; giving everything up")
-	if d.syncsForOthers() {
-		batch := time.NewTimer(syncBatch)
-		defer batch.Stop()
-		select {
-		case <-batch.C:
-		case <-hurry:
-		case <-ctx.Done():
-			return nil
-		}
+	d.handOver(ctx, hurry)
+	if ctx.Err() != nil {
+		return nil
 	}
 	// From here on a process that dies has not finished, and cleanup finishes for it.
 	if err := d.store.update(func(r *Record) { r.Phase = Releasing }); err != nil {
 		d.log.Warn("recording the stop", "error", err)
 	}
+	serving := d.syncsForOthers()
 	err := d.engine.Stop(ctx, vrrp.Release)
+	if serving {
+		d.handOverLast(ctx)
+	}
 	d.mu.Lock()
 	d.flushing = true
 	d.mu.Unlock()
-	err = errors.Join(err, d.table.Flush(ctx), d.daemons.Flush(ctx), d.giveUpSysctls())
+	err = errors.Join(err, d.table.Flush(ctx), d.filter.Flush(ctx), d.daemons.Flush(ctx), d.giveUpSysctls())
 	if err != nil {
 		return fmt.Errorf("giving everything up: %w", err)
 	}

@@ -16,6 +16,7 @@ import (
 	"lvsha/healthcheck"
 	"lvsha/internal/config"
 	"lvsha/internal/control"
+	"lvsha/internal/machine"
 	"lvsha/ipvs"
 	connsync "lvsha/sync"
 	"lvsha/vrrp"
@@ -287,7 +288,7 @@ func TestCleanup(t *testing.T) {
 			err = s.update(func(r *Record) {
 				*r = Record{
 					Boot: boot, Phase: c.phase, Services: []ipvs.ServiceKey{mine}, Daemons: []connsync.Role{connsync.Master},
-					Holdings: held, AcceptLocal: []string{"eth0"},
+					Holdings: held, Sysctls: []machine.Changed{{Name: "net/ipv4/conf/eth0/accept_local", Found: "0", Set: "1"}},
 				}
 			})
 			if err != nil {
@@ -302,10 +303,10 @@ func TestCleanup(t *testing.T) {
 				t.Fatal(err)
 			}
 			before := links.State()
-			machine := &network{settings: map[string]int{"eth0 accept_local": 1}}
+			routing := &network{settings: map[string]int{"eth0 accept_local": 1}}
 			clean := Cleanup{
 				Dir: dir, IPVS: func() (ipvs.Kernel, error) { return table, nil }, Sync: func() (connsync.Kernel, error) { return daemons, nil },
-				Links: links, Routing: machine,
+				Links: links, Routing: routing,
 			}
 			act := clean.Unfinished
 			if c.all {
@@ -330,7 +331,7 @@ func TestCleanup(t *testing.T) {
 			if diff := cmp.Diff(want, []int{len(left), len(running)}); diff != "" {
 				t.Errorf("services, daemons (-want +got):\n%s\n%q", diff, done)
 			}
-			if restored := machine.settings["eth0 accept_local"] == 0; restored != c.gone {
+			if restored := routing.settings["eth0 accept_local"] == 0; restored != c.gone {
 				t.Errorf("accept_local was put back: %t, %q", restored, done)
 			}
 			if diff := cmp.Diff(state, links.State()); diff != "" {

@@ -21,8 +21,8 @@ import (
 	"lvsha/vrrp/vrrptest"
 )
 
-// machine is a director with its table, restarted as often as a test likes.
-type machine struct {
+// lone is a director with its table, restarted as often as a test likes.
+type lone struct {
 	*testing.T
 	table      *ipvs.Memory
 	dir, state string
@@ -32,14 +32,14 @@ type machine struct {
 	stop func()
 }
 
-func newMachine(t *testing.T, text string) *machine {
-	m := &machine{T: t, table: ipvs.NewMemory(nil), dir: t.TempDir(), state: t.TempDir(), text: text}
+func newLone(t *testing.T, text string) *lone {
+	m := &lone{T: t, table: ipvs.NewMemory(nil), dir: t.TempDir(), state: t.TempDir(), text: text}
 	m.start()
 	t.Cleanup(func() { m.stop() })
 	return m
 }
 
-func (m *machine) start() {
+func (m *lone) start() {
 	m.Helper()
 	port := (&vrrptest.Segment{}).NewPort([6]byte{2})
 	daemons := connsync.NewMemory()
@@ -67,18 +67,18 @@ func (m *machine) start() {
 }
 
 // restart kills the process and starts another.
-func (m *machine) restart() {
+func (m *lone) restart() {
 	m.Helper()
 	m.stop()
 	m.start()
 }
 
-func (m *machine) pass(d time.Duration) {
+func (m *lone) pass(d time.Duration) {
 	time.Sleep(d)
 	synctest.Wait()
 }
 
-func (m *machine) reload() {
+func (m *lone) reload() {
 	m.Helper()
 	if _, err := m.d.Reload(m.Context()); err != nil {
 		m.Fatal(err)
@@ -86,7 +86,7 @@ func (m *machine) reload() {
 }
 
 // ask asks for something and returns what the servers are then.
-func (m *machine) ask(do, service, server string, weight int, limit time.Duration) string {
+func (m *lone) ask(do, service, server string, weight int, limit time.Duration) string {
 	m.Helper()
 	done, err := m.d.Servers(m.Context(), control.ServersRequest{Do: do, Service: service, Server: server, Weight: weight, For: limit})
 	if err != nil {
@@ -99,7 +99,7 @@ func (m *machine) ask(do, service, server string, weight int, limit time.Duratio
 	return strings.Join(out, ", ")
 }
 
-func (m *machine) has(want string) {
+func (m *lone) has(want string) {
 	m.Helper()
 	table, err := m.table.List()
 	if err != nil {
@@ -116,7 +116,7 @@ func (m *machine) has(want string) {
 	}
 }
 
-func (m *machine) connections(server string, active, inactive, templates int) {
+func (m *lone) connections(server string, active, inactive, templates int) {
 	m.Helper()
 	at := netip.MustParseAddrPort(server)
 	table, err := m.table.List()
@@ -128,7 +128,7 @@ func (m *machine) connections(server string, active, inactive, templates int) {
 	}
 }
 
-func (m *machine) stateOf(server string) (state, reason string) {
+func (m *lone) stateOf(server string) (state, reason string) {
 	m.Helper()
 	for _, s := range m.d.Status().Services {
 		for _, shows := range s.Servers {
@@ -141,7 +141,7 @@ func (m *machine) stateOf(server string) (state, reason string) {
 	return "", ""
 }
 
-func (m *machine) is(server, want string) {
+func (m *lone) is(server, want string) {
 	m.Helper()
 	if got, reason := m.stateOf(server); got != want {
 		m.Errorf("%s is %s (%s), want %s", server, got, reason, want)
@@ -162,7 +162,7 @@ weight = 3
 
 func TestDrain(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		m := newMachine(t, drained)
+		m := newLone(t, drained)
 		m.has("192.0.2.10:80/tcp>10.0.0.1:80=1 192.0.2.10:80/tcp>10.0.0.2:80=3")
 		m.connections("10.0.0.2:80", 5, 0, 0)
 		if got := m.ask(control.DoDrain, "web", "10.0.0.2", 0, 0); got != "web 10.0.0.2:80 draining" {
@@ -204,7 +204,7 @@ func TestDrain(t *testing.T) {
 // TestDrainEnds: by its deadline, which a restart does not move, and by being cancelled.
 func TestDrainEnds(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		m := newMachine(t, drained)
+		m := newLone(t, drained)
 		m.connections("10.0.0.1:80", 5, 5, 5)
 		m.ask(control.DoDrain, "", "10.0.0.1:80", 0, time.Hour)
 		m.pass(30 * time.Minute)
@@ -229,7 +229,7 @@ func TestDrainEnds(t *testing.T) {
 // TestDrainInOrder: what a hash points at stays in its place.
 func TestDrainInOrder(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		m := newMachine(t, strings.Replace(drained, "forward", "scheduler = \"mh\"\nforward", 1))
+		m := newLone(t, strings.Replace(drained, "forward", "scheduler = \"mh\"\nforward", 1))
 		m.ask(control.DoDrain, "web", "10.0.0.1:80", 0, 0)
 		m.pass(5 * time.Second)
 		m.is("10.0.0.1:80", "disabled")
@@ -240,7 +240,7 @@ func TestDrainInOrder(t *testing.T) {
 // TestDrainAll: the last server that drains keeps its connections beside a sorry server.
 func TestDrainAll(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		m := newMachine(t, strings.Replace(drained, "forward", "sorry = \"10.0.0.9:80\"\nforward", 1)+strings.NewReplacer("web", "dns", "80/tcp", "53/udp").Replace(drained))
+		m := newLone(t, strings.Replace(drained, "forward", "sorry = \"10.0.0.9:80\"\nforward", 1)+strings.NewReplacer("web", "dns", "80/tcp", "53/udp").Replace(drained))
 		for _, at := range []string{"10.0.0.1:80", "10.0.0.2:80"} {
 			m.connections(at, 1, 1, 0)
 			if got, want := m.ask(control.DoDrain, "", at, 0, 0), "dns "+at+" draining, web "+at+" draining"; got != want {
@@ -254,7 +254,7 @@ func TestDrainAll(t *testing.T) {
 
 func TestWeight(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		m := newMachine(t, drained)
+		m := newLone(t, drained)
 		m.ask(control.DoWeight, "web", "10.0.0.1", 7, time.Hour)
 		m.ask(control.DoWeight, "web", "10.0.0.2", 0, 0)
 		m.has("192.0.2.10:80/tcp>10.0.0.1:80=7 192.0.2.10:80/tcp>10.0.0.2:80=0")
@@ -285,7 +285,7 @@ func TestDriftByHand(t *testing.T) {
 	for _, drift := range []string{"repair", "respect"} {
 		t.Run(drift, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				m := newMachine(t, strings.Replace(drained, "forward", fmt.Sprintf("drift = %q\nforward", drift), 1))
+				m := newLone(t, strings.Replace(drained, "forward", fmt.Sprintf("drift = %q\nforward", drift), 1))
 				by := func(weight int) {
 					table, err := m.table.List()
 					if err != nil {

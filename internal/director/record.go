@@ -10,6 +10,7 @@ import (
 	"sync"
 	"time"
 
+	"lvsha/internal/machine"
 	"lvsha/ipvs"
 	connsync "lvsha/sync"
 	"lvsha/vrrp"
@@ -39,8 +40,10 @@ type Record struct {
 	Holdings
 	Routers []RecordedRouter `json:"routers"`
 	Daemons []connsync.Role  `json:"daemons"`
-	// AcceptLocal are the interfaces whose accept_local was switched on.
-	AcceptLocal []string `json:"accept_local,omitempty"`
+	// Filter says that there are tables of nftables.
+	Filter bool `json:"filter,omitempty"`
+	// Sysctls are the kernel parameters that were set, in that order.
+	Sysctls []machine.Changed `json:"sysctls,omitempty"`
 }
 
 // RecordedRouter is the role of one virtual router.
@@ -77,14 +80,39 @@ func readRecord(dir string) (Record, error) {
 	if err != nil {
 		return empty, fmt.Errorf("reading the record of the last process: %w", err)
 	}
-	var r Record
-	if err := json.Unmarshal(data, &r); err != nil {
+	var written struct {
+		Record
+		// AcceptLocal are the interfaces whose accept_local an earlier version set.
+		AcceptLocal []string `json:"accept_local"`
+	}
+	if err := json.Unmarshal(data, &written); err != nil {
 		return empty, fmt.Errorf("reading the record of the last process in %s: %w", recordPath(dir), err)
+	}
+	r := written.Record
+	for _, ifname := range written.AcceptLocal {
+		r.Sysctls = append(r.Sysctls, machine.Changed{Name: "net/ipv4/conf/" + ifname + "/accept_local", Found: "0", Set: "1"})
 	}
 	if r.Boot != boot {
 		return empty, nil
 	}
 	return r, nil
+}
+
+// Owned are the services in the kernel that are the daemon's by the record in dir: of one
+// that runs, or has left them to the next. Without a directory there are none.
+func Owned(dir string) (map[ipvs.ServiceKey]bool, error) {
+	r, err := readRecord(dir)
+	if err != nil {
+		return nil, err
+	}
+	owned := make(map[ipvs.ServiceKey]bool, len(r.Services))
+	if r.Phase == Released {
+		return owned, nil
+	}
+	for _, key := range r.Services {
+		owned[key] = true
+	}
+	return owned, nil
 }
 
 func bootID() (string, error) {

@@ -2,8 +2,8 @@ package director
 
 import "net/netip"
 
-// Routing tells what this machine does with packets, on which checks through a
-// service depend.
+// Routing tells what this machine does with packets, on which services and the checks
+// through them depend.
 type Routing interface {
 	// WayTo is how packets to an address leave: by which interface, from what address
 	// unless the sender says otherwise, and whether the address is this machine's
@@ -11,8 +11,10 @@ type Routing interface {
 	WayTo(a netip.Addr) (ifname string, source netip.Addr, local bool, err error)
 	// Setting is a parameter of net.ipv4.conf that is in force on an interface.
 	Setting(ifname, name string) (int, error)
-	// AcceptLocal switches an interface's accept_local.
-	AcceptLocal(ifname string, on bool) error
+	// Sysctl and SetSysctl read and set a kernel parameter by its path below /proc/sys;
+	// the error is fs.ErrNotExist where there is none.
+	Sysctl(name string) (string, error)
+	SetSysctl(name, value string) error
 }
 
 // route is what WayTo tells.

@@ -25,6 +25,13 @@ func (d *Director) Status() control.Status {
 		Problems:   missingCapabilities(), VRRP: []control.Router{}, Services: []control.Service{}, Foreign: []string{},
 		IPVS: control.IPVS{State: table.State, Repaired: table.Drift, Error: table.Error, Checks: checkPaths(st, table)},
 	}
+	if rules := filterRules(cfg); !rules.Empty() {
+		filter := d.filter.Snapshot()
+		s.Filter = &control.Filter{State: filter.State, Repaired: filter.Repaired, Marks: len(rules.Marks), Sources: len(rules.Sources)}
+		if filter.State != "ok" {
+			s.Problems = append(s.Problems, "packet filter: "+filter.State)
+		}
+	}
 	for _, r := range d.engine.Snapshot() {
 		s.VRRP = append(s.VRRP, routerStatus(r))
 		for _, p := range r.Problems {
@@ -44,7 +51,8 @@ func (d *Director) Status() control.Status {
 	for _, service := range cfg.Services {
 		s.Problems = append(s.Problems, pathProblems(service, st, routing)...)
 	}
-	for i, service := range cfg.Services {
+	s.Problems = append(s.Problems, d.sysctlProblems()...)
+	for i, service := range cfg.Services[:len(services)] { // none before the file is applied
 		for j := range s.Services[i].Servers {
 			row := &s.Services[i].Servers[j]
 			if address, err := netip.ParseAddrPort(row.Address); err == nil {
@@ -71,6 +79,7 @@ func (d *Director) Status() control.Status {
 		if daemons.Error != "" {
 			s.Problems = append(s.Problems, "sync: "+daemons.State)
 		}
+		s.Problems = append(s.Problems, exchangeStatus(s.Sync, d.exchange.Snapshot())...)
 	}
 	if s.Problems == nil {
 		s.Problems = []string{}

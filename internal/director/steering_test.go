@@ -3,10 +3,12 @@ package director
 import (
 	"errors"
 	"fmt"
+	"io/fs"
 	"log/slog"
 	"maps"
 	"net/netip"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -64,12 +66,32 @@ func (n *network) WayTo(a netip.Addr) (ifname string, source netip.Addr, local b
 
 func (n *network) Setting(ifname, name string) (int, error) { return n.settings[ifname+" "+name], nil }
 
-func (n *network) AcceptLocal(ifname string, on bool) error {
+// setting is the key of settings for a kernel parameter: "eth0 accept_local", or its name.
+func setting(name string) string {
+	if conf, ok := strings.CutPrefix(name, "net/ipv4/conf/"); ok {
+		return strings.Replace(conf, "/", " ", 1)
+	}
+	return name
+}
+
+func (n *network) Sysctl(name string) (string, error) {
+	value, ok := n.settings[setting(name)]
+	if !ok && !strings.HasSuffix(name, "/accept_local") {
+		return "", fs.ErrNotExist
+	}
+	return fmt.Sprint(value), nil
+}
+
+func (n *network) SetSysctl(name, value string) error {
 	if n.broken != nil {
 		return n.broken
 	}
-	n.settings[ifname+" accept_local"] = map[bool]int{true: 1}[on]
-	n.set = append(n.set, fmt.Sprint(ifname, " ", on))
+	number, err := strconv.Atoi(value)
+	if err != nil {
+		return err
+	}
+	n.settings[setting(name)] = number
+	n.set = append(n.set, setting(name)+" "+value)
 	return nil
 }
 
@@ -383,8 +405,9 @@ func TestPathProblems(t *testing.T) {
 // back when it is needed no longer.
 func TestManageSysctls(t *testing.T) {
 	n := &network{
-		by:       map[string]string{"10.1.0.21": "eth1 10.1.0.1", "10.1.0.22": "eth1 10.1.0.1", "192.0.2.31": "eth0 192.0.2.1"},
-		settings: map[string]int{"eth0 accept_local": 1}, // somebody's own
+		by: map[string]string{"10.1.0.21": "eth1 10.1.0.1", "10.1.0.22": "eth1 10.1.0.1", "192.0.2.31": "eth0 192.0.2.1"},
+		// The first is somebody's own.
+		settings: map[string]int{"eth0 accept_local": 1, "net/ipv4/ip_forward": 0, "all accept_redirects": 1},
 	}
 	cfg := parse(t, throughFile)
 	d := &Director{
@@ -396,27 +419,45 @@ func TestManageSysctls(t *testing.T) {
 		if diff := cmp.Diff(set, n.set); diff != "" {
 			t.Errorf("%s: set (-want +got):\n%s", what, diff)
 		}
-		if got := d.store.read().AcceptLocal; !slices.Equal(got, recorded) {
-			t.Errorf("%s: recorded %q, want %q", what, got, recorded)
+		var got []string
+		for _, c := range d.store.read().Sysctls {
+			got = append(got, fmt.Sprintf("%s %s -> %s", setting(c.Name), c.Found, c.Set))
+		}
+		if diff := cmp.Diff(recorded, got); diff != "" {
+			t.Errorf("%s: recorded (-want +got):\n%s", what, diff)
 		}
 		n.set = nil
 	}
 	d.manageSysctls()
 	expect("unasked", nil)
+	problems := d.sysctlProblems()
+	if len(problems) != 1 || !strings.Contains(problems[0], "sysctl -w net.ipv4.ip_forward=1, or manage_sysctls = true") {
+		t.Errorf("problems unasked: %q", problems)
+	}
 	managed := *cfg
 	managed.ManageSysctls = true
 	d.cfg = &managed
 	d.manageSysctls()
-	expect("asked", []string{"eth1"}, "eth1 true")
+	recorded := []string{"all accept_redirects 1 -> 0", "net/ipv4/ip_forward 0 -> 1", "eth1 accept_local 0 -> 1"}
+	expect("asked", recorded, "net/ipv4/ip_forward 1", "eth1 accept_local 1")
+	if problems := d.sysctlProblems(); len(problems) != 0 {
+		t.Errorf("problems: %q", problems)
+	}
+	n.settings["all accept_redirects"] = 0 // as the kernel does
 	d.manageSysctls()
-	expect("asked again", []string{"eth1"})
+	expect("asked again", recorded)
+	n.settings["net/ipv4/ip_forward"] = 0
+	d.manageSysctls()
+	expect("somebody else sets one", recorded, "net/ipv4/ip_forward 1")
 	n.broken = errors.New("read-only")
 	d.cfg = cfg
 	d.manageSysctls()
-	expect("it cannot be put back", []string{"eth1"})
+	// What has its old value by itself needs no writing.
+	expect("they cannot be put back", recorded)
 	n.broken = nil
+	n.settings["eth1 accept_local"] = 2 // somebody else's now
 	d.manageSysctls()
-	expect("put back", nil, "eth1 false")
+	expect("put back", nil, "net/ipv4/ip_forward 0", "all accept_redirects 1")
 }
 
 // TestExcuses: the failure that meets the end of an excuse is excused as well, and

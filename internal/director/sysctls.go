@@ -1,72 +1,126 @@
 package director
 
 import (
+	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"slices"
+	"time"
 
-	"lvsha/ipvs"
+	"lvsha/internal/machine"
 )
 
-// manageSysctls switches accept_local on where checks of the file need it, if the
-// file says so, and off again where they no longer do. It is tried again whenever
-// a check has learned nothing: interfaces may come later.
+// sysctlInterval is how often the kernel parameters are looked at again: interfaces and
+// the module of IPVS come later, and so may others who set them.
+const sysctlInterval = 10 * time.Second
+
+// keepSysctls looks at the kernel parameters now and then, apart from the director's
+// goroutine: asking for the ways to many servers takes a while.
+func (d *Director) keepSysctls(ctx context.Context) error {
+	ticker := time.NewTicker(sysctlInterval)
+	defer ticker.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-ticker.C:
+			d.manageSysctls()
+			d.mu.Lock()
+			cfg := d.cfg
+			d.mu.Unlock()
+			d.exchange.Set(d.exchangeConfig(cfg)) // which goes by some of them
+		}
+	}
+}
+
+// manageSysctls works out which kernel parameters the services need, sets them if the
+// file says so, and puts back those that are needed no longer.
 func (d *Director) manageSysctls() {
 	// Not while a stop puts back what this sets.
 	d.sysctls.Lock()
 	defer d.sysctls.Unlock()
 	d.mu.Lock()
-	cfg, st, flushing := d.cfg, d.steering, d.flushing
+	cfg, flushing := d.cfg, d.flushing
 	d.mu.Unlock()
 	if d.opts.Routing == nil || flushing {
 		return
 	}
-	var want []string
-	if cfg.ManageSysctls {
-		want = hearing(st, d.opts.Routing)
+	before := d.store.read().Sysctls
+	settings := machine.Director(cfg, remember(d.opts.Routing), foundSysctl(d.opts.Routing, before))
+	d.mu.Lock()
+	d.settings = settings
+	d.mu.Unlock()
+	if !cfg.ManageSysctls {
+		settings = nil
 	}
-	was := d.store.read().AcceptLocal
-	var on, off []string
-	for _, ifname := range want {
-		if n, err := d.opts.Routing.Setting(ifname, "accept_local"); err == nil && n == 0 {
-			on = append(on, ifname)
-		}
-	}
-	for _, ifname := range was {
-		if !slices.Contains(want, ifname) {
-			off = append(off, ifname)
-		}
-	}
-	if len(on) > 0 {
+	set, back := machine.Reconcile(settings, machine.Should, before, d.opts.Routing.Sysctl)
+	if len(set) > 0 {
 		// First, so that a crash leaves none behind.
-		err := d.store.update(func(r *Record) { r.AcceptLocal = addTo(slices.Clone(r.AcceptLocal), on) })
-		if err != nil {
+		if err := d.store.update(func(r *Record) { r.Sysctls = withChanges(r.Sysctls, set) }); err != nil {
 			d.log.Error("recording the sysctls that are set", "error", err)
 		}
 	}
-	for _, ifname := range on {
-		if err := d.setAcceptLocal(ifname, true); err != nil {
-			d.log.Error("setting sysctls", "error", err)
+	for _, c := range set {
+		if c.Follows {
+			continue
 		}
+		if err := d.opts.Routing.SetSysctl(c.Name, c.Set); err != nil {
+			d.log.Error("setting a sysctl", "name", machine.Dotted(c.Name), "error", err)
+			continue
+		}
+		d.log.Info("sysctl set", "name", machine.Dotted(c.Name), "value", c.Set, "was", c.Found)
+		d.event("sysctl", machine.Dotted(c.Name), fmt.Sprintf("%s, which was %s", c, c.Found))
 	}
-	if err := d.restoreSysctls(off); err != nil {
+	if err := d.putBack(back); err != nil {
 		d.log.Error("putting sysctls back", "error", err)
 	}
 }
 
-// hearing are the interfaces that answers of servers arrive on with the service's
-// address, sorted.
-func hearing(st steering, n Routing) []string {
-	var out []string
-	for w := range st.marks {
-		if w.forward == ipvs.NAT || w.ipv6 {
-			continue
+// foundSysctl reads what a parameter was before lvsha set it.
+func foundSysctl(n Routing, before []machine.Changed) machine.Read {
+	return func(name string) (string, error) {
+		for _, c := range before {
+			if c.Name == name {
+				return c.Found, nil
+			}
 		}
-		if back, err := routeTo(n, w.server.Addr()); err == nil && !back.local && !slices.Contains(out, back.ifname) {
-			out = append(out, back.ifname)
+		return n.Sysctl(name)
+	}
+}
+
+// withChanges adds changes to a record of them; one that was recorded before keeps its
+// place.
+func withChanges(list, more []machine.Changed) []machine.Changed {
+	list = slices.Clone(list)
+	for _, c := range more {
+		if i := slices.IndexFunc(list, func(b machine.Changed) bool { return b.Name == c.Name }); i >= 0 {
+			list[i] = c
+		} else {
+			list = append(list, c)
 		}
 	}
-	slices.Sort(out)
+	return list
+}
+
+// sysctlProblems are the parameters without which services do not work.
+func (d *Director) sysctlProblems() (out []string) {
+	d.mu.Lock()
+	settings, managed := d.settings, d.cfg.ManageSysctls
+	d.mu.Unlock()
+	if d.opts.Routing == nil {
+		return nil
+	}
+	for _, w := range machine.Assess(settings, d.opts.Routing.Sysctl) {
+		if w.Level < machine.Must {
+			continue
+		}
+		text := w.String()
+		if !managed {
+			text += ", or manage_sysctls = true in the file"
+		}
+		out = append(out, text)
+	}
 	return out
 }
 
@@ -74,30 +128,56 @@ func hearing(st steering, n Routing) []string {
 func (d *Director) giveUpSysctls() error {
 	d.sysctls.Lock()
 	defer d.sysctls.Unlock()
-	return d.restoreSysctls(d.store.read().AcceptLocal)
+	return d.putBack(lastFirst(d.store.read().Sysctls))
 }
 
-// restoreSysctls puts back what manageSysctls set.
-func (d *Director) restoreSysctls(ifnames []string) error {
-	if len(ifnames) == 0 || d.opts.Routing == nil {
+// lastFirst is a record of changes in the order in which they are undone.
+func lastFirst(changes []machine.Changed) []machine.Changed {
+	changes = slices.Clone(changes)
+	slices.Reverse(changes)
+	return changes
+}
+
+// putBack puts parameters back in the order given.
+func (d *Director) putBack(changes []machine.Changed) error {
+	if len(changes) == 0 || d.opts.Routing == nil {
 		return nil
 	}
-	var errs []error
-	for _, ifname := range ifnames {
-		errs = append(errs, d.setAcceptLocal(ifname, false))
+	done, over, err := restoreSysctls(d.opts.Routing, changes)
+	for _, what := range done {
+		d.log.Info(what)
+		d.event("sysctl", "", what)
 	}
-	if err := errors.Join(errs...); err != nil {
+	if len(over) == 0 {
 		return err
 	}
-	return d.store.update(func(r *Record) { r.AcceptLocal = subtract(r.AcceptLocal, ifnames, same) })
+	return errors.Join(err, d.store.update(func(r *Record) {
+		r.Sysctls = subtract(r.Sysctls, over, func(c machine.Changed) string { return c.Name })
+	}))
 }
 
-func (d *Director) setAcceptLocal(ifname string, on bool) error {
-	if err := d.opts.Routing.AcceptLocal(ifname, on); err != nil {
-		return err
+// restoreSysctls puts parameters back in the order given and goes on after an error. It
+// returns what it did, a sentence each, and those that need no more care. A parameter
+// that somebody else has set since, and one whose interface is gone, is left.
+func restoreSysctls(n Routing, changes []machine.Changed) (done []string, over []machine.Changed, err error) {
+	var errs []error
+	for _, c := range changes {
+		have, err := n.Sysctl(c.Name)
+		switch {
+		case errors.Is(err, fs.ErrNotExist):
+		case err == nil && c.Stale(have):
+			done = append(done, fmt.Sprintf("left %s at %s, which somebody else has set", machine.Dotted(c.Name), have))
+		case err == nil && have != c.Found:
+			err = n.SetSysctl(c.Name, c.Found)
+			if err == nil {
+				done = append(done, fmt.Sprintf("set %s to %s again", machine.Dotted(c.Name), c.Found))
+			}
+		}
+		if err != nil && !errors.Is(err, fs.ErrNotExist) {
+			errs = append(errs, fmt.Errorf("putting %s back to %s: %w", machine.Dotted(c.Name), c.Found, err))
+			continue
+		}
+		over = append(over, c)
 	}
-	value := map[bool]int{true: 1}[on]
-	d.log.Info("sysctl set", "name", fmt.Sprintf("net.ipv4.conf.%s.accept_local", ifname), "value", value)
-	d.event("sysctl", ifname, fmt.Sprintf("net.ipv4.conf.%s.accept_local = %d", ifname, value))
-	return nil
+	return done, over, errors.Join(errs...)
 }

@@ -30,6 +30,10 @@ func sourceOf(cfg *config.Config, n Routing) func(way) netip.Addr {
 		for _, l := range s.Listen {
 			virtual[l.Addr.Addr()] = true
 		}
+		for _, c := range s.Covers {
+			// Of many these are enough: the others are of a virtual router, or nobody's here.
+			virtual[c.From], virtual[c.To] = true, true
+		}
 	}
 	return func(w way) netip.Addr {
 		server := w.server.Addr()
@@ -151,7 +155,7 @@ func excuse(n Routing, p healthcheck.Path, w way) error {
 		return deaf(n, back.ifname)
 	case !to.local && w.forward == ipvs.NAT && to.ifname != back.ifname:
 		if strict, err := n.Setting(to.ifname, "rp_filter"); err == nil && strict == 1 {
-			return fmt.Errorf("net.ipv4.conf.%s.rp_filter = 1 drops answers of %s that come by way of the active director; want 2 or 0", to.ifname, w.server.Addr())
+			return fmt.Errorf("net.ipv4.conf.%s.rp_filter = 1 drops answers of %s that come by way of the active director; right is: sysctl -w net.ipv4.conf.%[1]s.rp_filter=2, or manage_sysctls = true in the file", to.ifname, w.server.Addr())
 		}
 	}
 	return nil
@@ -164,7 +168,7 @@ func deaf(n Routing, ifname string) error {
 	if accepts, err := n.Setting(ifname, "accept_local"); err != nil || accepts != 0 {
 		return nil
 	}
-	return fmt.Errorf("net.ipv4.conf.%s.accept_local = 0 drops answers that come from the service's address while this director has it; set it to 1, or have lvsha do it with manage_sysctls = true", ifname)
+	return fmt.Errorf("net.ipv4.conf.%s.accept_local = 0 drops answers that come from the service's address while this director has it; right is: sysctl -w net.ipv4.conf.%[1]s.accept_local=1, or manage_sysctls = true in the file", ifname)
 }
 
 // pathProblems are what a person should know of the checks through a service.

@@ -34,8 +34,9 @@ func (d *Director) Yield(ctx context.Context, ask control.YieldRequest) (control
 		return d.yielded(routers), nil
 	}
 	active := slices.ContainsFunc(routers, func(s vrrp.Status) bool { return s.State == vrrp.Active })
-	if active && !ask.Now && d.syncsForOthers() {
-		if err := pause(ctx, syncBatch); err != nil {
+	if active && !ask.Now {
+		d.handOver(ctx, nil)
+		if err := ctx.Err(); err != nil {
 			return control.Yielded{}, err
 		}
 	}
@@ -54,6 +55,9 @@ func (d *Director) Yield(ctx context.Context, ask control.YieldRequest) (control
 		if err := pause(ctx, leaveTick); err != nil {
 			return control.Yielded{}, err
 		}
+	}
+	if active && !ask.Now && d.hasSync() {
+		d.handOverLast(ctx)
 	}
 	// A yield that nobody answered has ended.
 	d.keepYields()

@@ -14,9 +14,6 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// acceptLocal is IPV4_DEVCONF_ACCEPT_LOCAL of include/uapi/linux/ip.h.
-const acceptLocal = 23
-
 // WayTo asks the kernel how packets to an address leave: by which interface, from
 // what address unless the sender says otherwise, and whether the address is this
 // machine's own. An error means that they do not.
@@ -73,24 +70,4 @@ func (l *Links) Setting(ifname, name string) (int, error) {
 		greatest = max(greatest, n)
 	}
 	return greatest, nil
-}
-
-// AcceptLocal switches net.ipv4.conf.INTERFACE.accept_local on or off. An
-// interface that is not there has none.
-func (l *Links) AcceptLocal(ifname string, on bool) error {
-	link, err := lookUp(ifname)
-	if errors.Is(err, ErrNoInterface) && !on {
-		return nil
-	}
-	if err != nil {
-		return err
-	}
-	value := map[bool]uint32{true: 1, false: 0}[on]
-	err = onRoutes(func(c *netlink.Conn) error {
-		return setLink(c, link.Index, 0, 0, map[uint16]uint32{acceptLocal: value}, nil)
-	})
-	if err != nil {
-		return fmt.Errorf("setting accept_local of %s to %d: %w", ifname, value, err)
-	}
-	return nil
 }

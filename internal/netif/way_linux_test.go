@@ -1,6 +1,8 @@
 package netif_test
 
 import (
+	"errors"
+	"io/fs"
 	"net/netip"
 	"testing"
 
@@ -47,14 +49,16 @@ func TestNetnsWay(t *testing.T) {
 			}
 		}
 		setting("eth0", 0)
-		try(t, links.AcceptLocal("eth0", true))
+		try(t, links.SetSysctl("net/ipv4/conf/eth0/accept_local", "1"))
 		setting("eth0", 1)
 		setting("lo", 0)
-		try(t, links.AcceptLocal("eth0", false))
+		try(t, links.SetSysctl("net/ipv4/conf/eth0/accept_local", "0"))
 		setting("eth0", 0)
-		try(t, links.AcceptLocal("eth9", false))
-		if err := links.AcceptLocal("eth9", true); err == nil {
-			t.Error("accept_local of no interface was set")
+		if err := links.SetSysctl("net/ipv4/conf/eth9/accept_local", "1"); !errors.Is(err, fs.ErrNotExist) {
+			t.Errorf("setting accept_local of no interface: %v", err)
+		}
+		if got, err := links.Sysctl("net/ipv4/conf/eth0/accept_local"); err != nil || got != "0" {
+			t.Errorf("accept_local of eth0 is %q, %v", got, err)
 		}
 	})
 	// What holds for all holds for each.

@@ -1,0 +1,173 @@
+package machine
+
+import (
+	"fmt"
+	"slices"
+	"strconv"
+	"strings"
+)
+
+// Level says how much depends on a setting.
+type Level uint8
+
+// The levels.
+const (
+	_ Level = iota
+	// Hint is what the operator may want, and lvsha does not set.
+	Hint
+	// Should is what works worse otherwise.
+	Should
+	// Must is without what something does not work.
+	Must
+)
+
+// Setting is a kernel parameter and the value that it should have.
+type Setting struct {
+	// Name is its path below /proc/sys: "net/ipv4/conf/eth0/rp_filter".
+	Name string
+	// Want is the value that is right, and Also others that will do.
+	Want string
+	Also []string
+	// AtLeast says that a greater number will do too.
+	AtLeast bool
+	// Of is the parameter of all interfaces, where the kernel goes by the greater of
+	// both; empty otherwise.
+	Of    string
+	Level Level
+	// Why says what is the matter with another value.
+	Why string
+}
+
+// Dotted is the name of a parameter as sysctl(8) has it: "net.ipv4.ip_forward". A dot
+// in the name of an interface becomes a slash.
+func Dotted(name string) string {
+	return strings.NewReplacer("/", ".", ".", "/").Replace(name)
+}
+
+// Wrong is a setting that is not as it should be.
+type Wrong struct {
+	Setting
+	// Have is the value in force.
+	Have string
+}
+
+// String says what is the matter and how to put it right.
+func (w Wrong) String() string {
+	return fmt.Sprintf("%s = %s: %s; right is: %s", Dotted(w.Name), w.Have, w.Why, w.Remedy())
+}
+
+// Remedy is the command that sets what is wanted.
+func (w Wrong) Remedy() string { return fmt.Sprintf("sysctl -w %s=%s", Dotted(w.Name), w.Want) }
+
+// Read returns the value of a kernel parameter; an error is that there is none.
+type Read func(name string) (string, error)
+
+// Assess returns the settings that are not as they should be. A parameter that cannot
+// be read (its interface or module is not there) is left out.
+func Assess(settings []Setting, read Read) (out []Wrong) {
+	for _, s := range settings {
+		have, err := s.inForce(read)
+		if err == nil && !s.will(have) {
+			out = append(out, Wrong{Setting: s, Have: have})
+		}
+	}
+	return out
+}
+
+func (s Setting) will(value string) bool {
+	return value == s.Want || slices.Contains(s.Also, value) || s.AtLeast && greater(s.Want, value) == value
+}
+
+// inForce is the value that the kernel goes by.
+func (s Setting) inForce(read Read) (string, error) {
+	have, err := read(s.Name)
+	if err != nil || s.Of == "" {
+		return have, err
+	}
+	all, err := read(s.Of)
+	if err != nil {
+		return have, nil
+	}
+	return greater(have, all), nil
+}
+
+// greater is the greater of two numbers; the first if one is none.
+func greater(a, b string) string {
+	x, errX := strconv.Atoi(a)
+	y, errY := strconv.Atoi(b)
+	if errX == nil && errY == nil && y > x {
+		return b
+	}
+	return a
+}
+
+// Changed is a kernel parameter that was changed, with the value to put back.
+type Changed struct {
+	Name  string `json:"name"`
+	Found string `json:"found"`
+	Set   string `json:"set"`
+	// Follows says that the kernel changed it along with another one.
+	Follows bool `json:"follows,omitempty"`
+}
+
+// Stale reports whether somebody has set the parameter to another value since: then it
+// is his, and not put back.
+func (c Changed) Stale(have string) bool { return !c.Follows && have != c.Set }
+
+// String is what was set: "net.ipv4.ip_forward = 1".
+func (c Changed) String() string { return fmt.Sprintf("%s = %s", Dotted(c.Name), c.Set) }
+
+// Reconcile returns what is to be set, in order, and what of the parameters changed
+// before is to be put back, in order, because it is not wanted any more. Settings below
+// the level are left alone.
+func Reconcile(settings []Setting, level Level, before []Changed, read Read) (set, back []Changed) {
+	wanted := make(map[string]bool)
+	for _, s := range settings {
+		if s.Level < level {
+			continue
+		}
+		wanted[s.Name] = true
+		for name := range along(s.Name) {
+			wanted[name] = true
+		}
+		have, err := s.inForce(read)
+		if err != nil || s.will(have) {
+			continue
+		}
+		own, err := read(s.Name)
+		if err != nil {
+			continue
+		}
+		for name, value := range along(s.Name) {
+			if found, err := read(name); err == nil {
+				set = append(set, asFound(before, Changed{Name: name, Found: found, Set: value, Follows: true}))
+			}
+		}
+		set = append(set, asFound(before, Changed{Name: s.Name, Found: own, Set: s.Want}))
+	}
+	for _, c := range slices.Backward(before) {
+		if !wanted[c.Name] {
+			back = append(back, c)
+		}
+	}
+	return set, back
+}
+
+// along are the parameters that the kernel changes with another one, and to what:
+// inet_forward_change (net/ipv4/devinet.c).
+func along(name string) map[string]string {
+	if name == "net/ipv4/ip_forward" {
+		return map[string]string{"net/ipv4/conf/all/accept_redirects": "0"}
+	}
+	return nil
+}
+
+// asFound is a change with the value that was found at first, if it was made before.
+func asFound(before []Changed, c Changed) Changed {
+	for _, b := range before {
+		if b.Name == c.Name {
+			c.Found = b.Found
+		}
+	}
+	return c
+}

@@ -1,0 +1,187 @@
+package connsync
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+)
+
+const (
+	// DefaultGate is how long a director that starts waits for the connections of a
+	// living one before it may take addresses from it.
+	DefaultGate = 30 * time.Second
+	// absent is how long nobody may be connected until there is nobody to wait for.
+	absent = 5 * time.Second
+	// retryPull and maxRetryPull bound the time after which a pull that failed, or
+	// that changed nothing, is tried again; it doubles.
+	retryPull    = 2 * time.Second
+	maxRetryPull = 5 * time.Minute
+	// lookAgain is when a second look is due at entries that seem to be over.
+	lookAgain = 20 * time.Second
+	// compareAll is how often whole tables are compared though nothing seems to
+	// differ.
+	compareAll = 10 * time.Minute
+)
+
+// partner is what is known of another director.
+type partner struct {
+	name      string
+	connected bool
+	// told is the newest report, and heard whether there is one of this session.
+	told  report
+	heard bool
+	// due is why its table is to be taken over; empty is not to be.
+	due string
+	// token is what to answer a leaving director with.
+	token uint64
+	// again is when the table is to be compared for the next time, and then why.
+	again     time.Time
+	againWhy  string
+	retry     time.Duration
+	notBefore time.Time
+	// whole says that its table has been taken over in this session, or that it had
+	// none.
+	whole bool
+	// met and turns are its epoch and turns at the end of the last session.
+	met   uint64
+	turns int
+	// quiet is how long counters that differ are no reason, and calm how long that
+	// was.
+	quiet time.Time
+	calm  time.Duration
+	// result is that of the last table.
+	result *Result
+}
+
+// situation is all that decisions are made of.
+type situation struct {
+	now, started time.Time
+	gate         time.Duration
+	expected     int // other directors that the channel knows
+	serving      bool
+	whole        bool
+	taking       string // the director whose table is being taken over
+	problem      string // why none can be
+	unready      string // why none can be yet
+	partners     []*partner
+}
+
+// greet says why the table of a partner that has just told of itself is to be taken
+// over, or nothing. One that serves nothing, is known and was never without us has
+// nothing that a director that serves does not have.
+func (s *situation) greet(p *partner) string {
+	switch {
+	case p.told.Conns == 0:
+		return ""
+	case !s.serving || !s.whole:
+		return "connected"
+	case p.told.Epoch != p.met && len(p.told.Serves) > 0, p.told.Epoch == p.met && p.told.Turns != p.turns:
+		return "it has served meanwhile"
+	default:
+		return ""
+	}
+}
+
+// next is the partner whose table to take over now, nil for none: first that of
+// one that leaves, then of one that serves, then of the one with the most.
+func (s *situation) next() *partner {
+	if s.taking != "" || s.problem != "" || s.unready != "" {
+		return nil
+	}
+	var best *partner
+	better := func(p *partner) bool {
+		switch {
+		case best == nil:
+			return true
+		case (p.token != 0) != (best.token != 0):
+			return p.token != 0
+		case (len(p.told.Serves) > 0) != (len(best.told.Serves) > 0):
+			return len(p.told.Serves) > 0
+		default:
+			return p.told.Conns > best.told.Conns
+		}
+	}
+	for _, p := range s.partners {
+		if !p.connected || !p.heard || p.told.Problem != "" {
+			continue
+		}
+		if p.due == "" && !p.again.IsZero() && !s.now.Before(p.again) && (!s.serving || len(p.told.Serves) > 0) {
+			p.due = p.againWhy
+		}
+		if p.due != "" && (p.token != 0 || !s.now.Before(p.notBefore)) && better(p) {
+			best = p
+		}
+	}
+	return best
+}
+
+// wait says why a living director is to be left its addresses for now, or why not
+// any more.
+func (s *situation) wait() (wait, open string) {
+	switch {
+	case s.expected == 0:
+		return "", "there is no other director to take connections over from"
+	case s.serving:
+		return "", "this director serves"
+	case s.problem != "":
+		return "", s.problem
+	case s.now.Sub(s.started) >= s.gate:
+		return "", fmt.Sprintf("it has waited %s for the other director's connections", s.gate)
+	}
+	if s.unready != "" {
+		return s.unready, ""
+	}
+	connected := 0
+	var unheard, pending, empty []string
+	for _, p := range s.partners {
+		switch {
+		case !p.connected:
+		case !p.heard:
+			connected++
+			unheard = append(unheard, p.name)
+		case p.whole && p.told.Conns > 0:
+			return "", "it has the connections of " + p.name
+		case p.told.Conns == 0 || p.told.Waiting || p.told.Problem != "":
+			connected++
+			empty = append(empty, p.name)
+		default:
+			connected++
+			pending = append(pending, p.name)
+		}
+	}
+	slices.Sort(pending)
+	switch {
+	case len(pending) > 0:
+		return "it takes over the connections of " + strings.Join(pending, ", ") + " first", ""
+	case len(unheard) > 0:
+		return "it waits for " + strings.Join(unheard, ", ") + " to tell of its connections", ""
+	case connected < s.expected && s.now.Sub(s.started) < absent:
+		return "it waits for other directors to tell of their connections", ""
+	case len(empty) > 0:
+		return "", strings.Join(empty, ", ") + " has no connections to give"
+	default:
+		return "", "no other director is connected"
+	}
+}
+
+// ended takes in what became of taking a partner's table over.
+func (s *situation) ended(p *partner, r Result) {
+	p.result = &r
+	p.due, p.token = "", 0
+	switch {
+	case r.Problem != "":
+		p.retry = min(max(2*p.retry, retryPull), maxRetryPull)
+		p.due, p.notBefore = r.Why, s.now.Add(p.retry)
+		return
+	case r.Missing > 0 || r.Wrong > 0:
+		p.retry = min(max(2*p.retry, retryPull), maxRetryPull)
+		p.again, p.againWhy = s.now.Add(p.retry), "entries were missing"
+	case r.Extra > 0:
+		p.again, p.againWhy = s.now.Add(lookAgain), "a second look at entries that are over"
+	default:
+		p.retry = 0
+		p.again, p.againWhy = s.now.Add(compareAll), "it is time to compare again"
+	}
+	p.whole, s.whole = true, true
+}

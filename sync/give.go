@@ -1,0 +1,164 @@
+package connsync
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"time"
+)
+
+// give answers the pulls of a session.
+func (e *Exchange) give(s *session) {
+	for {
+		select {
+		case <-s.ctx.Done():
+			return
+		case m := <-s.asks:
+			e.answer(s, m)
+		}
+	}
+}
+
+// answer sends the whole table. An error of a send is the session's end, which is
+// dealt with elsewhere.
+func (e *Exchange) answer(s *session, m pullMessage) {
+	ctx := s.ctx
+	records, listed, err := e.table(ctx, m.Token != 0)
+	if err != nil {
+		_ = s.link.Send(ctx, say(sayEnd, endMessage{ID: m.ID, Problem: err.Error()}))
+		return
+	}
+	e.mu.Lock()
+	begin := beginMessage{ID: m.ID, Total: len(records), Serves: e.serves}
+	e.mu.Unlock()
+	if s.link.Send(ctx, say(sayBegin, begin)) != nil {
+		return
+	}
+	total := len(records)
+	if e.stream(ctx, s, m.ID, records) != nil {
+		return
+	}
+	if listed {
+		// What has changed meanwhile has come to the other director before the records
+		// above, which were older.
+		again, _, err := e.table(ctx, true)
+		if err != nil {
+			_ = s.link.Send(ctx, say(sayEnd, endMessage{ID: m.ID, Total: total, Problem: err.Error()}))
+			return
+		}
+		changed := since(records, again)
+		total += len(changed)
+		if e.stream(ctx, s, m.ID, changed) != nil {
+			return
+		}
+	}
+	_ = s.link.Send(ctx, say(sayEnd, endMessage{ID: m.ID, Total: total}))
+}
+
+func (e *Exchange) stream(ctx context.Context, s *session, id uint32, records []Record) error {
+	for len(records) > 0 {
+		var payload []byte
+		payload, records = sayRecordsOf(id, records)
+		if err := s.link.Send(ctx, payload); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+const (
+	// smallTable is how many entries are always read from the kernel's listing, which
+	// has the youngest too. The shadow is up to three seconds behind.
+	smallTable = 5000
+	// listings is how often the kernel is asked for its listing if it seems to have
+	// passed entries over.
+	listings = 4
+)
+
+// table is the whole table in the order of its worth: templates, which connections
+// to come depend on, then what is established, then the rest. It is from the kernel's
+// listing where that is short, or the youngest are asked for, or the shadow does not
+// have everything, and otherwise from the shadow.
+func (e *Exchange) table(ctx context.Context, youngest bool) (records []Record, listed bool, err error) {
+	e.mu.Lock()
+	shadowed := e.shadow != nil && e.warm && e.cfg.Refresh > 0 && e.shadow.Len() > smallTable
+	if shadowed && (!youngest || e.shadow.Len() > listLimit) {
+		records = make([]Record, 0, e.shadow.Len())
+		for r := range e.shadow.Left(time.Now()) {
+			records = append(records, r)
+		}
+		e.mu.Unlock()
+		order(records)
+		return records, false, nil
+	}
+	refresh := e.cfg.Refresh
+	e.mu.Unlock()
+	seen := make(map[ConnKey]bool)
+	for range listings {
+		for c, err := range e.opts.System.Conns(false) {
+			if err != nil {
+				return nil, false, fmt.Errorf("reading the connection table: %w", err)
+			}
+			if ctx.Err() != nil {
+				return nil, false, context.Cause(ctx)
+			}
+			if seen[c.Key] {
+				continue
+			}
+			seen[c.Key] = true
+			e.mu.Lock()
+			r, ok := e.pool.Record(c)
+			e.mu.Unlock()
+			if !ok {
+				continue
+			}
+			if refresh > 0 && !r.Key.Template {
+				// The kernel tells of what goes on, so that what does not need not live
+				// longer there than here.
+				r.Timeout = c.Expires + uint32(refresh/time.Second)
+			}
+			records = append(records, r)
+		}
+		// What vanishes while the kernel lists moves others out of sight, those of
+		// other network namespaces too. Its counters tell.
+		pool, err := e.opts.Pool(ctx, true)
+		if err != nil {
+			return nil, false, err
+		}
+		if len(seen) >= pool.conns() {
+			break
+		}
+	}
+	order(records)
+	return records, true, nil
+}
+
+func order(records []Record) {
+	worth := func(r Record) int {
+		switch {
+		case r.Key.Template:
+			return 0
+		case r.Flags&Inactive == 0:
+			return 1
+		default:
+			return 2
+		}
+	}
+	slices.SortStableFunc(records, func(a, b Record) int { return worth(a) - worth(b) })
+}
+
+// since is what has come or changed between two looks at the table. What the second
+// look does not show may be there: a listing may pass a living entry over, and the
+// receiver removes nothing that it has not missed twice.
+func since(before, after []Record) (changed []Record) {
+	old := make(map[ConnKey]Record, len(before))
+	for _, r := range before {
+		old[r.Key] = r
+	}
+	for _, r := range after {
+		if was, known := old[r.Key]; !known || !was.same(&r) {
+			changed = append(changed, r)
+		}
+	}
+	return changed
+}

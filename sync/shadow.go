@@ -1,0 +1,143 @@
+package connsync
+
+import (
+	"iter"
+	"time"
+)
+
+// Shadow is the connection table as the stream of sync records tells it. It is
+// there because the kernel's own listing takes time in the square of the entries: 10
+// seconds and more for 100,000.
+//
+// The kernel says when a connection comes, changes its state and, now and then,
+// that it goes on; it says nothing when one runs out. So entries run out here as
+// they do there, by their timeout, with Slack for the time between two records of
+// a connection that goes on (net.ipv4.vs.sync_refresh_period). It is not safe for
+// concurrent use.
+type Shadow struct {
+	// Slack is how much longer an entry is kept than its timeout.
+	Slack   time.Duration
+	entries map[ConnKey]shadowed
+	swept   time.Time
+}
+
+type shadowed struct {
+	record Record
+	until  time.Time
+	// seeded is an entry of a listing, which no record has confirmed.
+	seeded bool
+}
+
+// NewShadow returns an empty shadow.
+func NewShadow(slack time.Duration) *Shadow {
+	return &Shadow{Slack: slack, entries: make(map[ConnKey]shadowed)}
+}
+
+// sweepEvery is how often entries that have run out are looked for.
+const sweepEvery = 5 * time.Second
+
+// Take takes a record in that the kernel sent or was given.
+func (s *Shadow) Take(now time.Time, r Record) {
+	r.Key.Template = r.Flags&Template != 0
+	s.put(now, r)
+	s.sweep(now)
+}
+
+// Seed takes an entry in from a listing, with the time it has left, unless a record
+// has told of it already.
+func (s *Shadow) Seed(now time.Time, r Record, left time.Duration) {
+	if old, known := s.entries[r.Key]; known && !old.seeded && old.until.After(now) {
+		return
+	}
+	s.entries[r.Key] = shadowed{r, now.Add(left + s.Slack), true}
+}
+
+func (s *Shadow) put(now time.Time, r Record) {
+	if r.Timeout == goneTimeout {
+		delete(s.entries, r.Key)
+		return
+	}
+	timeout := time.Duration(r.Timeout) * time.Second
+	if timeout == 0 {
+		timeout = defaultTimeout(r.Key, r.State)
+	}
+	if !r.Key.passing(r.State) {
+		timeout += s.Slack
+	}
+	s.entries[r.Key] = shadowed{r, now.Add(timeout), false}
+}
+
+// Remove takes an entry out.
+func (s *Shadow) Remove(k ConnKey) { delete(s.entries, k) }
+
+// sweep removes what has run out, now and then.
+func (s *Shadow) sweep(now time.Time) {
+	if now.Sub(s.swept) < sweepEvery {
+		return
+	}
+	s.swept = now
+	for k, e := range s.entries {
+		if !e.until.After(now) {
+			delete(s.entries, k)
+		}
+	}
+}
+
+// Len is how many entries there are, some of which may have run out a moment ago.
+func (s *Shadow) Len() int { return len(s.entries) }
+
+// Get returns the record of an entry.
+func (s *Shadow) Get(now time.Time, k ConnKey) (Record, bool) {
+	e, ok := s.entries[k]
+	return e.record, ok && e.until.After(now)
+}
+
+// Left yields the records worth handing over, in no order, with the time they have
+// left as timeout: what does not go on need not live longer there than here, and of
+// what does the kernel will tell. The timeout of a template is what its timer is
+// always set to, and stays.
+func (s *Shadow) Left(now time.Time) iter.Seq[Record] {
+	return func(yield func(Record) bool) {
+		for k, e := range s.entries {
+			left := e.until.Sub(now)
+			if left <= 0 || k.passing(e.record.State) {
+				continue
+			}
+			if !k.Template {
+				e.record.Timeout = uint32(left/time.Second) + 1
+			}
+			if !yield(e.record) {
+				return
+			}
+		}
+	}
+}
+
+// defaultTimeout is the kernel's default of a state (tcp_timeouts, udp_timeouts,
+// sctp_timeouts), for a record that names none.
+func defaultTimeout(k ConnKey, state uint16) time.Duration {
+	switch {
+	case k.Template:
+		return 3 * time.Minute
+	case k.Protocol == protocolTCP:
+		switch state {
+		case tcpEstablished:
+			return 15 * time.Minute
+		case tcpClose:
+			return 10 * time.Second
+		case tcpLastAck:
+			return 30 * time.Second
+		case tcpSynRecv, tcpSynAck, 7: // CLOSE_WAIT
+			return time.Minute
+		default:
+			return 2 * time.Minute
+		}
+	case k.Protocol == protocolSCTP:
+		if state == sctpEstablished {
+			return 15 * time.Minute
+		}
+		return time.Minute
+	default:
+		return 5 * time.Minute
+	}
+}

@@ -1,0 +1,420 @@
+package connsync
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"net/netip"
+	"slices"
+	"time"
+)
+
+// takeTimeout is how long nothing of a table may come until it is given up.
+const takeTimeout = 3 * time.Minute
+
+// repairs is how often what is missing in the end is put in again.
+const repairs = 3
+
+// taking is a table that is being taken over.
+type taking struct {
+	session *session
+	id      uint32
+	token   uint64
+	began   time.Time
+	heard   time.Time // when something of it last came
+	total   int
+	serves  []netip.Addr // the giver's
+	// records are those that were put in, to be compared with; nil where there are
+	// too many.
+	records map[ConnKey]Record
+	// known are the entries of addresses that are served here.
+	known map[ConnKey]bool
+	// result grows on the session's goroutine; base is what it began with, and
+	// received, under the exchange's lock, how far it is.
+	result, base Result
+	received     int
+	// compareOnly changes nothing.
+	compareOnly bool
+}
+
+// pull asks a partner for its table. The caller holds the lock, and calls what is
+// returned without it.
+func (e *Exchange) pull(now time.Time, p *partner) func() {
+	s := e.sessions[p.name]
+	if s == nil {
+		return nil
+	}
+	e.pulls++
+	t := &taking{session: s, id: e.pulls, token: p.token, began: now, heard: now}
+	t.compareOnly, e.compareOnly = e.compareOnly, false
+	t.base = Result{Peer: p.name, Why: p.due, Began: now}
+	t.result = t.base
+	e.taking, e.s.taking = t, p.name
+	p.due = ""
+	return func() {
+		// The session's goroutines read what comes, so that this ends.
+		if err := s.link.Send(s.ctx, say(sayPull, pullMessage{ID: t.id, Why: t.base.Why, Token: t.token})); err != nil {
+			e.giveUp(t, err.Error())
+		}
+	}
+}
+
+// current is the table with a number that is being taken over from a session, nil
+// if it has been given up.
+func (e *Exchange) current(s *session, id uint32) *taking {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if e.taking == nil || e.taking.session != s || e.taking.id != id {
+		return nil
+	}
+	e.taking.heard = time.Now()
+	return e.taking
+}
+
+// begin prepares for the records of a table. What is of it belongs to the
+// session's goroutine from here on.
+func (e *Exchange) begin(ctx context.Context, s *session, m beginMessage) error {
+	t := e.current(s, m.ID)
+	if t == nil {
+		return nil
+	}
+	t.serves = m.Serves
+	t.result.Waiting = time.Since(t.began)
+	if m.Total <= listLimit {
+		t.records = make(map[ConnKey]Record, m.Total)
+	}
+	e.mu.Lock()
+	serves := e.serves
+	t.total = m.Total
+	e.mu.Unlock()
+	if len(serves) == 0 {
+		return nil
+	}
+	// What is served here is newer here. Only what is not known is taken.
+	t.known = make(map[ConnKey]bool)
+	for c, err := range e.opts.System.Conns(true) {
+		if err != nil {
+			e.fail(t, err)
+			return nil
+		}
+		if slices.Contains(serves, c.Key.Virtual.Addr()) {
+			t.known[c.Key] = true
+		}
+		if ctx.Err() != nil {
+			return context.Cause(ctx)
+		}
+	}
+	return nil
+}
+
+// take puts records of a table into the kernel.
+func (e *Exchange) take(ctx context.Context, s *session, id uint32, records []Record) error {
+	t := e.current(s, id)
+	if t == nil {
+		return nil
+	}
+	t.result.Records += len(records)
+	if t.known != nil {
+		records = slices.DeleteFunc(records, func(r Record) bool { return t.known[r.Key] })
+	}
+	e.mu.Lock()
+	pool := e.pool
+	e.mu.Unlock()
+	for i := range records {
+		if !pool.Bound(&records[i]) {
+			t.result.Unbound++
+		}
+		if t.records != nil {
+			t.records[records[i].Key] = records[i]
+		}
+	}
+	if !t.compareOnly {
+		if err := e.put(ctx, records, &t.result.Repeated); err != nil {
+			e.fail(t, err)
+			return nil
+		}
+		t.result.Installed += len(records)
+	}
+	e.mu.Lock()
+	t.received = t.result.Records
+	e.mu.Unlock()
+	return nil
+}
+
+// conclude compares what is here with what has come, puts in what is missing and
+// removes what is over.
+func (e *Exchange) conclude(ctx context.Context, s *session, m endMessage) {
+	t := e.current(s, m.ID)
+	if t == nil {
+		return
+	}
+	t.result.Taking = time.Since(t.began) - t.result.Waiting
+	problem := m.Problem
+	if problem == "" && t.result.Records != m.Total {
+		problem = fmt.Sprintf("%d of %d records have come", t.result.Records, m.Total)
+	}
+	looking := time.Now()
+	if problem == "" {
+		if err := e.verify(ctx, t); err != nil {
+			problem = err.Error()
+		}
+	}
+	t.result.Looking = time.Since(looking)
+	e.mu.Lock()
+	if e.taking != t {
+		e.mu.Unlock()
+		return // given up meanwhile
+	}
+	t.result.Problem = problem
+	e.finish(t, t.result)
+	e.mu.Unlock()
+	if ctx.Err() == nil {
+		// An error is the session's end.
+		_ = s.link.Send(ctx, say(sayDone, doneMessage{ID: t.id, Token: t.token, Result: t.result}))
+	}
+	e.kick()
+}
+
+// fail ends a taking on its session's goroutine.
+func (e *Exchange) fail(t *taking, err error) {
+	t.result.Problem = err.Error()
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.finish(t, t.result)
+}
+
+// giveUp ends a taking from another goroutine.
+func (e *Exchange) giveUp(t *taking, why string) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	r := t.base
+	r.Records, r.Problem = t.received, why
+	e.finish(t, r)
+}
+
+// finish ends a taking with its result. The caller holds the lock.
+func (e *Exchange) finish(t *taking, r Result) {
+	if e.taking != t {
+		return
+	}
+	e.taking, e.s.taking = nil, ""
+	e.s.now = time.Now()
+	p := t.session.partner
+	due, token := p.due, p.token // asked for meanwhile
+	e.s.ended(p, r)
+	if token > t.token {
+		p.due, p.token = due, token
+	}
+	for _, answer := range e.asked {
+		answer <- r // of capacity 1
+	}
+	e.asked = nil
+	level := slog.LevelInfo
+	if r.Problem != "" || r.Missing > 0 {
+		level = slog.LevelWarn
+	}
+	e.opts.Tell(level, r.Peer, r.String())
+	e.kick()
+}
+
+// verify compares.
+func (e *Exchange) verify(ctx context.Context, t *taking) error {
+	if t.records == nil {
+		return e.verifyCounters(ctx, t)
+	}
+	t.result.Compared = "entries"
+	for round := 0; ; round++ {
+		missing, extra, err := e.differences(ctx, t)
+		if err != nil {
+			return err
+		}
+		if len(missing) == 0 || round == repairs || t.compareOnly {
+			t.result.Missing, t.result.Extra = len(missing), len(extra)
+			if t.compareOnly {
+				return nil
+			}
+			return e.prune(ctx, t, extra)
+		}
+		if err := e.put(ctx, missing, &t.result.Repeated); err != nil {
+			return err
+		}
+	}
+}
+
+// differences are the records that the kernel has not taken in, or otherwise, and
+// the entries that a sync daemon made of what the giver serves and has not.
+func (e *Exchange) differences(ctx context.Context, t *taking) (missing []Record, extra []Conn, err error) {
+	e.mu.Lock()
+	serves := e.serves
+	e.mu.Unlock()
+	seen := make(map[ConnKey]bool, len(t.records))
+	t.result.Wrong = 0
+	for c, err := range e.opts.System.Conns(true) {
+		if err != nil {
+			return nil, nil, err
+		}
+		if ctx.Err() != nil {
+			return nil, nil, context.Cause(ctx)
+		}
+		r, sent := t.records[c.Key]
+		switch {
+		case sent && c.Server == r.Server:
+			seen[c.Key] = true
+		case sent && !seen[c.Key]:
+			t.result.Wrong++
+		case !sent && c.Synced && !c.Key.passing(c.State) && slices.Contains(t.serves, c.Key.Virtual.Addr()) && !slices.Contains(serves, c.Key.Virtual.Addr()):
+			extra = append(extra, c)
+		}
+	}
+	for k, r := range t.records {
+		if !seen[k] {
+			missing = append(missing, r)
+		}
+	}
+	return missing, extra, nil
+}
+
+// prune removes the entries that two tables of a giver in a row did not have. It
+// removes nothing of what is served here, nor what a packet made.
+func (e *Exchange) prune(ctx context.Context, t *taking, extra []Conn) error {
+	last := e.takeExtras(t.result.Peer, extra)
+	e.mu.Lock()
+	pool := e.pool
+	e.mu.Unlock()
+	var over []Record
+	for _, c := range extra {
+		if r, ok := pool.Record(c); ok && last[c.Key] {
+			over = append(over, r.gone())
+		}
+	}
+	t.result.Extra = len(extra) - len(over)
+	if err := e.put(ctx, over, &t.result.Repeated); err != nil {
+		return fmt.Errorf("removing entries that are over: %w", err)
+	}
+	t.result.Removed = len(over)
+	return nil
+}
+
+// takeExtras remembers the extra entries and returns those of the time before.
+func (e *Exchange) takeExtras(peer string, extra []Conn) map[ConnKey]bool {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	last := e.extras[peer]
+	now := make(map[ConnKey]bool, len(extra))
+	for _, c := range extra {
+		now[c.Key] = true
+	}
+	e.extras[peer] = now
+	return last
+}
+
+// verifyCounters compares how much the servers have with how much has come.
+func (e *Exchange) verifyCounters(ctx context.Context, t *taking) error {
+	t.result.Compared = "counters"
+	pool, err := e.opts.Pool(ctx, true)
+	if err != nil {
+		return err
+	}
+	have := pool.conns()
+	t.result.Missing = max(0, t.result.Records-t.result.Unbound-have)
+	return nil
+}
+
+// driftLimit is how many comparisons of counters in a row must differ before the
+// whole table is taken over for it.
+const driftLimit = 3
+
+// counters sends what the kernel counts to the others, now and then. The caller
+// holds the lock, and calls what is returned without it.
+func (e *Exchange) counters(now time.Time) func(context.Context) {
+	if len(e.serves) == 0 || len(e.sessions) == 0 || e.s.problem != "" || now.Sub(e.counted) < countEvery {
+		return func(context.Context) {}
+	}
+	e.counted = now
+	message := countersMessage{Rows: e.pool.rows(e.serves)}
+	if len(message.Rows) > rowLimit {
+		return func(context.Context) {}
+	}
+	var sessions []*session
+	for _, s := range e.sessions {
+		sessions = append(sessions, s)
+	}
+	return func(ctx context.Context) {
+		for _, s := range sessions {
+			_ = s.link.Send(ctx, say(sayCounters, message)) // an error is the session's end
+		}
+	}
+}
+
+const (
+	// countEvery is how often counters are compared, and rowLimit how many at most.
+	countEvery = 5 * time.Second
+	rowLimit   = 2000
+)
+
+// rows are the counters of the servers that have something, of services at the
+// addresses and of those by mark, which have none.
+func (p *Pool) rows(serves []netip.Addr) (rows []counterRow) {
+	for _, s := range p.services {
+		if s.Mark == 0 && !slices.Contains(serves, s.Virtual.Addr()) {
+			continue
+		}
+		for _, server := range s.Servers {
+			if server.Active+server.Templates > 0 {
+				rows = append(rows, counterRow{s.String(), server.Addr, server.Active, server.Templates})
+			}
+		}
+	}
+	return rows
+}
+
+// String is the service as the kernel knows it.
+func (s Service) String() string {
+	if s.Mark != 0 {
+		return fmt.Sprintf("mark %d %s", s.Mark, s.Virtual.Addr())
+	}
+	return fmt.Sprintf("%s/%s", s.Virtual, protocolName(s.Protocol))
+}
+
+// compare compares a partner's counters with our own. Both are of another moment, so
+// that a few may differ; what stays is drift.
+func (e *Exchange) compare(s *session, m countersMessage) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	type row struct {
+		service string
+		server  netip.AddrPort
+	}
+	own := make(map[row]Server)
+	for _, service := range e.pool.services {
+		for _, server := range service.Servers {
+			own[row{service.String(), server.Addr}] = server
+		}
+	}
+	text := ""
+	for _, r := range m.Rows {
+		have := own[row{r.Service, r.Server}]
+		if apart(r.Active, have.Active) || apart(r.Templates, have.Templates) {
+			text = fmt.Sprintf("%s of %s has %d connections and %d templates there, %d and %d here",
+				r.Server, r.Service, r.Active, r.Templates, have.Active, have.Templates)
+			break
+		}
+	}
+	if text == "" {
+		s.drift = 0
+		return
+	}
+	if s.drift++; s.drift >= driftLimit && len(e.serves) == 0 && s.partner.due == "" && !e.s.now.Before(s.partner.quiet) {
+		s.drift = 0
+		s.partner.due = text
+		// If that does not help, another one soon will not either.
+		s.partner.calm = min(max(2*s.partner.calm, 15*time.Second), maxRetryPull)
+		s.partner.quiet = e.s.now.Add(s.partner.calm)
+	}
+}
+
+// apart says whether two counts differ by more than what happens in a moment.
+func apart(a, b int) bool {
+	d := max(a-b, b-a)
+	return d > 10 && d*50 > max(a, b)
+}

@@ -1,0 +1,228 @@
+package connsync
+
+import (
+	"encoding/binary"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/netip"
+	"time"
+)
+
+// What directors say to each other, by the first octet of a message. The rest is
+// JSON, but for records, which are sync messages as the kernel has them, one after
+// the other.
+const (
+	// sayReport is how a director stands; the newest counts.
+	sayReport = 'R'
+	// sayPull asks for the whole table.
+	sayPull = 'P'
+	// sayBegin, sayRecords and sayEnd answer it: the number of the pull and, of the
+	// records, 4 octets of it.
+	sayBegin   = 'B'
+	sayRecords = 'F'
+	sayEnd     = 'E'
+	// sayDone says what became of a pull.
+	sayDone = 'D'
+	// sayLive are records as the kernel sends them.
+	sayLive = 'L'
+	// sayGap says that some of those were lost.
+	sayGap = 'G'
+	// sayCounters are the kernel's counters of what a director serves.
+	sayCounters = 'C'
+	// sayLeaving asks for a last pull before a director gives way.
+	sayLeaving = 'H'
+)
+
+// report is how a director stands.
+type report struct {
+	// Epoch is a number that each process draws.
+	Epoch uint64 `json:"epoch"`
+	// Conns counts what the kernel's services have, templates included.
+	Conns int `json:"conns"`
+	// Waiting says that this director waits for a table itself.
+	Waiting bool `json:"waiting,omitempty"`
+	// Serves are the virtual addresses that are here.
+	Serves []netip.Addr `json:"serves,omitempty"`
+	// Turns counts how often addresses came here.
+	Turns int `json:"turns"`
+	// Pool is Pool.Hash.
+	Pool uint64 `json:"pool"`
+	// Transport is how live records come from here.
+	Transport Transport `json:"transport"`
+	// Problem is why no table can be given or taken.
+	Problem string `json:"problem,omitempty"`
+}
+
+type pullMessage struct {
+	ID  uint32 `json:"id"`
+	Why string `json:"why"`
+	// Token is that of the leavingMessage it answers.
+	Token uint64 `json:"token,omitempty"`
+}
+
+type beginMessage struct {
+	ID    uint32 `json:"id"`
+	Total int    `json:"total"`
+	// Serves are the virtual addresses that the giver serves.
+	Serves []netip.Addr `json:"serves,omitempty"`
+}
+
+type endMessage struct {
+	ID uint32 `json:"id"`
+	// Total counts the records that were sent.
+	Total int `json:"total"`
+	// Problem is why the giver has stopped before the end.
+	Problem string `json:"problem,omitempty"`
+}
+
+type doneMessage struct {
+	ID     uint32 `json:"id"`
+	Token  uint64 `json:"token,omitempty"`
+	Result Result `json:"result"`
+}
+
+type leavingMessage struct {
+	Token uint64 `json:"token"`
+}
+
+type counterRow struct {
+	Service string         `json:"service"`
+	Server  netip.AddrPort `json:"server"`
+	Active  int            `json:"active"`
+	// Templates are the persistence templates.
+	Templates int `json:"templates"`
+}
+
+type countersMessage struct {
+	Rows []counterRow `json:"rows"`
+}
+
+// Result is what became of taking another director's table over.
+type Result struct {
+	Peer string `json:"peer"`
+	Why  string `json:"why"`
+	// Records were sent, Installed given to the kernel; the others are of addresses
+	// that are served here.
+	Records   int `json:"records"`
+	Installed int `json:"installed"`
+	// Missing are entries that the other director has and this kernel has not in the
+	// end, Extra those that this one has and the other has not, Wrong those on
+	// another server, and Unbound those whose server is not in this director's
+	// services. Removed are extras that two looks in a row have found.
+	Missing int `json:"missing"`
+	Extra   int `json:"extra"`
+	Wrong   int `json:"wrong"`
+	Unbound int `json:"unbound"`
+	Removed int `json:"removed"`
+	// Compared says what that is from: "entries", each, or "counters", per server.
+	Compared string `json:"compared,omitempty"`
+	// Repeated counts datagrams that the kernel's socket dropped and that were put
+	// in again.
+	Repeated int `json:"repeated"`
+	// Problem is why it did not end well.
+	Problem string `json:"problem,omitempty"`
+	// Began, and the time that its parts took: until the first record, until the
+	// last one was in the kernel, and the comparison.
+	Began   time.Time     `json:"began"`
+	Waiting time.Duration `json:"waiting_ns"`
+	Taking  time.Duration `json:"taking_ns"`
+	Looking time.Duration `json:"looking_ns"`
+}
+
+// String is one line for people.
+func (r Result) String() string {
+	if r.Problem != "" {
+		return fmt.Sprintf("%d entries taken from %s (%s), then: %s", r.Installed, r.Peer, r.Why, r.Problem)
+	}
+	s := fmt.Sprintf("%d entries taken from %s in %s (%s)", r.Installed, r.Peer, (r.Waiting + r.Taking + r.Looking).Round(time.Millisecond), r.Why)
+	for _, part := range []struct {
+		n    int
+		what string
+	}{
+		{r.Missing, "missing"}, {r.Extra, "that only this director has"}, {r.Wrong, "on another server"},
+		{r.Unbound, "without a server in the services here"}, {r.Removed, "removed that were over"},
+	} {
+		if part.n > 0 {
+			s += fmt.Sprintf(", %d %s", part.n, part.what)
+		}
+	}
+	return s
+}
+
+// say encodes a message.
+func say(kind byte, v any) []byte {
+	b, err := json.Marshal(v)
+	if err != nil {
+		panic("connsync: " + err.Error()) // plain structs
+	}
+	return append([]byte{kind}, b...)
+}
+
+// hear decodes the JSON of a message.
+func hear[T any](payload []byte) (v T, err error) {
+	if err := json.Unmarshal(payload[1:], &v); err != nil {
+		return v, fmt.Errorf("message %q: %w", payload[0], err)
+	}
+	return v, nil
+}
+
+// payloadLimit is how many octets of records go into one message.
+const payloadLimit = 32 << 10
+
+// appendRecords begins a message with as many records as fit, and returns the rest.
+func sayRecordsOf(id uint32, records []Record) (payload []byte, left []Record) {
+	payload = binary.BigEndian.AppendUint32([]byte{sayRecords}, id)
+	for len(records) > 0 && len(payload) < payloadLimit {
+		payload, records = AppendMessage(payload, 0, datagramLimit, records)
+	}
+	return payload, records
+}
+
+// eachMessage calls f with each sync message in a row of them.
+func eachMessage(b []byte, f func(Message) error) error {
+	for len(b) > 0 {
+		if len(b) < headerSize {
+			return errShort
+		}
+		size := int(binary.BigEndian.Uint16(b[2:]))
+		if size < headerSize || size > len(b) {
+			return errShort
+		}
+		m, err := Decode(b[:size])
+		if err != nil {
+			return err
+		}
+		if err := f(m); err != nil {
+			return err
+		}
+		b = b[size:]
+	}
+	return nil
+}
+
+// recordsIn are the records of a message that says which pull they are of.
+func recordsIn(payload []byte) (id uint32, records []Record, err error) {
+	if len(payload) < 5 {
+		return 0, nil, errors.New("records without a pull")
+	}
+	id = binary.BigEndian.Uint32(payload[1:])
+	err = eachMessage(payload[5:], func(m Message) error {
+		records = append(records, m.Records...)
+		return nil
+	})
+	return id, records, err
+}
+
+// Transport is how the kernel's own sync messages travel.
+type Transport string
+
+// The transports.
+const (
+	// Multicast is the kernel's: from daemon to daemon on the interface, in clear, to
+	// and from anybody.
+	Multicast Transport = "multicast"
+	// Channel has the daemons on the loopback interface, and the directors' channel
+	// between them.
+	Channel Transport = "channel"
+)
