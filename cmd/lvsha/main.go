@@ -44,6 +44,7 @@ func commands() []command {
 		{"run", "[-c FILE] [--as NAME] [-s SOCKET]", "run the daemon", run},
 		{"check", "[-c FILE] [--as NAME]", "validate the file and name every problem in it", check},
 		{"reload", "[-s SOCKET]", "make the daemon apply its file; returns when it is applied", reload},
+		{"plan", "[-c FILE] [--json] [-s SOCKET]", "show what applying a file would change, and which connections that would cut", plan},
 		{"status", "[NAME…] [--json] [--watch] [-s SOCKET]", "show what is, with reasons; a service or virtual router by name in detail", status},
 		{"yield", "[VROUTER] [--for TIME] [--now] [--back]", "give addresses to the other director, gracefully, or take them back", yield},
 		{"drain", "SERVICE SERVER [--for TIME] [--wait]", "give a server no new connections, and take it out when it has none left", drain},

@@ -13,6 +13,7 @@ const (
 	pathYield  = "/v1/yield"
 	// pathServers is about single servers of services.
 	pathServers = "/v1/servers"
+	pathPlan    = "/v1/plan"
 	pathResync  = "/v1/sync/resync"
 )
 
@@ -29,6 +30,8 @@ type Daemon interface {
 	// Yield gives virtual routers to another director, or ends that. It returns
 	// when somebody has taken them; an error says who stays active, and why.
 	Yield(ctx context.Context, ask YieldRequest) (Yielded, error)
+	// Plan tells what applying a file would change. It changes nothing.
+	Plan(ctx context.Context, ask PlanRequest) (Plan, error)
 	// Servers does something to servers. It returns when the kernel has it.
 	Servers(ctx context.Context, ask ServersRequest) (ServersChanged, error)
 	// Resync takes the connections of another director over now, or compares them. It

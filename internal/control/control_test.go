@@ -44,6 +44,10 @@ func (d *fakeDaemon) Yield(_ context.Context, ask control.YieldRequest) (control
 	return control.Yielded{Routers: []control.Router{{Name: ask.Router, State: "backup"}}}, nil
 }
 
+func (d *fakeDaemon) Plan(_ context.Context, ask control.PlanRequest) (control.Plan, error) {
+	return control.Plan{File: ask.File, Changes: []control.PlannedChange{{Kind: "service", Name: ask.Text[:3], Change: "new"}}}, nil
+}
+
 func (d *fakeDaemon) Servers(_ context.Context, ask control.ServersRequest) (control.ServersChanged, error) {
 	d.servers = ask
 	if ask.Service == "nosuch" {

@@ -39,6 +39,8 @@ type Options struct {
 	Version string
 	// Load reads the file; it is called at the start and by each reload.
 	Load func() (*config.Config, error)
+	// Parse reads a text as if it were the file.
+	Parse func(name string, text []byte) (*config.Config, error)
 	// Dir is the directory of the record, below /run, and State the one of what
 	// operators asked for, below /var/lib.
 	Dir, State string

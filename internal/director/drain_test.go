@@ -48,8 +48,11 @@ func (m *lone) start() {
 			return config.Parse("lvsha.toml", []byte(m.text), config.Identity{})
 		},
 		Dir: m.dir, State: m.state, Port: port, Links: vrrptest.NewLinks(port),
-		IPVS:     func() (ipvs.Kernel, error) { return m.table, nil },
-		Sync:     func() (connsync.Kernel, error) { return daemons, nil },
+		IPVS: func() (ipvs.Kernel, error) { return m.table, nil },
+		Sync: func() (connsync.Kernel, error) { return daemons, nil },
+		Parse: func(name string, text []byte) (*config.Config, error) {
+			return config.Parse(name, text, config.Identity{})
+		},
 		InMemory: true,
 	})
 	if err != nil {
