@@ -30,21 +30,6 @@ func largeFile(services int, heavy ...int) string {
 	return b.String()
 }
 
-// largeConf is the same for keepalived.
-func largeConf(services int, heavy ...int) string {
-	var b strings.Builder
-	for i := range services {
-		host, port, _ := strings.Cut(largeListen(i), ":")
-		fmt.Fprintf(&b, "virtual_server %s %s {\n delay_loop 60\n lb_algo wlc\n lb_kind NAT\n protocol TCP\n", host, port)
-		for j := range serversEach {
-			fmt.Fprintf(&b, " real_server %s %d {\n  weight %d\n  TCP_CHECK {\n   connect_timeout 2\n   retry 1\n  }\n }\n",
-				farmAddress(i*serversEach+j), farmPort, largeWeight(i, j, heavy))
-		}
-		b.WriteString("}\n")
-	}
-	return b.String()
-}
-
 func largeListen(i int) string { return fmt.Sprintf("192.0.2.%d:%d", 1+i%100, 1000+i/100) }
 
 func largeWeight(i, j int, heavy []int) int {

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"syscall"
@@ -18,6 +19,21 @@ import (
 	"lvsha/internal/lab"
 	"lvsha/ipvs"
 )
+
+// largeConf is the same for keepalived.
+func largeConf(services int, heavy ...int) string {
+	var b strings.Builder
+	for i := range services {
+		host, port, _ := strings.Cut(largeListen(i), ":")
+		fmt.Fprintf(&b, "virtual_server %s %s {\n delay_loop 60\n lb_algo wlc\n lb_kind NAT\n protocol TCP\n", host, port)
+		for j := range serversEach {
+			fmt.Fprintf(&b, " real_server %s %d {\n  weight %d\n  TCP_CHECK {\n   connect_timeout 2\n   retry 1\n  }\n }\n",
+				farmAddress(i*serversEach+j), farmPort, largeWeight(i, j, heavy))
+		}
+		b.WriteString("}\n")
+	}
+	return b.String()
+}
 
 // wiretap hears what the programs of one host ask of the kernel's IPVS.
 type wiretap struct {
