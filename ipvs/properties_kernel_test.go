@@ -95,3 +95,9 @@ func order(table []ipvs.Service) map[string][]string {
 	}
 	return out
 }
+
+// TestKernelBatch needs a kernel without the scheduler twos.
+func TestKernelBatch(t *testing.T) {
+	newNamespace(t)
+	batchOf(t, open(t), open(t))
+}

@@ -3,6 +3,7 @@
 package main_test
 
 import (
+	"context"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -196,7 +197,9 @@ func (l *largeRun) late() (n uint64) {
 	if l.daemon == nil {
 		return 0
 	}
-	s, err := l.daemon.Status()
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	defer cancel()
+	s, _, err := l.daemon.Client().Status(ctx)
 	l.check(err)
 	for _, v := range s.Services {
 		for _, server := range v.Servers {
