@@ -106,7 +106,7 @@ func (w *wiretap) listen() {
 					w.lastSeen = monotonic()
 				}
 			}
-			length := int(binary.NativeEndian.Uint32(rest) + 3&^3)
+			length := (int(binary.NativeEndian.Uint32(rest)) + 3) &^ 3
 			if length < 16 || length > len(rest) {
 				break
 			}
@@ -276,7 +276,6 @@ func BenchmarkKernelTable(b *testing.B) {
 			r.check(l.process.Signal(syscall.SIGTERM))
 			<-l.process.Done()
 			took := monotonic() - at
-			_, _, last = l.tap.seen()
 			fmt.Printf("%-10s stop: ended after %v\n", kind, took.Round(time.Millisecond))
 			if kind == "lvsha" && took > time.Second {
 				b.Errorf("stop: %v, want 1s", took)
