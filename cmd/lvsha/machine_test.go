@@ -25,7 +25,11 @@ import (
 func TestWithIPVSKernel(t *testing.T) {
 	const all, modules = "-test.v -test.run '^TestKernel'", "-test.v -test.run '^TestModule'"
 	if *onlyKernel != "" {
-		out, code := withIPVS(t, testRun{"cmd/lvsha", "-test.v -test.run '" + *onlyKernel + "'"})
+		pkg, pattern, found := strings.Cut(*onlyKernel, ":")
+		if !found {
+			pkg, pattern = "cmd/lvsha", *onlyKernel
+		}
+		out, code := withIPVS(t, testRun{pkg, "-test.v -test.run '" + pattern + "'"})
 		if code != 0 || !strings.Contains(out, "--- PASS: ") {
 			t.Errorf("exit code %d", code)
 		}
@@ -47,7 +51,7 @@ func TestWithIPVSKernel(t *testing.T) {
 }
 
 // onlyKernel names the kernel tests of this package that are of interest.
-var onlyKernel = flag.String("kernel", "", "run only the kernel tests of cmd/lvsha that match, and compare nothing with ipvs/testdata/matrix.txt")
+var onlyKernel = flag.String("kernel", "", "run only the kernel tests of cmd/lvsha that match, or of another package (`PACKAGE:PATTERN`), and compare nothing with ipvs/testdata/matrix.txt")
 
 // updateMatrix writes what the kernel did down as what it is to do.
 var updateMatrix = flag.Bool("update-matrix", false, "write ipvs/testdata/matrix.txt")
