@@ -9,7 +9,7 @@ RACE         = ./vrrp/... ./healthcheck/... ./ipvs/... ./sync/... ./internal/con
 
 export CGO_ENABLED ?= 0
 
-.PHONY: build demo test check lint race install bench-vrrp bench-checks soak conformance go
+.PHONY: build demo test check lint race install bench-vrrp bench-checks bench-ipvs soak conformance go
 
 build: go
 	$(GO) build -trimpath -o bin/lvsha ./cmd/lvsha
@@ -52,6 +52,14 @@ bench-vrrp: go
 bench-checks: go
 	@internal/lab/install test
 	@for part in Checks Storm; do echo; echo "$$part, from $$(date +%T), load $$(cut -d' ' -f1-3 /proc/loadavg)"; \
+	  $(GO) test -run '^$$' -bench "^Benchmark$$part$$" -benchtime 1x -timeout 60m ./cmd/lvsha || failed="$$failed $$part"; \
+	done; test -z "$$failed" || { echo "bars were missed in:$$failed"; exit 1; }
+
+# What a table of 1,000 services with ten servers each costs beside keepalived, in the
+# emulated machine, and how soon a change of the file is in the table in memory.
+bench-ipvs: go
+	@internal/lab/install test
+	@for part in Table Reload; do echo; echo "$$part, from $$(date +%T), load $$(cut -d' ' -f1-3 /proc/loadavg)"; \
 	  $(GO) test -run '^$$' -bench "^Benchmark$$part$$" -benchtime 1x -timeout 60m ./cmd/lvsha || failed="$$failed $$part"; \
 	done; test -z "$$failed" || { echo "bars were missed in:$$failed"; exit 1; }
 

@@ -14,8 +14,9 @@ import (
 
 // kernel is the IPVS of the network namespace it was opened in.
 type kernel struct {
-	c  cfipvs.Client
-	pe *engineReader
+	c     cfipvs.Client
+	pe    *engineReader
+	batch *batch
 }
 
 var _ EngineKernel = (*kernel)(nil)
@@ -36,12 +37,16 @@ func Open() (Kernel, error) {
 		closeClient(c)
 		return nil, fmt.Errorf("connecting to IPVS: %w", explain(err))
 	}
-	return &kernel{c: c, pe: pe}, nil
+	many, err := newBatch(pe.family.ID)
+	if err != nil {
+		return nil, fmt.Errorf("connecting to IPVS: %w", errors.Join(err, closeClient(c), pe.close()))
+	}
+	return &kernel{c: c, pe: pe, batch: many}, nil
 }
 
 // Close closes the netlink sockets. cfipvs.Client has no Close of its own.
 func (k *kernel) Close() error {
-	return errors.Join(closeClient(k.c), k.pe.close())
+	return errors.Join(closeClient(k.c), k.pe.close(), k.batch.close())
 }
 
 func closeClient(c cfipvs.Client) error {
@@ -68,6 +73,7 @@ func (k *kernel) List() ([]Service, error) {
 		svc.Destinations = make([]Destination, len(dests))
 		for i, d := range dests {
 			svc.Destinations[i] = destinationFrom(d)
+			svc.Destinations[i].Place = len(dests) - i // the newest is listed first
 		}
 		table = append(table, svc)
 	}
@@ -214,6 +220,8 @@ func destinationFrom(d cfipvs.DestinationExtended) Destination {
 		Active:   int(d.ActiveConnections),
 		Inactive: int(d.InactiveConnections),
 		Traffic:  trafficFrom(d.Stats64),
+
+		Templates: int(d.PersistentConnections),
 
 		UpperThreshold: int(d.UpperThreshold),
 		LowerThreshold: int(d.LowerThreshold),

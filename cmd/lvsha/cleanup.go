@@ -8,6 +8,7 @@ import (
 
 	"lvsha/internal/director"
 	"lvsha/internal/netif"
+	"lvsha/internal/packetfilter"
 	"lvsha/ipvs"
 	connsync "lvsha/sync"
 )
@@ -30,7 +31,7 @@ func cleanup(_ context.Context, c *call) error {
 	defer lock.Close()
 	links := netif.New(nil)
 	defer links.Close()
-	clean := director.Cleanup{Dir: dir, Links: links, Routing: links, IPVS: ipvs.Open, Sync: connsync.Open}
+	clean := director.Cleanup{Dir: dir, Links: links, Routing: links, IPVS: ipvs.Open, Sync: connsync.Open, Filter: packetfilter.Open}
 	act := clean.Unfinished
 	if *all {
 		act = clean.All

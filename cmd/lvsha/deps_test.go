@@ -24,13 +24,16 @@ func TestRooms(t *testing.T) {
 		"internal/doctor":      {"vrrp", "healthcheck", "ipvs", "sync", "internal/config", "internal/track", "internal/bfd", "internal/notify", "internal/peer", "internal/machine"},
 		"internal/realserver":  {"vrrp", "healthcheck", "ipvs", "sync", "internal/config", "internal/track", "internal/bfd", "internal/notify", "internal/peer", "internal/machine", "internal/netif"},
 		"internal/control":     nil,
-		"internal/director":    {"vrrp", "healthcheck", "ipvs", "sync", "internal/machine", "internal/config", "internal/control", "internal/track", "internal/bfd", "internal/notify", "internal/peer"},
+		"internal/director":    {"vrrp", "healthcheck", "ipvs", "sync", "internal/machine", "internal/config", "internal/control", "internal/track", "internal/bfd", "internal/notify", "internal/peer", "internal/packetfilter"},
 		"internal/lab":         {"internal/control"},
 		"internal/demo":        {"internal/lab", "internal/control", "examples"},
+
+		"internal/packetfilter": nil,
+
 		"cmd/lvsha": {
 			"vrrp", "healthcheck", "ipvs", "sync", "examples",
 			"internal/config", "internal/netif", "internal/control", "internal/director", "internal/demo", "internal/lab", "internal/track",
-			"internal/bfd", "internal/notify", "internal/peer", "internal/machine", "internal/realserver", "internal/doctor",
+			"internal/bfd", "internal/notify", "internal/peer", "internal/machine", "internal/realserver", "internal/doctor", "internal/packetfilter",
 		},
 	}
 	out, err := exec.Command("go", "list", "-f", `{{.ImportPath}} {{join .Deps " "}}`, "lvsha/...").Output()

@@ -24,6 +24,13 @@ import (
 // inside the emulated machine.
 func TestWithIPVSKernel(t *testing.T) {
 	const all, modules = "-test.v -test.run '^TestKernel'", "-test.v -test.run '^TestModule'"
+	if *onlyKernel != "" {
+		out, code := withIPVS(t, testRun{"cmd/lvsha", "-test.v -test.run '" + *onlyKernel + "'"})
+		if code != 0 || !strings.Contains(out, "--- PASS: ") {
+			t.Errorf("exit code %d", code)
+		}
+		return
+	}
 	out, code := withIPVS(t,
 		// First, while no namespace has used the modules that it takes away.
 		testRun{"cmd/lvsha", modules},
@@ -38,6 +45,9 @@ func TestWithIPVSKernel(t *testing.T) {
 		t.Error(line)
 	}
 }
+
+// onlyKernel names the kernel tests of this package that are of interest.
+var onlyKernel = flag.String("kernel", "", "run only the kernel tests of cmd/lvsha that match, and compare nothing with ipvs/testdata/matrix.txt")
 
 // updateMatrix writes what the kernel did down as what it is to do.
 var updateMatrix = flag.Bool("update-matrix", false, "write ipvs/testdata/matrix.txt")
@@ -93,7 +103,7 @@ func withIPVS(t testing.TB, runs ...testRun) (out string, code int) {
 		Env:      []string{"LVSHA_PROGRAM=" + binary},
 		MemoryMB: 1536,
 	}
-	script := "code=0\n"
+	script := "ulimit -n 65536\ncode=0\n"
 	for _, run := range runs {
 		test := filepath.Join(dir, strings.ReplaceAll(run.pkg, "/", "-")+".test")
 		script += fmt.Sprintf("%s -test.timeout 5m %s || code=1\n", test, run.flags)

@@ -111,7 +111,11 @@ func printStatus(w io.Writer, s control.Status, detail bool, now time.Time) erro
 	printChannel(t, s.Channel, now)
 	for _, v := range s.Services {
 		fmt.Fprintf(t, "\nservice %s: %s: %s\n", v.Name, strings.ToUpper(v.State), v.Reason)
-		fmt.Fprintf(t, "  %s, scheduler %s, forward %s\n", strings.Join(v.Listen, ", "), scheduling(v), v.Forward)
+		listen := strings.Join(v.Listen, ", ")
+		if len(v.Covers) > 0 {
+			listen = fmt.Sprintf("%s by %s", strings.Join(v.Covers, ", "), listen)
+		}
+		fmt.Fprintf(t, "  %s, scheduler %s, forward %s\n", listen, scheduling(v), v.Forward)
 		if detail {
 			printService(t, v, now)
 			continue
@@ -140,6 +144,9 @@ func printStatus(w io.Writer, s control.Status, detail bool, now time.Time) erro
 			fmt.Fprintf(t, " (not now: %s)", p.Problem)
 		}
 		fmt.Fprintln(t)
+	}
+	if s.Filter != nil {
+		fmt.Fprintf(t, "  packet filter: %s, %d changes repaired\n", s.Filter.State, s.Filter.Repaired)
 	}
 	for _, f := range s.Foreign {
 		fmt.Fprintf(t, "  foreign service %s is left alone\n", f)

@@ -99,14 +99,18 @@ type Service struct {
 	// Listen are the virtual services it stands for, at least one, in the order
 	// of the file. Names may change, these keys may not.
 	Listen []ipvs.ServiceKey
+	// Covers are the addresses and ports whose packets lvsha marks for this service, in
+	// the order of the file. With them Listen is that mark, once for each family.
+	Covers []Cover
 	// Scheduler is the kernel's name of it.
 	Scheduler string
 	// Flags are those of the scheduler.
 	Flags ipvs.SchedulerFlags
 	// OnePacket schedules each datagram for itself.
 	OnePacket bool
-	// Forward and Tunnel are the defaults of its servers.
+	// Forward, FullNAT and Tunnel are the defaults of its servers.
 	Forward ipvs.Forward
+	FullNAT bool
 	Tunnel  ipvs.Tunnel
 	// Persistence is in whole seconds; zero is none.
 	Persistence time.Duration
@@ -124,6 +128,12 @@ type Service struct {
 	Rules healthcheck.PoolRules
 	// Initial is where a server starts that the kernel does not have in use.
 	Initial healthcheck.State
+	// Quiesces says that a server that fails stays in the kernel at weight 0 instead of
+	// being removed.
+	Quiesces bool
+	// Respects says that what somebody changes of the service in the kernel stays until
+	// the next reload.
+	Respects bool
 	// Follows is the service whose checks decide about the servers; empty is none.
 	Follows string
 }
@@ -136,6 +146,9 @@ type Server struct {
 	Weight int
 	// Forward is the forwarding method, never zero.
 	Forward ipvs.Forward
+	// FullNAT says of NAT that connections come from a source address out of Source.
+	FullNAT bool
+	Source  Pool
 	// Tunnel is how packets are wrapped where Forward is TUN.
 	Tunnel ipvs.Tunnel
 	// UpperThreshold is how many connections keep new ones away until there are fewer

@@ -29,6 +29,9 @@ func (r *report) options(s section, svc *Service) {
 	if svc.OnePacket && i >= 0 {
 		s.bad("one_packet", "schedules each datagram for itself, and %s has none", svc.Listen[i])
 		svc.OnePacket = false
+	} else if svc.OnePacket && len(svc.Covers) > 0 && !slices.ContainsFunc(svc.Covers, func(c Cover) bool { return c.Protocol == ipvs.UDP }) {
+		s.bad("one_packet", "schedules each datagram for itself, and %s has none", svc.Covers[0])
+		svc.OnePacket = false
 	}
 }
 

@@ -36,13 +36,13 @@ func authKeyKeys() []string { return []string{"file", "hex", "id"} }
 
 func serviceKeys() []string {
 	return []string{
-		"check", "follow", "forward", "hysteresis", "initial", "listen", "max_down", "notify", "one_packet", "owner", "panic", "persistence",
-		"persistence_mask", "quorum", "require", "scheduler", "scheduler_flags", "server", "slow_start", "sorry", "tunnel",
+		"check", "drift", "follow", "forward", "hysteresis", "initial", "listen", "mark", "max_down", "notify", "on_fail", "one_packet", "owner",
+		"panic", "persistence", "persistence_mask", "quorum", "require", "scheduler", "scheduler_flags", "server", "slow_start", "snat", "sorry", "tunnel",
 	}
 }
 
 func serverKeys() []string {
-	return []string{"address", "check", "forward", "lower_threshold", "tunnel", "upper_threshold", "weight"}
+	return []string{"address", "check", "forward", "lower_threshold", "snat", "tunnel", "upper_threshold", "weight"}
 }
 
 func sorryKeys() []string {

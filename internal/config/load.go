@@ -75,7 +75,7 @@ func parseReading(name string, text []byte, as Identity, read func(name string) 
 }
 
 func parse(text string, as Identity, read func(name string) ([]byte, error)) (*Config, Problems) {
-	root, err := decode(text)
+	root, err := decodeLarge(text)
 	if err != nil {
 		return nil, Problems{syntaxProblem(text, err)}
 	}
@@ -113,6 +113,7 @@ func parse(text string, as Identity, read func(name string) ([]byte, error)) (*C
 	r.problems = append(r.problems, merge(views, found)...)
 	r.pair(directors, drafts)
 	r.rivals(directors, drafts)
+	r.sameMarks(directors, drafts)
 	if len(r.problems) > 0 {
 		return nil, r.problems
 	}
@@ -173,6 +174,7 @@ func (r *report) draft(root *node, d director) *draft {
 		}
 	}
 	out.groups = r.groups(top["group"], out.routers, out.conditions)
+	r.translated(out.routers, out.groups)
 	out.pacing = r.pacing(top["pacing"], out.routers)
 	out.bfd = r.bfd(top["bfd"])
 	out.channel = r.channel(top["peer"])

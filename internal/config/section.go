@@ -3,6 +3,7 @@ package config
 import (
 	"cmp"
 	"fmt"
+	"reflect"
 	"slices"
 	"strings"
 	"time"
@@ -13,6 +14,14 @@ type report struct {
 	problems Problems
 	// read reads a file with a secret; nil means that it is another machine's.
 	read func(name string) ([]byte, error)
+	// reading is the service that is being read, and forwarded the servers of NAT that
+	// have been.
+	reading   reading
+	forwarded []forwarded
+	// checkable and settings are what is known of the kinds of checks; of a large file
+	// it would be asked for again and again.
+	checkable keysOfChecks
+	settings  map[reflect.Type][]questionField
 }
 
 func (r *report) add(line int, p path, format string, args ...any) {

@@ -32,6 +32,7 @@ func (r *report) servers(s section, svc *Service) {
 		if !ok {
 			continue
 		}
+		server.Checks = svc.probing(server)
 		r.probed(sv, svc, server)
 		for _, at := range resolved(server, svc.Listen) {
 			if line, dup := seen[at]; dup {
@@ -47,6 +48,10 @@ func (r *report) servers(s section, svc *Service) {
 		slices.ContainsFunc(svc.Servers, func(s Server) bool { return s.Forward == ipvs.TUN })
 	if s.keys["tunnel"] != nil && svc.Forward != 0 && !tunnelled {
 		s.bad("tunnel", "is for servers with forward = \"tun\", of which there are none")
+	}
+	translates := svc.FullNAT || svc.Sorry != nil && svc.Sorry.FullNAT || slices.ContainsFunc(svc.Servers, func(s Server) bool { return s.FullNAT })
+	if s.keys["snat"] != nil && svc.Forward != 0 && !translates {
+		s.bad("snat", "is for servers with forward = \"fullnat\", of which there are none")
 	}
 	if len(items) == 0 && s.keys["sorry"] == nil {
 		s.bad("server", "the service has no server; add [[%s]]", s.node.path.key("server"))
@@ -81,10 +86,8 @@ func resolved(server Server, listens []ipvs.ServiceKey) []netip.AddrPort {
 // server reads what servers and the sorry server have in common. ok is whether
 // there is an address.
 func (r *report) server(s section, svc *Service) (Server, bool) {
-	out := Server{
-		Weight:  s.number("weight", 1, 0, ipvs.MaxWeight),
-		Forward: r.method(s, svc.Forward),
-	}
+	out := Server{Weight: s.number("weight", 1, 0, ipvs.MaxWeight)}
+	out.Forward, out.FullNAT = r.method(s, svc.Forward, svc.FullNAT)
 	out.Tunnel = r.tunnel(s, out.Forward, svc.Tunnel)
 	s.thresholds(&out)
 	if s.missing("address", "the real server's, such as \"192.0.2.21\" or \"192.0.2.21:8080\"") {
@@ -96,6 +99,7 @@ func (r *report) server(s section, svc *Service) (Server, bool) {
 	}
 	out.Address = addr
 	r.reachable(s.keys["address"], svc, out)
+	r.fullNAT(s, svc, &out)
 	return out, true
 }
 
@@ -134,7 +138,7 @@ func (r *report) reachable(n *node, svc *Service, server Server) {
 		switch {
 		case (server.Forward == ipvs.DR || server.Forward == ipvs.NAT) && l.Addr.Addr().Is4() != at.Addr().Is4():
 			r.at(n, "%s is %s and %s is %s, and %s does not get from one to the other; make a service for each, or use forward = \"tun\"",
-				l, family(l.Addr.Addr()), at.Addr(), family(at.Addr()), server.Forward)
+				l, family(l.Addr.Addr()), at.Addr(), family(at.Addr()), server.Method())
 		case l.Mark != 0 && at.Port() == 0:
 			continue
 		case l.Mark != 0 && (server.Forward == ipvs.DR || server.Forward == ipvs.TUN):
@@ -156,6 +160,22 @@ func (r *report) reachable(n *node, svc *Service, server Server) {
 	}
 }
 
+// probing are the checks of a server, at the port of all that the service covers where
+// neither they nor the server have one.
+func (s *Service) probing(server Server) []healthcheck.Check {
+	port, ok := s.onePort()
+	if !ok || server.Address.Port() != 0 {
+		return server.Checks
+	}
+	checks := slices.Clone(server.Checks)
+	for i, c := range checks {
+		if k, _ := healthcheck.KindOf(c.Kind()); c.Port == 0 && k.Ports != healthcheck.NoPort {
+			checks[i].Port = port
+		}
+	}
+	return checks
+}
+
 // probed makes sure that there is a port to probe.
 func (r *report) probed(s section, svc *Service, server Server) {
 	for _, c := range server.Checks {
@@ -171,8 +191,13 @@ func (r *report) probed(s section, svc *Service, server Server) {
 			continue
 		}
 		for _, l := range svc.Listen {
-			if l.Protocol == ipvs.SCTP {
+			sctp := slices.ContainsFunc(svc.Covers, func(c Cover) bool { return c.Protocol == ipvs.SCTP })
+			if l.Protocol == ipvs.SCTP || sctp {
 				s.bad("address", "no %s check asks over SCTP, as the service does; give it the port that it is to ask", c.Kind())
+				return
+			}
+			if l.Mark != 0 && server.At(l).Port() == 0 && len(svc.Covers) > 0 {
+				s.bad("address", "the service has several ports, so the server's %s check needs one", c.Kind())
 				return
 			}
 			if l.Mark != 0 && server.At(l).Port() == 0 {
@@ -198,11 +223,12 @@ func (r *report) sorry(s section, svc *Service) *Server {
 		if !ok {
 			return nil
 		}
-		out := &Server{Address: addr, Weight: 1, Forward: svc.Forward}
+		out := &Server{Address: addr, Weight: 1, Forward: svc.Forward, FullNAT: svc.FullNAT}
 		if out.Forward == ipvs.TUN {
 			out.Tunnel = svc.Tunnel
 		}
 		r.reachable(n, svc, *out)
+		r.fullNAT(section{report: r, node: n}, svc, out)
 		return out
 	}
 	if _, isTable := n.value.(table); !isTable {

@@ -1,7 +1,6 @@
 package config
 
 import (
-	"fmt"
 	"net/netip"
 	"slices"
 	"strconv"
@@ -15,13 +14,6 @@ import (
 // defaultScheduler is keepalived's and ipvsadm's too.
 const defaultScheduler = "wlc"
 
-// The firewall marks by which checks get through services to one server. No service
-// may have one of them.
-const (
-	FirstCheckMark = 0x4c560000 // "LV"
-	LastCheckMark  = 0x4c56ffff
-)
-
 // services reads all [service.NAME], sorted by name. Routers own the addresses.
 func (r *report) services(n *node, routers []router) []Service {
 	owned := make(map[netip.Addr]router)
@@ -32,7 +24,7 @@ func (r *report) services(n *node, routers []router) []Service {
 	}
 	var out []Service
 	sections := make(map[string]section)
-	listens := make(map[ipvs.ServiceKey]claim)
+	listens := newClaims()
 	for _, c := range r.named(n, "virtual service") {
 		s, ok := r.section(c.node, serviceKeys())
 		if !ok {
@@ -80,138 +72,36 @@ func (r *report) pace(s section, svc *Service) {
 	}
 }
 
-// listens reads listen and owner.
-func (r *report) listens(s section, svc *Service, owned map[netip.Addr]router, taken map[ipvs.ServiceKey]claim) {
-	free := false
-	if v, ok := s.text("owner"); ok {
-		if free = v == "none"; !free {
-			s.bad("owner", "want \"none\", which says that no virtual router has the address, got %q", v)
-		}
-	}
-	if s.missing("listen", "the virtual service such as \"192.0.2.10:80/tcp\"") {
-		return
-	}
-	items := s.list("listen")
-	if len(items) == 0 {
-		s.bad("listen", "want at least one such as \"192.0.2.10:80/tcp\"")
-	}
-	for _, n := range items {
-		key, ok := r.listen(n)
-		if !ok {
-			continue
-		}
-		if first, dup := taken[key]; dup {
-			r.at(n, "service %s on line %d already listens on %s", first.name, first.line, n.value)
-			continue
-		}
-		taken[key] = claim{svc.Name, n.line}
-		svc.Listen = append(svc.Listen, key)
-		if key.Mark != 0 {
-			continue // whoever sets the mark says which packets, to whatever address
-		}
-		if key.Addr.Port() == 0 && s.keys["persistence"] == nil {
-			r.at(n, "port 0 stands for every port and needs persistence")
-		}
-		rt, has := owned[key.Addr.Addr()]
-		if !free && !has {
-			r.at(n, "no virtual router has the address %s; add it to a [vrrp.NAME] or say owner = \"none\" in [%s]", key.Addr.Addr(), s.node.path)
-		}
-		if has && rt.NoAccept {
-			r.at(n, "virtual router %s has accept = false, and IPVS gets only packets that are accepted", rt.Name)
-		}
-	}
-}
-
-// listen reads "192.0.2.10:80/tcp" or "mark 5".
-func (r *report) listen(n *node) (ipvs.ServiceKey, bool) {
-	text, ok := r.textOf(n)
-	if !ok {
-		return ipvs.ServiceKey{}, false
-	}
-	bad := func(format string, args ...any) (ipvs.ServiceKey, bool) {
-		r.at(n, format, args...)
-		return ipvs.ServiceKey{}, false
-	}
-	if strings.HasPrefix(text, "mark") || strings.HasPrefix(text, "fwmark") {
-		key, why := markKey(strings.Fields(text))
-		if why != "" {
-			return bad("%s, got %q", why, text)
-		}
-		return key, true
-	}
-	address, proto, _ := strings.Cut(text, "/")
-	addr, err := netip.ParseAddrPort(address)
-	if err != nil || addr.Addr().Zone() != "" {
-		return bad("want ADDRESS:PORT/tcp, /udp or /sctp such as \"192.0.2.10:80/tcp\" (names are not looked up), got %q", text)
-	}
-	key := ipvs.ServiceKey{Addr: addr}
-	switch proto {
-	case "tcp":
-		key.Protocol = ipvs.TCP
-	case "udp":
-		key.Protocol = ipvs.UDP
-	case "sctp":
-		key.Protocol = ipvs.SCTP
-	case "":
-		return bad("the protocol is missing: want %q, %q or %q", address+"/tcp", address+"/udp", address+"/sctp")
-	default:
-		return bad("want the protocol tcp, udp or sctp, got %q", proto)
-	}
-	if why := notOneMachine(addr.Addr()); why != "" {
-		return bad("%s %s", addr.Addr(), why)
-	}
-	return key, true
-}
-
-// markKey reads "mark 5" or "mark 5 ipv6", or says what is wanted.
-func markKey(fields []string) (key ipvs.ServiceKey, why string) {
-	const want = "want \"mark NUMBER\" or \"mark NUMBER ipv6\", with a firewall mark from 1 to 4294967295 such as \"mark 5\" or \"mark 0x5\""
-	if len(fields) < 2 || len(fields) > 3 || fields[0] != "mark" || len(fields) == 3 && fields[2] != "ipv6" {
-		return key, want
-	}
-	digits, base := fields[1], 10
-	if hex, found := strings.CutPrefix(digits, "0x"); found {
-		digits, base = hex, 16
-	}
-	mark, err := strconv.ParseUint(digits, base, 32)
-	if err != nil || mark == 0 {
-		return key, want
-	}
-	if mark >= FirstCheckMark && mark <= LastCheckMark {
-		return key, fmt.Sprintf("marks %#x to %#x are those of checks through services; want another", FirstCheckMark, LastCheckMark)
-	}
-	return ipvs.MarkKey(uint32(mark), len(fields) == 3), ""
-}
-
 // forwarding reads forward of a service, which has no default: the right one
 // depends on how the servers are set up, and the wrong one is silence.
 func (r *report) forwarding(s section, svc *Service) {
-	if !s.missing("forward", "want \"dr\" (servers on the same segment that have the address on lo), \"nat\" (servers whose gateway is the director) or \"tun\" (servers that take IPIP)") {
-		svc.Forward = r.method(s, 0)
+	if !s.missing("forward", "want \"dr\" (servers on the same segment that have the address on lo), \"nat\" (servers whose gateway is the director), \"tun\" (servers that take IPIP) or \"fullnat\" (servers that need no way back)") {
+		svc.Forward, svc.FullNAT = r.method(s, 0, false)
 	}
+	r.reading.snat = r.snat(s, sources{})
 	svc.Tunnel = r.tunnelOf(s)
 }
 
 // method reads forward.
-func (r *report) method(s section, def ipvs.Forward) ipvs.Forward {
+func (r *report) method(s section, def ipvs.Forward, fullnat bool) (ipvs.Forward, bool) {
 	v, ok := s.text("forward")
 	if !ok {
-		return def
+		return def, fullnat
 	}
-	words := []string{"dr", "nat", "tun"}
+	words := []string{"dr", "nat", "tun", "fullnat"}
 	switch v {
 	case "dr":
-		return ipvs.DR
+		return ipvs.DR, false
 	case "nat":
-		return ipvs.NAT
+		return ipvs.NAT, false
 	case "tun":
-		return ipvs.TUN
+		return ipvs.TUN, false
 	case "fullnat":
-		s.bad("forward", "fullnat is not in this version; want %s", oneOf(words))
+		return ipvs.NAT, true
 	default:
 		s.bad("forward", "want %s, got %q%s", oneOf(words), v, didYouMean(v, words))
 	}
-	return def
+	return def, fullnat
 }
 
 // require reads require: how many of the checks.

@@ -62,6 +62,21 @@ type Status struct {
 	// no other director.
 	Channel *Channel `json:"channel,omitempty"`
 	Sync    *Sync    `json:"sync"`
+	// Filter is what services need of nftables; absent where none needs anything.
+	Filter *Filter `json:"packet_filter,omitempty"`
+}
+
+// Filter is the state of the tables of nftables that are lvsha's.
+type Filter struct {
+	// State is ok, starting or what fails, in words.
+	State string `json:"state"`
+	// Repaired counts how often somebody else's change was put back.
+	Repaired uint64 `json:"repaired"`
+	// Marks counts the ranges of addresses and ports whose packets get a mark.
+	Marks int `json:"marks,omitempty"`
+	// Sources counts the pairs of a virtual service and a server whose connections get
+	// another source address.
+	Sources int `json:"sources,omitempty"`
 }
 
 // Router is one virtual router.
@@ -158,8 +173,11 @@ type Peer struct {
 
 // Service is one virtual service.
 type Service struct {
-	Name      string   `json:"name"`
-	Listen    []string `json:"listen"`
+	Name   string   `json:"name"`
+	Listen []string `json:"listen"`
+	// Covers are the addresses and ports whose packets get the mark in Listen by
+	// lvsha's rules.
+	Covers    []string `json:"covers,omitempty"`
 	Scheduler string   `json:"scheduler"`
 	// SchedulerFlags are such as mh-port; OnePacket schedules each datagram for itself.
 	SchedulerFlags []string `json:"scheduler_flags,omitempty"`
@@ -220,6 +238,9 @@ type Server struct {
 	// than LowerThreshold.
 	UpperThreshold int `json:"upper_threshold,omitempty"`
 	LowerThreshold int `json:"lower_threshold,omitempty"`
+	// Forward is how packets get to it, and Source where they come from under fullnat.
+	Forward string `json:"forward"`
+	Source  string `json:"source,omitempty"`
 	// Tunnel is how packets to it are wrapped, where they are: "ipip", "gue port 6080".
 	Tunnel string `json:"tunnel,omitempty"`
 	// Peers are what other directors see of it, by name.
@@ -394,6 +415,10 @@ type Sync struct {
 	Extra    int        `json:"extra"`
 	Unbound  int        `json:"unbound"`
 	Verified *time.Time `json:"verified,omitempty"`
+	// Queue is the memory that waits in the kernel's socket for sync messages, in octets,
+	// and Dropped how many messages it has dropped.
+	Queue   int    `json:"queue"`
+	Dropped uint64 `json:"dropped"`
 	// Partners are the other directors, as far as connections are concerned.
 	Partners []SyncPartner `json:"partners,omitempty"`
 }

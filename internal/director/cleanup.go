@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 
+	"lvsha/internal/packetfilter"
 	"lvsha/ipvs"
 	connsync "lvsha/sync"
 	"lvsha/vrrp"
@@ -17,6 +18,8 @@ type Cleanup struct {
 	Links vrrp.Links
 	IPVS  func() (ipvs.Kernel, error)
 	Sync  func() (connsync.Kernel, error)
+	// Filter is where tables of nftables are removed; nil leaves them.
+	Filter func() (packetfilter.Kernel, error)
 	// Routing is where sysctls are put back; nil leaves them.
 	Routing Routing
 }
@@ -62,6 +65,12 @@ func (c Cleanup) remove(record Record) ([]string, error) {
 	done, errs = append(done, services...), append(errs, err)
 	daemons, err := c.stopDaemons(record.Daemons)
 	done, errs = append(done, daemons...), append(errs, err)
+	if record.Filter && c.Filter != nil {
+		err := c.removeFilter()
+		if errs = append(errs, err); err == nil {
+			done = append(done, "removed the nftables tables "+packetfilter.TableName)
+		}
+	}
 	if c.Routing != nil {
 		put, _, err := restoreSysctls(c.Routing, lastFirst(record.Sysctls))
 		done, errs = append(done, put...), append(errs, err)
@@ -73,6 +82,15 @@ func (c Cleanup) remove(record Record) ([]string, error) {
 		return done, fmt.Errorf("removing the record: %w", err)
 	}
 	return done, nil
+}
+
+func (c Cleanup) removeFilter() error {
+	kernel, err := c.Filter()
+	if err != nil {
+		return err
+	}
+	defer kernel.Close()
+	return kernel.Replace(nil)
 }
 
 func (c Cleanup) removeServices(keys []ipvs.ServiceKey) ([]string, error) {

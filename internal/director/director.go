@@ -17,6 +17,7 @@ import (
 	"lvsha/internal/config"
 	"lvsha/internal/control"
 	"lvsha/internal/machine"
+	"lvsha/internal/packetfilter"
 	"lvsha/internal/peer"
 	"lvsha/internal/track"
 	"lvsha/ipvs"
@@ -62,9 +63,14 @@ type Options struct {
 	VRRPThread func()
 	IPVS       func() (ipvs.Kernel, error)
 	Sync       func() (connsync.Kernel, error)
+	// Filter is where packets are marked and given source addresses; nil is one in
+	// memory, which does nothing to packets.
+	Filter func() (packetfilter.Kernel, error)
 	// Conns is the kernel's connection table; nil exchanges no connections.
 	Conns connsync.System
 
+	// Filled, if not nil, is called once, when the table has first been carried out.
+	Filled func()
 	// Notify tells the service manager; nil tells nobody. It is called with
 	// "READY=1" once, with "STOPPING=1" once, and with "WATCHDOG=1" every
 	// Watchdog/2 unless that is zero.
@@ -88,6 +94,7 @@ type Director struct {
 	monitor *healthcheck.Monitor
 	table   *ipvs.Reconciler
 	daemons *connsync.Reconciler
+	filter  *packetfilter.Reconciler
 	// exchange hands connections over between directors.
 	exchange *connsync.Exchange
 	tracker  *track.Tracker
@@ -113,6 +120,7 @@ type Director struct {
 	doubtTold  string
 	hastened   bool
 
+	filled     sync.Once  // the table has been carried out
 	tracking   sync.Mutex // held by retrack
 	sysctls    sync.Mutex // held while sysctls are set or put back
 	mu         sync.Mutex // guards what follows, for Status
@@ -133,6 +141,9 @@ func New(opts Options) (*Director, error) {
 	}
 	if opts.Notify == nil {
 		opts.Notify = func(string) {}
+	}
+	if opts.Filled == nil {
+		opts.Filled = func() {}
 	}
 	cfg, err := opts.Load()
 	if err != nil {
@@ -191,6 +202,14 @@ func New(opts Options) (*Director, error) {
 		Kernel: opts.Sync, Owned: last.Daemons, Logger: opts.Logger,
 		Record: func(roles []connsync.Role) error { return d.store.update(func(r *Record) { r.Daemons = roles }) },
 	})
+	if opts.Filter == nil {
+		tables := packetfilter.NewMemory()
+		opts.Filter = func() (packetfilter.Kernel, error) { return tables, nil }
+	}
+	d.filter = packetfilter.New(packetfilter.Options{
+		Kernel: opts.Filter, Owned: last.Filter, Logger: opts.Logger,
+		Record: func(owned bool) error { return d.store.update(func(r *Record) { r.Filter = owned }) },
+	})
 	return d, nil
 }
 
@@ -229,6 +248,7 @@ func (d *Director) Run(ctx context.Context) error {
 	rooms.Go(func() error { return d.tracker.Run(ctx) })
 	rooms.Go(func() error { return d.table.Run(ctx) })
 	rooms.Go(func() error { return d.daemons.Run(ctx) })
+	rooms.Go(func() error { return d.filter.Run(ctx) })
 	rooms.Go(func() error { return d.exchange.Run(ctx) })
 	rooms.Go(func() error { return d.keepSysctls(ctx) })
 	rooms.Go(func() error {
@@ -254,7 +274,7 @@ func (d *Director) loop(ctx context.Context) error {
 	d.rejudge = time.NewTimer(time.Hour)
 	defer d.rejudge.Stop()
 	d.removeStale()
-	if _, err := d.apply(ctx, d.cfg, usedBy(d.kernelTable())); err != nil {
+	if _, err := d.apply(ctx, d.cfg, func() inUse { return usedBy(d.kernelTable()) }); err != nil {
 		return err
 	}
 	d.resumeYields(ctx)
@@ -284,7 +304,7 @@ func (d *Director) loop(ctx context.Context) error {
 				request.answer <- reloaded{err: errStopping}
 				continue
 			}
-			generation, err := d.apply(ctx, request.cfg, usedBy(d.table.Snapshot().Services))
+			generation, err := d.apply(ctx, request.cfg, func() inUse { return usedBy(d.table.Snapshot().Services) })
 			request.answer <- reloaded{generation, err}
 		case <-watchdog:
 			d.opts.Notify("WATCHDOG=1")
@@ -341,7 +361,7 @@ func (d *Director) leave(ctx context.Context, mode vrrp.StopMode, hurry <-chan s
 	d.mu.Lock()
 	d.flushing = true
 	d.mu.Unlock()
-	err = errors.Join(err, d.table.Flush(ctx), d.daemons.Flush(ctx), d.giveUpSysctls())
+	err = errors.Join(err, d.table.Flush(ctx), d.filter.Flush(ctx), d.daemons.Flush(ctx), d.giveUpSysctls())
 	if err != nil {
 		return fmt.Errorf("giving everything up: %w", err)
 	}

@@ -40,6 +40,8 @@ type Record struct {
 	Holdings
 	Routers []RecordedRouter `json:"routers"`
 	Daemons []connsync.Role  `json:"daemons"`
+	// Filter says that there are tables of nftables.
+	Filter bool `json:"filter,omitempty"`
 	// Sysctls are the kernel parameters that were set, in that order.
 	Sysctls []machine.Changed `json:"sysctls,omitempty"`
 }

@@ -9,6 +9,7 @@ import (
 	"lvsha/healthcheck"
 	"lvsha/internal/config"
 	"lvsha/internal/control"
+	"lvsha/internal/packetfilter"
 	"lvsha/ipvs"
 )
 
@@ -60,9 +61,12 @@ func (j *judging) status(known func(healthcheck.Target) (healthcheck.Status, boo
 func serviceStatus(s config.Service, rows []*judgedRow, known func(healthcheck.Target) (healthcheck.Status, bool)) control.Service {
 	out := control.Service{
 		Name: s.Name, Scheduler: s.Scheduler, SchedulerFlags: s.Flags.Names(s.Scheduler), OnePacket: s.OnePacket,
-		Forward: s.Forward.String(), State: "down", Servers: []control.Server{},
+		Forward: s.Method(), State: "down", Servers: []control.Server{},
 		Quorum: true, Follows: s.Follows, Require: s.Require.String(),
 		QuorumWeight: max(s.Rules.Quorum, 1), Hysteresis: s.Rules.Hysteresis, Scale: max(s.Rules.Scale, 1),
+	}
+	for _, c := range s.Covers {
+		out.Covers = append(out.Covers, c.String())
 	}
 	up, used := 0, 0
 	seen := make(map[netip.AddrPort]bool)
@@ -104,7 +108,7 @@ func serviceStatus(s config.Service, rows []*judgedRow, known func(healthcheck.T
 	if s.Sorry != nil && len(s.Listen) > 0 {
 		sorry := control.Server{
 			Address: s.Sorry.At(s.Listen[0]).String(), Weight: s.Sorry.Weight, State: "standby", Reason: "there is a quorum",
-			UpperThreshold: s.Sorry.UpperThreshold, LowerThreshold: s.Sorry.LowerThreshold, Tunnel: tunnelStatus(*s.Sorry),
+			UpperThreshold: s.Sorry.UpperThreshold, LowerThreshold: s.Sorry.LowerThreshold, Tunnel: tunnelStatus(*s.Sorry), Forward: s.Sorry.Method(),
 		}
 		if out.State == "sorry" {
 			sorry.State, sorry.Reason = "in use", out.Reason
@@ -123,6 +127,10 @@ func serverStatus(svc config.Service, server judgedServer, m healthcheck.Member,
 	}
 	out.UpperThreshold, out.LowerThreshold = server.UpperThreshold, server.LowerThreshold
 	out.Tunnel = tunnelStatus(server.Server)
+	out.Forward = server.Method()
+	if server.FullNAT {
+		out.Source = packetfilter.Pool(server.Source).String()
+	}
 	if share.Used {
 		out.Share = share.Weight
 	}

@@ -25,6 +25,13 @@ func (d *Director) Status() control.Status {
 		Problems:   missingCapabilities(), VRRP: []control.Router{}, Services: []control.Service{}, Foreign: []string{},
 		IPVS: control.IPVS{State: table.State, Repaired: table.Drift, Error: table.Error, Checks: checkPaths(st, table)},
 	}
+	if rules := filterRules(cfg); !rules.Empty() {
+		filter := d.filter.Snapshot()
+		s.Filter = &control.Filter{State: filter.State, Repaired: filter.Repaired, Marks: len(rules.Marks), Sources: len(rules.Sources)}
+		if filter.State != "ok" {
+			s.Problems = append(s.Problems, "packet filter: "+filter.State)
+		}
+	}
 	for _, r := range d.engine.Snapshot() {
 		s.VRRP = append(s.VRRP, routerStatus(r))
 		for _, p := range r.Problems {

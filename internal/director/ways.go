@@ -30,6 +30,10 @@ func sourceOf(cfg *config.Config, n Routing) func(way) netip.Addr {
 		for _, l := range s.Listen {
 			virtual[l.Addr.Addr()] = true
 		}
+		for _, c := range s.Covers {
+			// Of many these are enough: the others are of a virtual router, or nobody's here.
+			virtual[c.From], virtual[c.To] = true, true
+		}
 	}
 	return func(w way) netip.Addr {
 		server := w.server.Addr()

@@ -4,11 +4,14 @@ import (
 	"fmt"
 	"net/netip"
 	"slices"
+	"strconv"
 	"strings"
+	"time"
 
 	"lvsha/healthcheck"
 	"lvsha/internal/config"
 	"lvsha/ipvs"
+	connsync "lvsha/sync"
 )
 
 // Routes tells how packets to an address leave: by which interface, from what address,
@@ -22,13 +25,13 @@ type Routes interface {
 // parameter had before lvsha changed it.
 func Director(cfg *config.Config, routes Routes, found Read) []Setting {
 	n := needsOf(cfg, routes)
-	return slices.Concat(n.forwarding(found), n.redirects(), n.hearing(), n.ownServer(), n.engine())
+	return slices.Concat(n.forwarding(found), n.redirects(), n.hearing(), n.ownServer(), n.engine(), n.translation(), syncing(cfg.Sync))
 }
 
 // needs are what the services of a file ask of a director, each with the names of the
 // services that do.
 type needs struct {
-	any, nat4, nat6, persistent, maglev names
+	any, nat4, nat6, fullnat, persistent, maglev names
 	// local are the services of direct routing and tunnels with this director as a
 	// server.
 	local       names
@@ -110,7 +113,13 @@ func needsOf(cfg *config.Config, routes Routes) (n needs) {
 			if s.Scheduler == "mh" && (l.Protocol == ipvs.TCP || l.Mark != 0) {
 				n.maglev.add(s.Name)
 			}
-			n.listen(s, l, carriers[l.Addr.Addr()], own, wayTo)
+			front := carriers[l.Addr.Addr()]
+			for _, c := range s.Covers {
+				if front == "" && c.From.Is6() == l.Addr.Addr().Is6() {
+					front = carriers[c.From]
+				}
+			}
+			n.listen(s, l, front, own, wayTo)
 		}
 	}
 	slices.Sort(n.answers)
@@ -133,6 +142,9 @@ func (n *needs) listen(s config.Service, l ipvs.ServiceKey, front string, own []
 		}
 		if server.Forward != ipvs.NAT && !through {
 			continue // and spare the kernel the question
+		}
+		if server.FullNAT {
+			n.fullnat.add(s.Name)
 		}
 		to := wayTo(server.Address.Addr())
 		switch {
@@ -234,6 +246,26 @@ func Quiet(ifname, why string) []Setting {
 	}
 }
 
+// translation has connection tracking give connections another source address, and
+// take up those that another director has opened, there and back.
+func (n needs) translation() (out []Setting) {
+	if len(n.fullnat) == 0 {
+		return nil
+	}
+	of := n.fullnat.of() + " (fullnat)"
+	return []Setting{
+		{Name: "net/ipv4/vs/conntrack", Want: "1", Level: Must, Why: "clients of " + of + " keep their address, and servers answer them directly"},
+		{
+			Name: "net/netfilter/nf_conntrack_tcp_loose", Want: "1", Level: Must,
+			Why: "the connections of " + of + " are cut off at a failover: those of another director are not taken up",
+		},
+		{
+			Name: "net/netfilter/nf_conntrack_tcp_be_liberal", Want: "1", Level: Must,
+			Why: "the connections of " + of + " are cut off at a failover and back: what they have said meanwhile is taken for invalid",
+		},
+	}
+}
+
 // engine are the parameters of IPVS itself, of which each network namespace has its
 // own.
 func (n needs) engine() (out []Setting) {
@@ -251,5 +283,36 @@ func (n needs) engine() (out []Setting) {
 	if len(n.maglev) > 0 {
 		add("sloppy_tcp", "1", nil, "a director that does not know a connection of "+n.maglev.of()+" (mh) drops it, though the hash would lead to its server")
 	}
+	return out
+}
+
+// syncing are the parameters of the synchronisation of connections
+// (net/netfilter/ipvs/ip_vs_sync.c).
+func syncing(sync *connsync.Config) (out []Setting) {
+	if sync == nil {
+		return nil
+	}
+	add := func(name, want, why string) {
+		out = append(out, Setting{Name: "net/ipv4/vs/" + name, Want: want, Level: Should, Why: why})
+	}
+	if sync.Refresh > 0 {
+		// The period first: without it and with a period of packets of zero a connection
+		// would be told of only once.
+		add("sync_refresh_period", strconv.Itoa(int(sync.Refresh/time.Second)),
+			"other directors know of a connection that goes on by its every 50th packet only, and forget the slow ones")
+		add("sync_threshold", "3 0", "other directors do not know of connections with less than three packets")
+	}
+	if sync.TemplatesOnly {
+		add("sync_persist_mode", "1", "the connections of persistent services are told of too, against templates_only")
+	}
+	if sync.Buffer > 0 {
+		// What a socket gets is bounded by the parameter of the whole machine.
+		out = append(out, Setting{
+			Name: "net/core/rmem_max", Want: strconv.Itoa(sync.Buffer), AtLeast: true, Level: Should,
+			Why: "the sync daemons' sockets get no more than that for messages that wait",
+		})
+		add("sync_sock_size", strconv.Itoa(sync.Buffer), "the sync daemons' sockets drop what does not fit")
+	}
+	add("sync_version", "1", "the messages have neither IPv6 nor the timeouts of persistence")
 	return out
 }

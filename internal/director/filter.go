@@ -1,0 +1,67 @@
+package director
+
+import (
+	"slices"
+
+	"lvsha/internal/config"
+	"lvsha/internal/packetfilter"
+)
+
+// filterRules are what the services of a file need of the packet filter.
+func filterRules(cfg *config.Config) (out packetfilter.Rules) {
+	for _, s := range cfg.Services {
+		out.Marks = append(out.Marks, marks(s)...)
+		out.Sources = append(out.Sources, sourceAddresses(s)...)
+	}
+	if len(out.Sources) > 0 {
+		// A probe through a service comes from this director's own address, and its
+		// answer has to get back here, also to a backup.
+		out.Exempt = packetfilter.Masked{Mark: config.FirstCheckMark, Mask: ^uint32(config.LastCheckMark - config.FirstCheckMark)}
+	}
+	return out
+}
+
+// sourceAddresses are where the connections with servers of full NAT come from.
+func sourceAddresses(s config.Service) (out []packetfilter.Source) {
+	servers := slices.Clone(s.Servers)
+	if s.Sorry != nil {
+		servers = append(servers, *s.Sorry)
+	}
+	for _, server := range servers {
+		if !server.FullNAT {
+			continue
+		}
+		for _, listen := range s.Listen {
+			source := packetfilter.Source{Pool: packetfilter.Pool(server.Source), Server: server.Address.Addr(), Mark: listen.Mark}
+			if listen.Mark == 0 {
+				source.Addr, source.Protocol = listen.Addr.Addr(), uint8(listen.Protocol)
+			}
+			out = append(out, source)
+		}
+	}
+	return out
+}
+
+// marks lead what a service covers to it.
+func marks(s config.Service) (out []packetfilter.Mark) {
+	for _, c := range s.Covers {
+		for _, listen := range s.Listen {
+			if listen.Addr.Addr().Is6() == c.From.Is6() {
+				out = append(out, packetfilter.Mark{
+					From: c.From, To: c.To, Protocol: uint8(c.Protocol), First: c.First, Last: c.Last, Mark: listen.Mark,
+				})
+			}
+		}
+	}
+	return out
+}
+
+// wantFilter hands the rules to the packet filter's reconciler, unless everything is
+// being given up.
+func (d *Director) wantFilter() {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if !d.flushing {
+		d.filter.Set(filterRules(d.cfg))
+	}
+}

@@ -1,0 +1,185 @@
+package packetfilter
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"os"
+
+	"github.com/google/nftables"
+	"github.com/google/nftables/binaryutil"
+	"github.com/mdlayher/netlink"
+	"golang.org/x/sys/unix"
+)
+
+// kernel is the nftables of the network namespace it was opened in.
+type kernel struct {
+	c *nftables.Conn
+	// raw is for what the library does not read.
+	raw *netlink.Conn
+
+	// seen is the number of the ruleset, which every transaction of anybody changes,
+	// with which the tables were those of text.
+	seen uint32
+	text string
+}
+
+// transactionSize is room for one transaction, which is one message to the socket, in
+// octets: 100,000 addresses and more.
+const transactionSize = 16 << 20
+
+// Open connects to the nftables of the calling thread's network namespace. The
+// connection stays with that namespace.
+func Open() (Kernel, error) {
+	raw, err := netlink.Dial(unix.NETLINK_NETFILTER, nil)
+	if err != nil {
+		return nil, fmt.Errorf("connecting to nftables: %w", explain(err))
+	}
+	c, err := nftables.New(nftables.AsLasting(), nftables.WithSockOptions(func(c *netlink.Conn) error {
+		return c.SetWriteBuffer(transactionSize)
+	}))
+	if err != nil {
+		return nil, fmt.Errorf("connecting to nftables: %w", errors.Join(explain(err), raw.Close()))
+	}
+	return &kernel{c: c, raw: raw}, nil
+}
+
+// Close closes the netlink sockets.
+func (k *kernel) Close() error { return errors.Join(k.c.CloseLasting(), k.raw.Close()) }
+
+// Same compares what rules, sets and elements are made of.
+func (k *kernel) Same(tables []Table) (bool, error) {
+	gen, err := k.generation()
+	if err != nil {
+		return false, fmt.Errorf("asking nftables for its generation: %w", explain(err))
+	}
+	want := text(tables)
+	if k.seen == gen && k.text == want {
+		return true, nil
+	}
+	for _, ipv6 := range []bool{false, true} {
+		have, err := k.read(ipv6)
+		if err != nil {
+			return false, err
+		}
+		t, wanted := find(tables, ipv6)
+		if wanted != have.there {
+			return false, nil
+		}
+		if same, err := have.same(t); err != nil || wanted && !same {
+			return false, err
+		}
+	}
+	// Had they been changed meanwhile, the number would be another the next time.
+	k.seen, k.text = gen, want
+	return true, nil
+}
+
+func text(tables []Table) string {
+	var b bytes.Buffer
+	for _, t := range tables {
+		b.WriteString(t.String())
+	}
+	return b.String()
+}
+
+// find is the table of a family; an empty one if none is wanted.
+func find(tables []Table, ipv6 bool) (t Table, wanted bool) {
+	for _, t := range tables {
+		if t.IPv6 == ipv6 {
+			return t, true
+		}
+	}
+	return Table{IPv6: ipv6}, false
+}
+
+// Replace changes what differs, in one transaction: of a packet either all has been, or
+// nothing yet. Sets are changed element by element, because one that is made anew is
+// empty for a moment (nft_pipapo_commit comes after the rules are changed). Connections
+// keep the address that they were given.
+func (k *kernel) Replace(tables []Table) error {
+	have := make(map[bool]present)
+	for _, ipv6 := range []bool{false, true} {
+		p, err := k.read(ipv6)
+		if err != nil {
+			return err
+		}
+		have[ipv6] = p
+	}
+	k.text = ""
+	if err := k.compose(tables, have); err != nil {
+		return err
+	}
+	if k.c.Flush() == nil {
+		return nil
+	}
+	// Somebody may have added what keeps a part of ours in use: make all of it anew.
+	for ipv6, p := range have {
+		if p.there {
+			k.c.DelTable(p.in)
+		}
+		have[ipv6] = present{in: p.in}
+	}
+	if err := k.compose(tables, have); err != nil {
+		return err
+	}
+	if err := k.c.Flush(); err != nil {
+		return fmt.Errorf("changing the nftables tables %s: %w", TableName, explain(err))
+	}
+	return nil
+}
+
+// compose makes the transaction.
+func (k *kernel) compose(tables []Table, have map[bool]present) error {
+	for _, ipv6 := range []bool{false, true} {
+		t, wanted := find(tables, ipv6)
+		if err := k.change(have[ipv6], t, wanted); err != nil {
+			return fmt.Errorf("changing the nftables table %s %s: %w", family(ipv6), TableName, err)
+		}
+	}
+	return nil
+}
+
+// someElements is how many elements a netlink message has room for: their list is an
+// attribute, of 64 KiB at most, and the longest elements take about 150 octets.
+const someElements = 400
+
+func sameSet(want, have *nftables.Set) bool {
+	// The library reads the type of a map's values for that of its keys.
+	return want.Interval == have.Interval && want.IsMap == have.IsMap && want.Concatenation == have.Concatenation &&
+		(want.IsMap || want.KeyType.GetNFTMagic() == have.KeyType.GetNFTMagic())
+}
+
+// verdict is that of an element as the kernel tells it, none of a set's.
+func verdict(e nftables.SetElement) []byte {
+	if e.VerdictData == nil {
+		return nil
+	}
+	b, err := netlink.MarshalAttributes([]netlink.Attribute{
+		{Type: unix.NFTA_VERDICT_CODE, Data: binaryutil.BigEndian.PutUint32(uint32(e.VerdictData.Kind))},
+		{Type: unix.NFTA_VERDICT_CHAIN, Data: append([]byte(e.VerdictData.Chain), 0)},
+	})
+	if err != nil {
+		panic(fmt.Sprintf("packetfilter: encoding a verdict: %v", err)) // names of chains are short
+	}
+	return b
+}
+
+func sameChain(want, have *nftables.Chain) bool {
+	if want.Hooknum == nil || have.Hooknum == nil {
+		return want.Hooknum == nil && have.Hooknum == nil
+	}
+	return want.Type == have.Type && *want.Hooknum == *have.Hooknum &&
+		have.Priority != nil && *want.Priority == *have.Priority && (have.Policy == nil || *have.Policy == *want.Policy)
+}
+
+// explain puts what to do in front of errors that have a remedy.
+func explain(err error) error {
+	switch {
+	case errors.Is(err, os.ErrPermission):
+		return fmt.Errorf("nftables needs the capability CAP_NET_ADMIN: %w", err)
+	case errors.Is(err, unix.EPROTONOSUPPORT):
+		return fmt.Errorf("%w: %w", ErrNoNftables, err)
+	}
+	return err
+}
