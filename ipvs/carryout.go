@@ -168,6 +168,7 @@ func (w *worker) release() error {
 	w.wanted, w.rejected, w.invalid = nil, nil, nil
 	w.failures = make(map[row]failure)
 	w.settled, w.released = false, true
+	w.timeouts = Timeouts{}
 	err := w.open()
 	if err == nil {
 		err = w.look()
@@ -196,5 +197,6 @@ func (w *worker) release() error {
 		delete(w.owned, k)
 	}
 	w.record()
-	return errors.Join(append(errs, w.recordErr)...)
+	w.timeoutErr = w.keepTimeouts()
+	return errors.Join(append(errs, w.recordErr, w.timeoutErr)...)
 }

@@ -62,6 +62,9 @@ func (c Change) String() string {
 		if o, n := persistence(c.OldService), persistence(c.Service); o != n {
 			parts = append(parts, edit{"persistence", o, n})
 		}
+		if o, n := c.OldService.Engine, c.Service.Engine; o != n {
+			parts = append(parts, edit{"persistence engine", orNone(o), orNone(n)})
+		}
 		return edits("service "+key.String(), parts)
 	case RemoveService:
 		return fmt.Sprintf("remove service %s", key)
@@ -133,6 +136,9 @@ func extras(s Service) (out string) {
 	}
 	if s.Persistence != 0 {
 		out += " persistence " + persistence(s)
+	}
+	if s.Engine != "" {
+		out += " engine " + s.Engine
 	}
 	return out
 }

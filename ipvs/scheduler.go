@@ -33,6 +33,14 @@ func ValidScheduler(name string) bool {
 	return slices.Contains(SchedulerNames(), name)
 }
 
+// EngineNames returns the persistence engines of the kernel, sorted. Each is a module of
+// its own, ip_vs_pe_NAME.
+func EngineNames() []string {
+	return []string{
+		"sip", // the Call-ID of SIP in datagrams (ip_vs_pe_sip.c)
+	}
+}
+
 // SchedulerFlags are what a scheduler may do otherwise. They mean something to mh and
 // sh only; a third bit is met in foreign services.
 type SchedulerFlags uint8

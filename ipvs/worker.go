@@ -48,6 +48,10 @@ type worker struct {
 	recorded  []ServiceKey
 	recordErr error
 
+	// timeouts are wanted, and found what they were before.
+	timeouts, found Timeouts
+	timeoutErr      error
+
 	failures map[row]failure
 	state    string
 	problem  string // the text of the last pass's error
@@ -89,6 +93,7 @@ func newWorker(opts Options, log *slog.Logger) worker {
 		failures: make(map[row]failure),
 		state:    "starting",
 		interval: opts.Interval,
+		found:    opts.Found,
 	}
 	for _, k := range opts.Owned {
 		w.owned[k] = true
@@ -122,6 +127,9 @@ func (w *worker) turn(pending *Desired, look bool) pass {
 			plan := w.plan()
 			w.pace(time.Since(start))
 			w.carryOut(plan, true, &p)
+			if w.wanted != nil {
+				w.timeoutErr = w.keepTimeouts()
+			}
 		}
 	}
 	w.conclude(&p, err)
@@ -134,6 +142,9 @@ func (w *worker) want(d Desired) {
 	w.wanted = make(map[ServiceKey]Service, len(d.Services))
 	w.rejected, w.invalid = make(map[ServiceKey]bool), nil
 	w.released, w.settled = false, false
+	if w.timeouts != d.Timeouts {
+		w.timeouts, w.listed = d.Timeouts, false // not only at the next look
+	}
 	// Whoever sets a table anew expects all of it to be tried.
 	w.failures = make(map[row]failure)
 	for _, s := range d.Services {
@@ -159,7 +170,8 @@ func (w *worker) want(d Desired) {
 // nothing reports whether there is nothing to do for anybody: a director
 // without services does not need a kernel with IPVS, and does not look at it.
 func (w *worker) nothing() bool {
-	return len(w.wanted) == 0 && len(w.rejected) == 0 && len(w.owned) == 0 && !w.released
+	return len(w.wanted) == 0 && len(w.rejected) == 0 && len(w.owned) == 0 && !w.released &&
+		w.timeouts == (Timeouts{}) && w.found == (Timeouts{})
 }
 
 // rest leaves the kernel alone until there is something to do.
@@ -275,8 +287,10 @@ func (w *worker) problems() []error {
 	for _, r := range rows {
 		errs = append(errs, w.failures[r].err)
 	}
-	if w.recordErr != nil {
-		errs = append(errs, w.recordErr)
+	for _, err := range []error{w.timeoutErr, w.recordErr} {
+		if err != nil {
+			errs = append(errs, err)
+		}
 	}
 	return errs
 }
