@@ -9,7 +9,7 @@ RACE         = ./vrrp/... ./healthcheck/... ./ipvs/... ./sync/... ./internal/con
 
 export CGO_ENABLED ?= 0
 
-.PHONY: build demo test check lint race install bench-vrrp bench-checks soak conformance go
+.PHONY: build demo test check lint race install bench-vrrp bench-checks bench-ipvs soak conformance go
 
 build: go
 	$(GO) build -trimpath -o bin/lvsha ./cmd/lvsha
@@ -55,13 +55,21 @@ bench-checks: go
 	  $(GO) test -run '^$$' -bench "^Benchmark$$part$$" -benchtime 1x -timeout 60m ./cmd/lvsha || failed="$$failed $$part"; \
 	done; test -z "$$failed" || { echo "bars were missed in:$$failed"; exit 1; }
 
+# What a table of 1,000 services with ten servers each costs beside keepalived, in the
+# emulated machine, and how soon a change of the file is in the table in memory.
+bench-ipvs: go
+	@internal/lab/install test
+	@for part in Table Reload; do echo; echo "$$part, from $$(date +%T), load $$(cut -d' ' -f1-3 /proc/loadavg)"; \
+	  $(GO) test -run '^$$' -bench "^Benchmark$$part$$" -benchtime 1x -timeout 60m ./cmd/lvsha || failed="$$failed $$part"; \
+	done; test -z "$$failed" || { echo "bars were missed in:$$failed"; exit 1; }
+
 # Long runs of what make test does once.
 soak: go
 	@internal/lab/install test
 	$(GO) test -count 10 -timeout 2h ./cmd/lvsha ./vrrp ./internal/netif
 	$(GO) test -tags soak -run '^TestSoak' -timeout 1h ./cmd/lvsha -v
 	for f in vrrp:FuzzDecode vrrp:FuzzTrailer vrrp:FuzzParseIPv4 vrrp:FuzzParseARP vrrp:FuzzParseNA internal/bfd:FuzzPacket \
-	  internal/notify:FuzzSplit healthcheck:FuzzHealthStatus internal/peer:FuzzFrame internal/config:FuzzParse ipvs:FuzzParseServiceKey; do \
+	  internal/notify:FuzzSplit healthcheck:FuzzHealthStatus internal/peer:FuzzFrame internal/config:FuzzParse ipvs:FuzzParseServiceKey ipvs:FuzzParseRules; do \
 	  $(GO) test -run '^$$' -fuzz "^$${f#*:}$$" -fuzztime 10m ./$${f%:*} || exit 1; done
 
 # The table of requirements, with the results of this run.
@@ -73,7 +81,7 @@ conformance: go
 
 install: build
 	install -D -m 755 bin/lvsha $(DESTDIR)/usr/bin/lvsha
-	install -D -m 644 -t $(DESTDIR)/lib/systemd/system examples/systemd/lvsha.service examples/systemd/lvsha-cleanup.service
+	install -D -m 644 -t $(DESTDIR)/lib/systemd/system examples/systemd/lvsha.service examples/systemd/lvsha-cleanup.service examples/systemd/lvsha-realserver.service
 
 # Says so when there is no Go, or one that is too old.
 go:

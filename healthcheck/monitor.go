@@ -202,7 +202,7 @@ func (m *Monitor) Set(want []Want) {
 			}
 			e.heard, e.silence = p.heard, p.silence
 		}
-		e.base, e.round = firstDue(now, Target{Server: w.Target.Server, Check: e.check}, len(fresh))
+		e.base, e.round = firstDue(now, Target{Server: w.Target.Server, Check: e.check}, len(fresh), w.Initial)
 		e.due = e.base
 		m.entries[w.Target] = e
 		if e.plain {

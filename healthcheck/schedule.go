@@ -12,6 +12,9 @@ const (
 	firstRound = time.Second
 	// firstGap is the room each of them gets when they are few.
 	firstGap = time.Millisecond
+	// knownGap is the room each gets of those that start up: nobody waits for their
+	// verdicts, and a large table must not be filled in a storm of probes.
+	knownGap = 5 * time.Millisecond
 )
 
 // readyRetry is how soon a server that nobody knows about yet is asked again when
@@ -35,10 +38,13 @@ func phase(t Target) float64 {
 }
 
 // firstDue is when a target that is one of n new ones is probed first, and when
-// its regular round starts, at most one interval later.
-func firstDue(now time.Time, t Target, n int) (first, second time.Time) {
+// its regular round starts, at most one interval later. It starts in the state initial.
+func firstDue(now time.Time, t Target, n int, initial State) (first, second time.Time) {
 	p := phase(t)
 	window := min(t.Check.Interval, firstRound, time.Duration(n)*firstGap)
+	if gaps := time.Duration(n) * knownGap; initial == Up && gaps > firstRound {
+		window = min(t.Check.Interval, gaps)
+	}
 	first = now.Add(time.Duration(p * float64(window)))
 	return first, now.Add(time.Duration(p * float64(t.Check.Interval)))
 }

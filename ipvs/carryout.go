@@ -31,44 +31,13 @@ func (w *worker) carryOut(plan Plan, looked bool, p *pass) {
 		trouble[r.service] = true
 	}
 	failed := make(map[ServiceKey]bool) // services of which a change has failed now
-	var made Plan
-	drift := 0
-	for _, c := range plan {
-		key := c.Service.Key
-		_, there := w.known[key]
-		was, retry := w.failures[c.row()]
-		switch {
-		case c.Op != AddService && !there:
-			// The service could not be added.
-			continue
-		case retry && time.Now().Before(was.until):
-			failed[key] = true
-			continue
-		case failed[key] && w.lastServer(c):
-			continue
-		}
-		if err := c.Do(w.kernel); err != nil {
-			failed[key] = true
-			if !looked && stale(err) {
-				p.stale = true
-				continue
-			}
-			w.fail(c.row(), err, was)
-			continue
-		}
-		delete(w.failures, c.row())
-		if err := w.known.apply(c); err != nil {
-			// The kernel took what does not fit what is known: read it anew.
-			w.listed = false
-		}
-		if c.Op == RemoveService {
-			delete(w.owned, key)
-		}
-		made = append(made, c)
-		if drifting && !trouble[key] {
-			drift++
-		}
-	}
+	t := attempt{worker: w, pass: p, looked: looked, drifting: drifting, trouble: trouble, failed: failed}
+	// What takes connections away comes last, when it is known whether what makes up for
+	// it was done.
+	gives, takes := plan.split()
+	t.run(gives)
+	t.run(takes)
+	made, drift := t.made, t.drift
 	w.logChanges(made, drift > 0)
 	p.made, p.drift, p.table = append(p.made, made...), p.drift+drift, true
 
@@ -82,10 +51,98 @@ func (w *worker) carryOut(plan Plan, looked bool, p *pass) {
 	w.record()
 }
 
+// attempt is the carrying out of one plan.
+type attempt struct {
+	*worker
+	pass             *pass
+	looked, drifting bool
+	trouble, failed  map[ServiceKey]bool
+	made             Plan
+	drift            int
+	// batch are changes that have been decided on, and adding the services among them.
+	batch  Plan
+	adding map[ServiceKey]bool
+}
+
+// maxBatch is how many changes are decided on before they are made.
+const maxBatch = 256
+
+// run makes the changes of a part of a plan.
+func (t *attempt) run(plan Plan) {
+	t.adding = make(map[ServiceKey]bool)
+	for _, c := range plan {
+		key := c.Service.Key
+		if n := len(t.batch); t.failed[key] || n > 0 && c.Op == MoveServer && t.batch[n-1].Op != MoveServer {
+			t.flush() // what follows depends on what became of it
+		}
+		_, there := t.known[key]
+		was, retry := t.failures[c.row()]
+		switch {
+		case c.Op != AddService && !there && !t.adding[key]:
+			// The service could not be added.
+			continue
+		case retry && time.Now().Before(was.until):
+			t.failed[key] = true
+			continue
+		case t.failed[key] && (c.Op == MoveServer || t.lastServer(c)):
+			continue
+		}
+		if c.Op == AddService {
+			t.adding[key] = true
+		}
+		if t.batch = append(t.batch, c); len(t.batch) == maxBatch {
+			t.flush()
+		}
+	}
+	t.flush()
+}
+
+// flush makes the changes that have been decided on.
+func (t *attempt) flush() {
+	batch := t.batch
+	t.batch = nil
+	clear(t.adding)
+	for i, err := range doAll(t.kernel, batch) {
+		t.done(batch[i], err)
+	}
+}
+
+// done takes notice of a change that was tried.
+func (t *attempt) done(c Change, err error) {
+	key := c.Service.Key
+	_, there := t.known[key]
+	was := t.failures[c.row()]
+	switch {
+	case err != nil && c.Op != AddService && !there:
+		// The service could not be added, in the same batch.
+		return
+	case err != nil:
+		t.failed[key] = true
+		if !t.looked && stale(err) {
+			t.pass.stale = true
+			return
+		}
+		t.fail(c.row(), err, was)
+		return
+	}
+	delete(t.failures, c.row())
+	if err := t.known.apply(c); err != nil {
+		// The kernel took what does not fit what is known: read it anew.
+		t.listed = false
+	}
+	if c.Op == RemoveService {
+		delete(t.owned, key)
+	}
+	t.made = append(t.made, c)
+	if t.drifting && !t.trouble[key] {
+		t.drift++
+	}
+}
+
 // lastServer reports whether a change would leave a service, whose other changes
 // fail, without a server that takes connections although it is to have one.
 func (w *worker) lastServer(c Change) bool {
-	if c.Op != RemoveServer && (c.Op != SetServer || c.Destination.Weight > 0) {
+	if !c.takes() || c.Op == RemoveService {
 		return false
 	}
 	takes := func(d Destination) bool { return d.Weight > 0 }
@@ -184,18 +241,25 @@ func (w *worker) release() error {
 		return err
 	}
 	var errs []error
+	var plan Plan
 	for _, k := range sortedKeys(w.owned) {
 		if s, there := w.known[k]; there {
-			c := Change{Op: RemoveService, Service: s.settings()}
-			if err := c.Do(w.kernel); err != nil && !errors.Is(err, syscall.ESRCH) {
-				errs = append(errs, err)
-				continue
-			}
-			delete(w.known, k)
-			w.log.Info("IPVS " + c.String())
+			plan = append(plan, Change{Op: RemoveService, Service: s.settings()})
+		} else {
+			delete(w.owned, k)
 		}
-		delete(w.owned, k)
 	}
+	var made Plan
+	for i, err := range doAll(w.kernel, plan) {
+		if err != nil && !errors.Is(err, syscall.ESRCH) {
+			errs = append(errs, err)
+			continue
+		}
+		made = append(made, plan[i])
+		delete(w.known, plan[i].Service.Key)
+		delete(w.owned, plan[i].Service.Key)
+	}
+	w.logChanges(made, false)
 	w.record()
 	w.timeoutErr = w.keepTimeouts()
 	return errors.Join(append(errs, w.recordErr, w.timeoutErr)...)

@@ -2,6 +2,7 @@ package ipvs
 
 import (
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -25,6 +26,10 @@ const (
 	SetServer
 	// RemoveServer takes Change.Destination from Change.Service.
 	RemoveServer
+	// MoveServer takes Change.Destination from Change.Service and adds it again at once,
+	// which makes it the one that was added last. Its connections stay with it: the
+	// kernel keeps a removed server for as long as it has any, and finds it again.
+	MoveServer
 )
 
 // Change is one step of a plan, one command to the kernel.
@@ -49,7 +54,26 @@ func (c Change) String() string {
 		s := fmt.Sprintf("add service %s scheduler %s", key, c.Service.Scheduler)
 		return s + extras(c.Service)
 	case SetService:
-		var parts []edit
+		return edits("service "+key.String(), c.edits())
+	case RemoveService:
+		return fmt.Sprintf("remove service %s", key)
+	case AddServer:
+		return fmt.Sprintf("add server %s to %s weight %d forward %s%s", server, key, c.Destination.Weight, c.Destination.way(), thresholds(c.Destination))
+	case SetServer:
+		return edits(fmt.Sprintf("server %s of %s", server, key), c.edits())
+	case RemoveServer:
+		return fmt.Sprintf("remove server %s from %s", server, key)
+	case MoveServer:
+		return fmt.Sprintf("move server %s of %s to its place", server, key)
+	default:
+		return fmt.Sprintf("change %d", c.Op)
+	}
+}
+
+// edits are the values that a SetService or SetServer changes.
+func (c Change) edits() (parts []edit) {
+	switch c.Op {
+	case SetService:
 		if o, n := c.OldService.Scheduler, c.Service.Scheduler; o != n {
 			parts = append(parts, edit{"scheduler", o, n})
 		}
@@ -65,13 +89,7 @@ func (c Change) String() string {
 		if o, n := c.OldService.Engine, c.Service.Engine; o != n {
 			parts = append(parts, edit{"persistence engine", orNone(o), orNone(n)})
 		}
-		return edits("service "+key.String(), parts)
-	case RemoveService:
-		return fmt.Sprintf("remove service %s", key)
-	case AddServer:
-		return fmt.Sprintf("add server %s to %s weight %d forward %s%s", server, key, c.Destination.Weight, c.Destination.way(), thresholds(c.Destination))
 	case SetServer:
-		var parts []edit
 		if o, n := c.OldDestination.Weight, c.Destination.Weight; o != n {
 			parts = append(parts, edit{"weight", fmt.Sprint(o), fmt.Sprint(n)})
 		}
@@ -87,12 +105,8 @@ func (c Change) String() string {
 		if o, n := c.OldDestination.Extra, c.Destination.Extra; o != n {
 			parts = append(parts, edit{"extra", orNone(o), orNone(n)})
 		}
-		return edits(fmt.Sprintf("server %s of %s", server, key), parts)
-	case RemoveServer:
-		return fmt.Sprintf("remove server %s from %s", server, key)
-	default:
-		return fmt.Sprintf("change %d", c.Op)
 	}
+	return parts
 }
 
 // Plan is the changes that turn one table into another, in the order they are
@@ -107,6 +121,25 @@ func (p Plan) String() string {
 		b.WriteByte('\n')
 	}
 	return b.String()
+}
+
+// split returns what takes connections from a server, apart from the rest, both in the
+// order of the plan.
+func (p Plan) split() (gives, takes Plan) {
+	for _, c := range p {
+		if c.takes() {
+			takes = append(takes, c)
+		} else {
+			gives = append(gives, c)
+		}
+	}
+	return gives, takes
+}
+
+// takes reports whether a change leaves its server, or all of its service, without
+// new connections.
+func (c Change) takes() bool {
+	return c.Op == RemoveService || c.Op == RemoveServer || c.Op == SetServer && c.Destination.Weight == 0
 }
 
 // edit is one value that changes.
@@ -200,6 +233,25 @@ func (c Change) Do(k Kernel) error {
 	return nil
 }
 
+// doAll is Do of several changes, as few requests as the kernel can take them in.
+func doAll(k Kernel, changes []Change) []error {
+	many, can := k.(batcher)
+	if !can || len(changes) < 2 && !slices.ContainsFunc(changes, func(c Change) bool { return c.Op == MoveServer }) {
+		errs := make([]error, len(changes))
+		for i, c := range changes {
+			errs[i] = c.Do(k)
+		}
+		return errs
+	}
+	errs := many.doAll(changes)
+	for i, err := range errs {
+		if err != nil {
+			errs[i] = fmt.Errorf("%s: %w", changes[i], changes[i].explain(err))
+		}
+	}
+	return errs
+}
+
 func (c Change) do(k Kernel) error {
 	switch c.Op {
 	case AddService:
@@ -214,6 +266,11 @@ func (c Change) do(k Kernel) error {
 		return k.SetServer(c.Service.Key, c.Destination)
 	case RemoveServer:
 		return k.RemoveServer(c.Service.Key, c.Destination)
+	case MoveServer:
+		if err := k.RemoveServer(c.Service.Key, c.Destination); err != nil {
+			return err
+		}
+		return k.AddServer(c.Service.Key, c.Destination)
 	default:
 		panic("ipvs: change without an operation")
 	}

@@ -1,5 +1,10 @@
 package ipvs
 
+import (
+	"net/netip"
+	"slices"
+)
+
 // Diff returns the plan that turns the kernel's table into the wanted one. It
 // is empty when they agree, and the same for the same tables in any order.
 //
@@ -41,7 +46,7 @@ func addService(s Service) Plan {
 // settings, then the servers that come or gain weight, those that lose weight,
 // those that lose all of it, and the ones that go.
 func setService(have, want Service) Plan {
-	var settings, up, down, zero, remove Plan
+	var settings, add, up, down, zero, remove Plan
 	after := want.settings()
 	if !have.sameSettings(want) {
 		settings = Plan{{Op: SetService, Service: after, OldService: have.settings()}}
@@ -73,7 +78,7 @@ func setService(have, want Service) Plan {
 			remove = append(remove, Change{Op: RemoveServer, Service: after, Destination: gone})
 			from = from[1:]
 		case len(from) == 0 || compareDestinations(to[0], from[0]) < 0:
-			up = append(up, Change{Op: AddServer, Service: after, Destination: to[0]})
+			add = append(add, Change{Op: AddServer, Service: after, Destination: to[0]})
 			to = to[1:]
 		default:
 			if !from[0].same(to[0]) {
@@ -82,9 +87,55 @@ func setService(have, want Service) Plan {
 			from, to = from[1:], to[1:]
 		}
 	}
+	if OrderMatters(want.Scheduler) {
+		add = inOrder(have, want, add)
+	}
 	p := settings
-	for _, part := range []Plan{up, down, zero, remove} {
+	for _, part := range []Plan{add, up, down, zero, remove} {
 		p = append(p, part...)
 	}
 	return p
+}
+
+// inOrder puts the servers of a service that stay or come in the order of their
+// addresses: add are the changes that add those that come, in that order. What is added
+// is the last in the kernel's list, so one that has to stand behind it is moved there, one
+// at a time, so that no more than one is ever out of the list. A server that takes
+// connections waits for its move until another one does, before and after.
+func inOrder(have, want Service, add Plan) Plan {
+	places := make(map[netip.AddrPort]int, len(have.Destinations))
+	taking := 0 // that may take over for one that is moved
+	for _, d := range have.Destinations {
+		places[d.Addr] = d.Place
+		if d.Weight > 0 {
+			taking++
+		}
+	}
+	var out Plan
+	last, moving := 0, false
+	for _, d := range want.Destinations {
+		place, there := places[d.Addr]
+		switch {
+		case !there:
+			out, add, moving = append(out, add[0]), add[1:], true
+			if d.Weight > 0 {
+				taking++
+			}
+		case place == 0:
+			// Nobody knows.
+		case moving || place < last:
+			moving = true
+			i, _ := slices.BinarySearchFunc(have.Destinations, d, compareDestinations)
+			now := have.Destinations[i]
+			if now.Forward == 0 || now.Weight > 0 && taking < 2 {
+				// Without this move those behind it make no order.
+				return append(out, add...)
+			}
+			now.Extra = ""
+			out = append(out, Change{Op: MoveServer, Service: want.settings(), Destination: now})
+		default:
+			last = place
+		}
+	}
+	return out
 }

@@ -22,6 +22,11 @@
 // no step leaves a service without a server that takes connections when it had one
 // before the plan and has one after it.
 //
+// Under a scheduler that goes by the order of the servers (mh, sh) that order is kept as
+// well, so that two directors with different pasts choose the same server: servers are
+// added by address, and those that stand in another order are moved one by one, each by
+// being removed and added again in one request, which its connections survive.
+//
 // # Ownership
 //
 // IPVS has no mark for who made a service. Those in the desired table are

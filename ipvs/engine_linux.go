@@ -22,16 +22,16 @@ const (
 
 	cmdAttrService = 1
 
-	svcAttrFamily    = 1
-	svcAttrProtocol  = 2
-	svcAttrAddr      = 3
-	svcAttrPort      = 4
-	svcAttrMark      = 5
-	svcAttrScheduler = 6
-	svcAttrFlags     = 7 // struct ip_vs_flags: the flags, and which of them are meant
-	svcAttrTimeout   = 8
-	svcAttrNetmask   = 9
-	svcAttrEngine    = 11 // IPVS_SVC_ATTR_PE_NAME
+	svcAttrFamily   = 1
+	svcAttrProtocol = 2
+	svcAttrAddr     = 3
+	svcAttrPort     = 4
+	svcAttrMark     = 5
+	svcAttrSched    = 6
+	svcAttrFlags    = 7 // struct ip_vs_flags: the flags, and which of them are meant
+	svcAttrTimeout  = 8
+	svcAttrNetmask  = 9
+	svcAttrEngine   = 11 // IPVS_SVC_ATTR_PE_NAME
 )
 
 // engineConn reads and writes services with the one thing that cloudflare/ipvs does not
@@ -95,7 +95,7 @@ func encodeService(s Service) ([]byte, error) {
 	ae := netlink.NewAttributeEncoder()
 	ae.Nested(cmdAttrService, func(ae *netlink.AttributeEncoder) error {
 		encodeKey(ae, s.Key)
-		ae.String(svcAttrScheduler, s.Scheduler)
+		ae.String(svcAttrSched, s.Scheduler)
 		flags := binary.NativeEndian.AppendUint32(nil, uint32(to.Flags))
 		ae.Bytes(svcAttrFlags, binary.NativeEndian.AppendUint32(flags, math.MaxUint32))
 		ae.Uint32(svcAttrTimeout, to.Timeout)

@@ -41,6 +41,12 @@ type Kernel interface {
 	Close() error
 }
 
+// batcher is a Kernel that takes many changes at once, in their order, and returns the
+// error of each. It goes on after those that fail.
+type batcher interface {
+	doAll([]Change) []error
+}
+
 // ErrNoIPVS says that the kernel has no IPVS, at least not now.
 var ErrNoIPVS = errors.New("IPVS is not in this kernel: modprobe ip_vs")
 

@@ -354,10 +354,10 @@ func TestMemoryLog(t *testing.T) {
 	if err := m.SetServer(key("192.0.2.10:80/tcp"), quiet); err != nil {
 		t.Fatal(err)
 	}
-	if !m.SetConnections(key("192.0.2.10:80/tcp"), quiet.Addr, 3, 4) {
+	if !m.SetConnections(key("192.0.2.10:80/tcp"), quiet.Addr, 3, 4, 0) {
 		t.Error("SetConnections does not know the server")
 	}
-	if m.SetConnections(key("192.0.2.10:81/tcp"), quiet.Addr, 3, 4) {
+	if m.SetConnections(key("192.0.2.10:81/tcp"), quiet.Addr, 3, 4, 0) {
 		t.Error("SetConnections knows a service that is not there")
 	}
 	if diff := cmp.Diff("192.0.2.10:80/tcp wlc\n  192.0.2.21:80 dr weight 0 active 3 inactive 4\n", m.String()); diff != "" {

@@ -15,8 +15,9 @@ import (
 
 // kernel is the IPVS of the network namespace it was opened in.
 type kernel struct {
-	c  cfipvs.Client
-	pe *engineConn
+	c     cfipvs.Client
+	pe    *engineConn
+	batch *batch
 }
 
 // Open connects to the IPVS of the calling thread's network namespace. The
@@ -35,12 +36,16 @@ func Open() (Kernel, error) {
 		closeClient(c)
 		return nil, fmt.Errorf("connecting to IPVS: %w", explain(err))
 	}
-	return &kernel{c: c, pe: pe}, nil
+	many, err := newBatch(pe.family.ID)
+	if err != nil {
+		return nil, fmt.Errorf("connecting to IPVS: %w", errors.Join(err, closeClient(c), pe.close()))
+	}
+	return &kernel{c: c, pe: pe, batch: many}, nil
 }
 
 // Close closes the netlink sockets. cfipvs.Client has no Close of its own.
 func (k *kernel) Close() error {
-	return errors.Join(closeClient(k.c), k.pe.close())
+	return errors.Join(closeClient(k.c), k.pe.close(), k.batch.close())
 }
 
 func closeClient(c cfipvs.Client) error {
@@ -66,6 +71,7 @@ func (k *kernel) List() ([]Service, error) {
 	for _, s := range services {
 		svc := serviceFrom(s.Service)
 		svc.Engine = engines[svc.Key]
+		svc.Traffic = trafficFrom(s.Stats64)
 		dests, err := k.c.Destinations(s.Service)
 		if err != nil && !errors.Is(err, os.ErrNotExist) {
 			return nil, fmt.Errorf("listing servers of IPVS service %s: %w", svc.Key, explain(err))
@@ -73,6 +79,7 @@ func (k *kernel) List() ([]Service, error) {
 		svc.Destinations = make([]Destination, len(dests))
 		for i, d := range dests {
 			svc.Destinations[i] = destinationFrom(d)
+			svc.Destinations[i].Place = len(dests) - i // the newest is listed first
 		}
 		table = append(table, svc)
 	}
@@ -236,6 +243,9 @@ func destinationFrom(d cfipvs.DestinationExtended) Destination {
 		Weight:   int(d.Weight),
 		Active:   int(d.ActiveConnections),
 		Inactive: int(d.InactiveConnections),
+		Traffic:  trafficFrom(d.Stats64),
+
+		Templates: int(d.PersistentConnections),
 
 		UpperThreshold: int(d.UpperThreshold),
 		LowerThreshold: int(d.LowerThreshold),
@@ -254,4 +264,12 @@ func destinationFrom(d cfipvs.DestinationExtended) Destination {
 		}
 	}
 	return from
+}
+
+func trafficFrom(s cfipvs.Stats) Traffic {
+	return Traffic{
+		Connections: s.Connections, InPackets: s.IncomingPackets, OutPackets: s.OutgoingPackets, InBytes: s.IncomingBytes, OutBytes: s.OutgoingBytes,
+		ConnectionRate: s.ConnectionRate, InPacketRate: s.IncomingPacketRate, OutPacketRate: s.OutgoingPacketRate,
+		InByteRate: s.IncomingByteRate, OutByteRate: s.OutgoingByteRate,
+	}
 }

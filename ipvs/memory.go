@@ -18,6 +18,7 @@ type Memory struct {
 
 	mu         sync.Mutex // guards everything below
 	table      state
+	trash      map[row]Destination // removed servers, with the connections that they have
 	schedulers map[string]bool
 	engines    map[string]bool
 	timeouts   Timeouts
@@ -31,7 +32,9 @@ var _ Kernel = (*Memory)(nil)
 // with nine decimals), a space and the change in the words of a plan; a nil logw
 // takes none.
 func NewMemory(logw io.Writer) *Memory {
-	m := &Memory{logw: logw, timeouts: DefaultTimeouts(), table: state{}, schedulers: make(map[string]bool), engines: make(map[string]bool)}
+	m := &Memory{
+		logw: logw, table: state{}, timeouts: DefaultTimeouts(), trash: make(map[row]Destination), schedulers: make(map[string]bool), engines: make(map[string]bool),
+	}
 	for _, name := range SchedulerNames() {
 		m.schedulers[name] = true
 	}
@@ -135,7 +138,7 @@ func (m *Memory) Fail(fault func(what string) error) {
 
 // SetConnections sets the connection counters of a server, and reports whether
 // there is such a server.
-func (m *Memory) SetConnections(k ServiceKey, server netip.AddrPort, active, inactive int) bool {
+func (m *Memory) SetConnections(k ServiceKey, server netip.AddrPort, active, inactive, templates int) bool {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	s := m.table[k]
@@ -143,7 +146,7 @@ func (m *Memory) SetConnections(k ServiceKey, server netip.AddrPort, active, ina
 		if d.Addr == server {
 			next := make([]Destination, len(s.Destinations))
 			copy(next, s.Destinations)
-			next[i].Active, next[i].Inactive = active, inactive
+			next[i].Active, next[i].Inactive, next[i].Templates = active, inactive, templates
 			s.Destinations = next
 			m.table[k] = s
 			return true
@@ -179,8 +182,22 @@ func (m *Memory) change(c Change) error {
 	if err := m.refuse(c); err != nil {
 		return err
 	}
+	c.Destination.Active, c.Destination.Inactive, c.Destination.Templates = 0, 0, 0
+	if c.Op == AddServer {
+		// It finds its connections again, as in the kernel.
+		was := m.trash[c.row()]
+		c.Destination.Active, c.Destination.Inactive, c.Destination.Templates = was.Active, was.Inactive, was.Templates
+	}
 	if err := m.table.apply(c); err != nil {
 		return err
+	}
+	switch c.Op {
+	case AddServer:
+		delete(m.trash, c.row())
+	case RemoveServer:
+		if d := c.OldDestination; d.Active+d.Inactive+d.Templates > 0 {
+			m.trash[c.row()] = d
+		}
 	}
 	if m.logw != nil {
 		now := monotonic()

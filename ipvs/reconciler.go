@@ -20,6 +20,10 @@ type Desired struct {
 	// Timeouts are those of connections; zero ones are left, or put back to what was
 	// found.
 	Timeouts Timeouts
+	// Respected are the services of which what others change stays as they have made it
+	// until a table of another generation is given. A service that others remove is made
+	// again all the same.
+	Respected []ServiceKey
 }
 
 // Options are what a Reconciler needs. Kernel is required.
@@ -224,6 +228,7 @@ func (r *Reconciler) publish(p pass) {
 	if p.table || !w.listed {
 		s.Services, s.Foreign = w.split()
 	}
+	s.Drifted = w.differences()
 	r.attempted, r.outcome = w.generation, p.err
 	close(r.published)
 	r.published = make(chan struct{})

@@ -119,7 +119,7 @@ func TestReconcilerApplies(t *testing.T) {
 		}
 		b.expect(t, with(web, func(s *ipvs.Service) { s.Destinations[0].Weight = 0 }))
 
-		b.kernel.SetConnections(web.Key, web.Destinations[0].Addr, 7, 8)
+		b.kernel.SetConnections(web.Key, web.Destinations[0].Addr, 7, 8, 0)
 		time.Sleep(time.Second)
 		synctest.Wait()
 		s := b.Snapshot()
@@ -468,7 +468,7 @@ func TestReconcilerPacesItself(t *testing.T) {
 		if n := k.lists.Load(); n < 340 || n > 365 {
 			t.Errorf("listed %d times in an hour, want once in 10 s", n)
 		}
-		k.SetConnections(web.Key, web.Destinations[0].Addr, 5, 6)
+		k.SetConnections(web.Key, web.Destinations[0].Addr, 5, 6, 0)
 		if s, err := b.Refresh(t.Context()); err != nil || s.Services[1].Destinations[0].Active != 5 {
 			t.Errorf("refreshed status is %+v (%v)", s, err)
 		}

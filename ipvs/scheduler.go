@@ -41,6 +41,11 @@ func EngineNames() []string {
 	}
 }
 
+// OrderMatters reports whether a scheduler goes by the order in which servers were added:
+// two directors then choose the same server for a client only if their lists are in the
+// same order. The canonical one is that of the addresses (see Diff).
+func OrderMatters(scheduler string) bool { return scheduler == "mh" || scheduler == "sh" }
+
 // SchedulerFlags are what a scheduler may do otherwise. They mean something to mh and
 // sh only; a third bit is met in foreign services.
 type SchedulerFlags uint8

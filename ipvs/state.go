@@ -42,7 +42,7 @@ func (st state) apply(c Change) error {
 		return nil
 	case c.Op == SetService:
 		next := c.Service
-		next.Destinations = s.Destinations
+		next.Destinations, next.Traffic = s.Destinations, s.Traffic
 		st[key] = next
 		return nil
 	}
@@ -52,17 +52,30 @@ func (st state) apply(c Change) error {
 	case c.Op == AddServer && found:
 		return syscall.EEXIST
 	case c.Op == AddServer:
-		s.Destinations = slices.Insert(slices.Clone(s.Destinations), i, c.Destination)
+		d := c.Destination
+		d.Place = s.last() + 1
+		s.Destinations = slices.Insert(slices.Clone(s.Destinations), i, d)
 	case !found:
 		return syscall.ENOENT
 	case c.Op == RemoveServer:
 		s.Destinations = slices.Delete(slices.Clone(s.Destinations), i, i+1)
 	default:
-		d := c.Destination
-		d.Active, d.Inactive = s.Destinations[i].Active, s.Destinations[i].Inactive
+		d, was := c.Destination, s.Destinations[i]
+		d.Active, d.Inactive, d.Templates, d.Traffic, d.Place = was.Active, was.Inactive, was.Templates, was.Traffic, was.Place
+		if c.Op == MoveServer {
+			d.Place = s.last() + 1
+		}
 		s.Destinations = slices.Clone(s.Destinations)
 		s.Destinations[i] = d
 	}
 	st[key] = s
 	return nil
+}
+
+// last is the place of the server that was added last.
+func (s Service) last() (place int) {
+	for _, d := range s.Destinations {
+		place = max(place, d.Place)
+	}
+	return place
 }

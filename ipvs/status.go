@@ -26,6 +26,9 @@ type Status struct {
 	Services []Service
 	// Foreign are the other services in the kernel. They are left alone.
 	Foreign []Service
+	// Drifted are the differences from what is wanted that others have made and that stay
+	// (see Desired.Respected), in words.
+	Drifted []string
 	// Looked is when the kernel's table was last read.
 	Looked time.Time
 	// Interval is the time to the next look. It grows with the cost of one.

@@ -211,6 +211,8 @@ type Service struct {
 	Engine string
 	// Destinations are the real servers, in any order.
 	Destinations []Destination
+	// Traffic is read from the kernel and takes no part in any comparison.
+	Traffic Traffic
 }
 
 // Destination is a real server of a service.
@@ -232,9 +234,15 @@ type Destination struct {
 	// words ("tunnel ipip flags 2"). It is empty in a desired table, and so a
 	// difference that an edit removes.
 	Extra string
-	// Active and Inactive count connections. They are read from the kernel and
-	// take no part in any comparison.
-	Active, Inactive int
+	// Active and Inactive count connections, and Templates what persistence keeps of
+	// clients. They are read from the kernel and take no part in any comparison.
+	Active, Inactive, Templates int
+	// Traffic is like them.
+	Traffic Traffic
+	// Place is where the server stands in the kernel's list of its service, counted from
+	// the one that was added first; zero is not known. It is read from the kernel, and
+	// matters where the scheduler goes by it (see OrderMatters).
+	Place int
 }
 
 // normal returns the service in the one form that Diff compares: no mask
@@ -265,9 +273,9 @@ func (s Service) settings() Service {
 	return s
 }
 
-// same reports whether two destinations differ in nothing but their counters.
+// same reports whether two destinations differ in nothing but their counters and places.
 func (d Destination) same(o Destination) bool {
-	d.Active, d.Inactive = o.Active, o.Inactive
+	d.Active, d.Inactive, d.Templates, d.Traffic, d.Place = o.Active, o.Inactive, o.Templates, o.Traffic, o.Place
 	return d == o
 }
 

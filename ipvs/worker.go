@@ -1,6 +1,7 @@
 package ipvs
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -51,6 +52,10 @@ type worker struct {
 	// timeouts are wanted, and found what they were before.
 	timeouts, found Timeouts
 	timeoutErr      error
+	// respected are the services whose rows others may change, and drifted the rows that
+	// they have: the change that would put each right.
+	respected map[ServiceKey]bool
+	drifted   map[row]Change
 
 	failures map[row]failure
 	state    string
@@ -65,6 +70,10 @@ type row struct {
 
 func (c Change) row() row {
 	return row{c.Service.Key, c.Destination.Addr}
+}
+
+func compareRows(a, b row) int {
+	return cmp.Or(a.service.Compare(b.service), a.server.Compare(b.server))
 }
 
 // failure is a change that the kernel refuses.
@@ -138,7 +147,15 @@ func (w *worker) turn(pending *Desired, look bool) pass {
 
 // want takes in a desired table. Rows that are not valid are set aside.
 func (w *worker) want(d Desired) {
+	if d.Generation != w.generation {
+		w.drifted = nil
+	}
 	w.generation = d.Generation
+	w.respected = make(map[ServiceKey]bool, len(d.Respected))
+	for _, k := range d.Respected {
+		w.respected[k] = true
+	}
+	was := w.wanted
 	w.wanted = make(map[ServiceKey]Service, len(d.Services))
 	w.rejected, w.invalid = make(map[ServiceKey]bool), nil
 	w.released, w.settled = false, false
@@ -158,6 +175,12 @@ func (w *worker) want(d Desired) {
 		w.invalid = append(w.invalid, err)
 		if _, valid := w.wanted[s.Key]; !valid {
 			w.rejected[s.Key] = true
+		}
+	}
+	for r := range w.drifted {
+		// What is wanted now was not when somebody changed it.
+		if !w.respected[r.service] || !sameRow(r, was, w.wanted) {
+			delete(w.drifted, r)
 		}
 	}
 	// A valid row may have come after one with the same key that was not.
@@ -215,7 +238,11 @@ func (w *worker) look() error {
 	if err != nil {
 		return err
 	}
+	before, listed := w.known, w.listed
 	w.known, w.listed, w.looked = newState(table), true, time.Now()
+	if listed {
+		w.respect(before)
+	}
 	return nil
 }
 
@@ -229,7 +256,7 @@ func (w *worker) plan() Plan {
 	if w.wanted == nil {
 		return nil
 	}
-	return Diff(w.known.list(), slices.Collect(maps.Values(w.wanted)), w.ours)
+	return w.left(Diff(w.known.list(), slices.Collect(maps.Values(w.wanted)), w.ours))
 }
 
 // ours reports whether a service may be removed when it is not wanted. One that
@@ -278,12 +305,7 @@ func (w *worker) conclude(p *pass, err error) {
 // fixed order.
 func (w *worker) problems() []error {
 	errs := slices.Clone(w.invalid)
-	rows := slices.SortedFunc(maps.Keys(w.failures), func(a, b row) int {
-		if c := a.service.Compare(b.service); c != 0 {
-			return c
-		}
-		return a.server.Compare(b.server)
-	})
+	rows := slices.SortedFunc(maps.Keys(w.failures), compareRows)
 	for _, r := range rows {
 		errs = append(errs, w.failures[r].err)
 	}

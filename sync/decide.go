@@ -63,6 +63,7 @@ type situation struct {
 	whole        bool
 	taking       string // the director whose table is being taken over
 	problem      string // why none can be
+	unready      string // why none can be yet
 	partners     []*partner
 }
 
@@ -85,7 +86,7 @@ func (s *situation) greet(p *partner) string {
 // next is the partner whose table to take over now, nil for none: first that of
 // one that leaves, then of one that serves, then of the one with the most.
 func (s *situation) next() *partner {
-	if s.taking != "" || s.problem != "" {
+	if s.taking != "" || s.problem != "" || s.unready != "" {
 		return nil
 	}
 	var best *partner
@@ -127,6 +128,9 @@ func (s *situation) wait() (wait, open string) {
 		return "", s.problem
 	case s.now.Sub(s.started) >= s.gate:
 		return "", fmt.Sprintf("it has waited %s for the other director's connections", s.gate)
+	}
+	if s.unready != "" {
+		return s.unready, ""
 	}
 	connected := 0
 	var unheard, pending, empty []string

@@ -47,7 +47,8 @@ type ExchangeOptions struct {
 	// System is nil where IPVS is not the kernel's; then nothing is exchanged.
 	System System
 	// Pool are the services in the kernel with their counters, as they are now or
-	// were a moment ago.
+	// were a moment ago. An error says why they are not there yet: entries that come
+	// before their services belong to no server.
 	Pool func(ctx context.Context, now bool) (*Pool, error)
 	// Wake has Compose asked; OnWait is told when Waiting gives another answer, Tell
 	// what a person should know. They must not block.
@@ -117,9 +118,16 @@ type Exchange struct {
 	shadow      *Shadow
 	warm        bool // the shadow has everything
 	relay       relayCounters
+	seeding     bool
 	own         []uint64 // inodes of the tap's sockets
-	version0    bool
-	daemonErr   string
+	// waiting and dropped are what the backup daemon's socket held and had dropped
+	// when it was last looked at, at metered.
+	waiting  int
+	dropped  uint64
+	metered  time.Time
+	version0 bool
+	// troubles are what is the matter with the kernel, by what it is about.
+	troubles map[string]string
 }
 
 // session is one connection with a partner.
@@ -133,6 +141,9 @@ type session struct {
 	gap     bool // live records for it were lost
 	told    report
 	toldAny bool
+	// counted says that the kernel's counters have been read since it began, so that
+	// there is something true to tell.
+	counted bool
 	// done is closed and replaced with each sayDone; token is the last one's.
 	done  chan struct{}
 	token uint64
@@ -145,7 +156,7 @@ type session struct {
 func NewExchange(opts ExchangeOptions) *Exchange {
 	e := &Exchange{
 		opts: opts, wake: make(chan struct{}, 1), epoch: rand.Uint64(), sessions: make(map[string]*session),
-		extras: make(map[string]map[ConnKey]bool), pool: NewPool(nil),
+		extras: make(map[string]map[ConnKey]bool), pool: NewPool(nil), troubles: make(map[string]string),
 	}
 	e.run, e.end = context.WithCancel(context.Background())
 	e.s.started = time.Now()
@@ -256,7 +267,7 @@ func (e *Exchange) Compose(link Link) []byte {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	s := e.sessions[link.Peer()]
-	if s == nil || s.link != link {
+	if s == nil || s.link != link || !s.counted {
 		return nil
 	}
 	now := report{
@@ -296,6 +307,12 @@ func (e *Exchange) Run(ctx context.Context) error {
 		case <-timer.C:
 		}
 		e.listen(&listening)
+		e.mu.Lock()
+		seed := e.shadow != nil && !e.warm && !e.seeding && e.s.unready == ""
+		e.mu.Unlock()
+		if seed {
+			e.group.Go(e.seed)
+		}
 		timer.Reset(e.turn(ctx, time.Now()))
 	}
 }
@@ -305,10 +322,24 @@ const tick = time.Second
 
 // turn looks at how things stand and does what is due.
 func (e *Exchange) turn(ctx context.Context, now time.Time) time.Duration {
-	pool, err := e.opts.Pool(ctx, false)
 	e.mu.Lock()
-	if err == nil {
+	var uncounted []*session
+	for _, s := range e.sessions {
+		if !s.counted {
+			uncounted = append(uncounted, s)
+		}
+	}
+	e.mu.Unlock()
+	pool, err := e.opts.Pool(ctx, len(uncounted) > 0)
+	e.mu.Lock()
+	e.s.unready = ""
+	if err != nil {
+		e.s.unready = err.Error()
+	} else {
 		e.look(pool)
+		for _, s := range uncounted {
+			s.counted = true
+		}
 	}
 	e.s.now = now
 	wait, open := e.s.wait()
@@ -339,6 +370,7 @@ func (e *Exchange) turn(ctx context.Context, now time.Time) time.Duration {
 		ask()
 	}
 	compare(ctx)
+	e.meter(now)
 	if others > 0 || changed {
 		e.opts.Wake()
 	}
@@ -388,11 +420,12 @@ func (e *Exchange) Receive(ctx context.Context, link Link, payload []byte) error
 		p := s.partner
 		first := !p.heard
 		turned := p.heard && len(r.Serves) > 0 && len(p.told.Serves) == 0
+		was := p.told.Conns
 		p.told, p.heard = r, true
 		if why := e.s.greet(p); first && why != "" {
 			p.due = why
-		} else if first && r.Conns == 0 {
-			p.whole = true
+		} else if !first && p.result == nil && was == 0 && r.Conns > 0 && p.due == "" {
+			p.due = "its first connections" // to be sure
 		}
 		if turned && p.due == "" && p.again.IsZero() {
 			p.due = "it serves now"

@@ -2,6 +2,7 @@ package connsync
 
 import (
 	"fmt"
+	"maps"
 	"net/netip"
 	"slices"
 	"strings"
@@ -24,6 +25,10 @@ type ExchangeStatus struct {
 	// multicast.
 	Heard, Gaps uint64
 	Shadow      int
+	// Queue is the memory that waited in the backup daemon's socket when it was
+	// last looked at, in octets, and Dropped how many messages it has dropped.
+	Queue   int
+	Dropped uint64
 }
 
 // PartnerStatus is another director.
@@ -50,12 +55,12 @@ type PartnerStatus struct {
 func (e *Exchange) Snapshot() ExchangeStatus {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	out := ExchangeStatus{Waiting: e.lastWait, Transport: e.cfg.Transport, Heard: e.relay.heard, Gaps: e.relay.gaps}
+	out := ExchangeStatus{Waiting: e.lastWait, Transport: e.cfg.Transport, Heard: e.relay.heard, Gaps: e.relay.gaps, Queue: e.waiting, Dropped: e.dropped}
 	if e.shadow != nil {
 		out.Shadow = e.shadow.Len()
 	}
-	if e.daemonErr != "" {
-		out.Problems = append(out.Problems, e.daemonErr)
+	for _, what := range slices.Sorted(maps.Keys(e.troubles)) {
+		out.Problems = append(out.Problems, e.troubles[what])
 	}
 	if e.version0 {
 		out.Problems = append(out.Problems, ErrVersion0.Error())
@@ -94,8 +99,8 @@ func (e *Exchange) state(s ExchangeStatus) string {
 	switch {
 	case e.s.problem != "":
 		return "off: " + e.s.problem
-	case e.daemonErr != "":
-		return "failing: " + e.daemonErr
+	case len(e.troubles) > 0:
+		return "failing: " + e.troubles[slices.Min(slices.Collect(maps.Keys(e.troubles)))]
 	case s.Waiting != "":
 		return "waiting: " + s.Waiting
 	case connected == 0:

@@ -23,7 +23,7 @@ func (e *Exchange) give(s *session) {
 // dealt with elsewhere.
 func (e *Exchange) answer(s *session, m pullMessage) {
 	ctx := s.ctx
-	records, listed, err := e.table(m.Token != 0)
+	records, listed, err := e.table(ctx, m.Token != 0)
 	if err != nil {
 		_ = s.link.Send(ctx, say(sayEnd, endMessage{ID: m.ID, Problem: err.Error()}))
 		return
@@ -41,7 +41,7 @@ func (e *Exchange) answer(s *session, m pullMessage) {
 	if listed {
 		// What has changed meanwhile has come to the other director before the records
 		// above, which were older.
-		again, _, err := e.table(true)
+		again, _, err := e.table(ctx, true)
 		if err != nil {
 			_ = s.link.Send(ctx, say(sayEnd, endMessage{ID: m.ID, Total: total, Problem: err.Error()}))
 			return
@@ -66,16 +66,25 @@ func (e *Exchange) stream(ctx context.Context, s *session, id uint32, records []
 	return nil
 }
 
+const (
+	// smallTable is how many entries are always read from the kernel's listing, which
+	// has the youngest too. The shadow is up to three seconds behind.
+	smallTable = 5000
+	// listings is how often the kernel is asked for its listing if it seems to have
+	// passed entries over.
+	listings = 4
+)
+
 // table is the whole table in the order of its worth: templates, which connections
-// to come depend on, then what is established, then the rest. It is from the
-// shadow where that has everything, and otherwise from the kernel's listing. The
-// youngest connections are in the listing alone.
-func (e *Exchange) table(youngest bool) (records []Record, listed bool, err error) {
+// to come depend on, then what is established, then the rest. It is from the kernel's
+// listing where that is short, or the youngest are asked for, or the shadow does not
+// have everything, and otherwise from the shadow.
+func (e *Exchange) table(ctx context.Context, youngest bool) (records []Record, listed bool, err error) {
 	e.mu.Lock()
-	now, pool := time.Now(), e.pool
-	if e.shadow != nil && e.warm && e.cfg.Refresh > 0 && (!youngest || e.shadow.Len() > listLimit) {
+	shadowed := e.shadow != nil && e.warm && e.cfg.Refresh > 0 && e.shadow.Len() > smallTable
+	if shadowed && (!youngest || e.shadow.Len() > listLimit) {
 		records = make([]Record, 0, e.shadow.Len())
-		for r := range e.shadow.Left(now) {
+		for r := range e.shadow.Left(time.Now()) {
 			records = append(records, r)
 		}
 		e.mu.Unlock()
@@ -85,18 +94,39 @@ func (e *Exchange) table(youngest bool) (records []Record, listed bool, err erro
 	refresh := e.cfg.Refresh
 	e.mu.Unlock()
 	seen := make(map[ConnKey]bool)
-	for c, err := range e.opts.System.Conns(false) {
-		if err != nil {
-			return nil, false, fmt.Errorf("reading the connection table: %w", err)
-		}
-		if r, ok := pool.Record(c); ok && !seen[c.Key] {
+	for range listings {
+		for c, err := range e.opts.System.Conns(false) {
+			if err != nil {
+				return nil, false, fmt.Errorf("reading the connection table: %w", err)
+			}
+			if ctx.Err() != nil {
+				return nil, false, context.Cause(ctx)
+			}
+			if seen[c.Key] {
+				continue
+			}
 			seen[c.Key] = true
+			e.mu.Lock()
+			r, ok := e.pool.Record(c)
+			e.mu.Unlock()
+			if !ok {
+				continue
+			}
 			if refresh > 0 && !r.Key.Template {
 				// The kernel tells of what goes on, so that what does not need not live
 				// longer there than here.
 				r.Timeout = c.Expires + uint32(refresh/time.Second)
 			}
 			records = append(records, r)
+		}
+		// What vanishes while the kernel lists moves others out of sight, those of
+		// other network namespaces too. Its counters tell.
+		pool, err := e.opts.Pool(ctx, true)
+		if err != nil {
+			return nil, false, err
+		}
+		if len(seen) >= pool.conns() {
+			break
 		}
 	}
 	order(records)

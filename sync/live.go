@@ -17,6 +17,13 @@ type relayCounters struct {
 	heard, gaps uint64
 }
 
+// What there may be trouble with.
+const (
+	aboutTap    = "tap"
+	aboutTable  = "table"
+	aboutDaemon = "daemon"
+)
+
 // listener is the goroutine that hears the master daemon.
 type listener struct {
 	tap  Hearer
@@ -63,10 +70,10 @@ func (e *Exchange) listen(l *listener) {
 	}
 	tap, err := e.opts.System.Tap(master)
 	if err != nil {
-		e.trouble(err)
+		e.trouble(aboutTap, err)
 		return
 	}
-	e.trouble(nil)
+	e.trouble(aboutTap, nil)
 	e.mu.Lock()
 	e.shadow, e.warm, e.own = NewShadow(cfg.Refresh+10*time.Second), false, []uint64{tap.Inode()}
 	e.mu.Unlock()
@@ -75,21 +82,19 @@ func (e *Exchange) listen(l *listener) {
 		defer close(done)
 		e.hearAll(tap, master.ID)
 	}(l.done)
-	e.group.Go(e.seed)
 }
 
-// trouble keeps what is the matter with this machine's own daemons, nil for nothing.
-func (e *Exchange) trouble(err error) {
-	text := ""
-	if err != nil {
-		text = err.Error()
-	}
+// trouble keeps what is the matter with something of the kernel, nil for nothing.
+func (e *Exchange) trouble(what string, err error) {
 	e.mu.Lock()
-	news := text != e.daemonErr
-	e.daemonErr = text
+	had := e.troubles[what]
+	delete(e.troubles, what)
+	if err != nil {
+		e.troubles[what] = err.Error()
+	}
 	e.mu.Unlock()
-	if news && text != "" {
-		e.opts.Tell(slog.LevelWarn, "", text)
+	if err != nil && err.Error() != had {
+		e.opts.Tell(slog.LevelWarn, "", err.Error())
 	}
 }
 
@@ -131,23 +136,27 @@ func (e *Exchange) hearAll(tap Hearer, id uint8) {
 			}
 		}
 		e.mu.Unlock()
-		if gap {
-			e.group.Go(e.seed)
-		}
 	}
 }
 
 // seed fills the shadow with what the kernel has already.
 func (e *Exchange) seed() {
 	e.mu.Lock()
-	pool, shadow := e.pool, e.shadow
-	e.mu.Unlock()
-	if shadow == nil {
+	pool, shadow, gaps, ready := e.pool, e.shadow, e.relay.gaps, e.s.unready == "" && !e.seeding
+	if !ready || shadow == nil {
+		e.mu.Unlock()
 		return
 	}
+	e.seeding = true
+	e.mu.Unlock()
+	defer func() {
+		e.mu.Lock()
+		e.seeding = false
+		e.mu.Unlock()
+	}()
 	for c, err := range e.opts.System.Conns(false) {
 		if err != nil {
-			e.trouble(err)
+			e.trouble(aboutTable, err)
 			return
 		}
 		r, ok := pool.Record(c)
@@ -161,10 +170,34 @@ func (e *Exchange) seed() {
 			return
 		}
 	}
+	e.trouble(aboutTable, nil)
 	e.mu.Lock()
-	if e.shadow == shadow {
-		e.warm = true
+	// Unless something was lost since it began.
+	e.warm = e.shadow == shadow && e.relay.gaps == gaps
+	e.mu.Unlock()
+}
+
+// meterEvery is how often the backup daemon's socket is looked at.
+const meterEvery = 5 * time.Second
+
+// meter looks at the backup daemon's socket, if there is nothing better to do.
+func (e *Exchange) meter(now time.Time) {
+	e.mu.Lock()
+	due := e.s.problem == "" && now.Sub(e.metered) >= meterEvery
+	e.mu.Unlock()
+	if !due || !e.installing.TryLock() {
+		return
 	}
+	defer e.installing.Unlock()
+	err := e.openIntake()
+	var waiting int
+	var dropped uint64
+	if err == nil {
+		waiting, dropped, err = e.in.intake.Backlog()
+	}
+	e.trouble(aboutDaemon, err)
+	e.mu.Lock()
+	e.waiting, e.dropped, e.metered = waiting, dropped, now
 	e.mu.Unlock()
 }
 
@@ -237,7 +270,7 @@ func (e *Exchange) takeLive(ctx context.Context, s *session, b []byte) error {
 	if !on {
 		return nil
 	}
-	e.trouble(e.put(ctx, records, nil))
+	e.trouble(aboutDaemon, e.put(ctx, records, nil))
 	return nil
 }
 

@@ -10,7 +10,7 @@ import (
 )
 
 // takeTimeout is how long nothing of a table may come until it is given up.
-const takeTimeout = 60 * time.Second
+const takeTimeout = 3 * time.Minute
 
 // repairs is how often what is missing in the end is put in again.
 const repairs = 3

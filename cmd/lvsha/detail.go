@@ -57,6 +57,7 @@ func printService(w io.Writer, v control.Service, now time.Time) {
 		whole = "no quorum"
 	}
 	fmt.Fprintf(w, "  %s: the weights of the servers that are up add up to %d, want %s\n", whole, v.WeightUp, quorum(v))
+	printTraffic(w, "  ", v.Traffic)
 	sum := 0
 	for _, s := range v.Servers {
 		if s.Used {
@@ -74,6 +75,7 @@ func printService(w io.Writer, v control.Service, now time.Time) {
 	for _, s := range v.Servers {
 		fmt.Fprintf(w, "\n  server %s: %s for %s: %s\n", s.Address, strings.ToUpper(s.State), age(s.Since, now), s.Reason)
 		fmt.Fprintf(w, "    weight %d, %s; %d active and %d inactive connections\n", s.Weight, share(s, sum, max(v.Scale, 1)), s.Active, s.Inactive)
+		printTraffic(w, "    ", s.Traffic)
 		if s.Tunnel != "" {
 			fmt.Fprintf(w, "    tunnel %s\n", s.Tunnel)
 		}
@@ -97,6 +99,29 @@ func printService(w io.Writer, v control.Service, now time.Time) {
 			fmt.Fprintf(w, "    %s sees it %s: %s\n", name, p.State, p.Reason)
 		}
 	}
+}
+
+// printTraffic shows what the kernel has counted.
+func printTraffic(w io.Writer, indent string, t *control.Traffic) {
+	if t == nil {
+		return
+	}
+	fmt.Fprintf(w, "%s%d connections so far, in %d packets and %s, out %d packets and %s\n", indent, t.Connections, t.InPackets, volume(t.InBytes), t.OutPackets, volume(t.OutBytes))
+	fmt.Fprintf(w, "%snow %d connections/s, in %d packets/s and %s/s, out %d packets/s and %s/s\n", indent, t.ConnectionRate, t.InPacketRate, volume(t.InByteRate), t.OutPacketRate, volume(t.OutByteRate))
+}
+
+// volume is a number of bytes for people.
+func volume(n uint64) string {
+	if n < 10_000 {
+		return fmt.Sprintf("%d bytes", n)
+	}
+	value := float64(n)
+	for _, unit := range []string{"kB", "MB", "GB", "TB"} {
+		if value /= 1000; value < 10_000 {
+			return fmt.Sprintf("%.4g %s", value, unit)
+		}
+	}
+	return fmt.Sprintf("%.4g PB", value/1000)
 }
 
 // quorum is what the servers have to weigh.

@@ -48,7 +48,8 @@ func statusForTest(now time.Time) control.Status {
 				Servers: []control.Server{
 					{
 						Address: "10.1.0.21:80", Weight: 2, State: "up", Since: ago(time.Hour), Reason: "weight 1 instead of 2, as it was advised; status 200",
-						Active: 3, Inactive: 4, Used: true, Share: 100, Checks: []control.Check{check, agent},
+						Active: 3, Inactive: 4, Used: true, Share: 100,
+						Traffic: &control.Traffic{Connections: 1 << 40, InPackets: 9, InBytes: 9999, InByteRate: 12345, ConnectionRate: 7}, Checks: []control.Check{check, agent},
 						Peers: map[string]control.ServerView{"lvs2": {State: "up", Reason: "status 200"}},
 					},
 					{Address: "10.1.0.22:80", Weight: 1, UpperThreshold: 100, LowerThreshold: 80, Tunnel: "gue port 6080", State: "down", Since: ago(time.Minute), Reason: "connect: refused", Checks: []control.Check{refused}},

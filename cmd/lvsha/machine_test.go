@@ -104,7 +104,7 @@ func withIPVS(t testing.TB, runs ...testRun) (out string, code int) {
 		Env:      []string{"LVSHA_PROGRAM=" + binary},
 		MemoryMB: 1536,
 	}
-	script := "code=0\n"
+	script := "ulimit -n 65536\ncode=0\n"
 	for _, run := range runs {
 		test := filepath.Join(dir, strings.ReplaceAll(run.pkg, "/", "-")+".test")
 		script += fmt.Sprintf("%s -test.timeout 5m %s || code=1\n", test, run.flags)

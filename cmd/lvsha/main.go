@@ -49,6 +49,9 @@ func commands() []command {
 		{"sync", "[status|verify|resync] [--from DIRECTOR] [--json]", "show, compare or take over the connections of the other director", syncCommand},
 		{"events", "[-f] [--json] [-s SOCKET]", "show what happened, newest last", events},
 		{"key", "[--out FILE] [--as NAME]", "make this director's key, and print the line for the file", key},
+		{"realserver", "up|down|status [--vip ADDRESS…]", "do a real server's half of direct routing and tunnels, or undo it", realServer},
+		{"save", "[--json]", "print the kernel's table as ipvsadm-save -n does", save},
+		{"restore", "[FILE] [--dry-run] [--json]", "have the services of saved rules in the kernel, all or nothing", restore},
 		{"cleanup", "[--all] [-s SOCKET]", "give up what a dead daemon left behind", cleanup},
 		{"demo", "", "show a throw-away pair of directors at work", runDemo},
 		{"version", "", "print the version", printVersion},
@@ -154,6 +157,6 @@ func runDir(socket string) string { return filepath.Dir(socket) }
 func usage(w io.Writer) {
 	fmt.Fprintln(w, "lvsha is the HA director for Linux Virtual Server.\n\nusage: lvsha COMMAND [FLAGS]; lvsha COMMAND -h explains one")
 	for _, c := range commands() {
-		fmt.Fprintf(w, "  %-8s %-41s %s\n", c.name, c.args, c.about)
+		fmt.Fprintf(w, "  %-10s %-41s %s\n", c.name, c.args, c.about)
 	}
 }

@@ -44,10 +44,13 @@ func run(ctx context.Context, c *call) error {
 		fmt.Fprintf(c.stderr, "lvsha run: --realtime is 1 to 99, or 0 for none, not %d\n", *realtime)
 		return errUsage
 	}
+	ready := func() {}
 	if os.Getenv("GOGC") == "" {
 		// With thousands of servers most of the heap lives long, and probes leave
-		// little behind: more collections cost less than room for garbage.
-		gc.SetGCPercent(50)
+		// little behind: more collections cost less than room for garbage. Until the table
+		// is first filled it is the other way round.
+		gc.SetGCPercent(400)
+		ready = func() { gc.SetGCPercent(50) }
 	}
 	// From here on no signal is the end: what a dead daemon left in the kernel
 	// may be ours already.
@@ -83,10 +86,11 @@ func run(ctx context.Context, c *call) error {
 	}
 	options := director.Options{
 		Version: version(),
-		Load:    func() (*config.Config, error) { return config.Load(*file, *as) },
+		Load:    config.NewLoader(*file, *as).Load,
 		Dir:     dir, State: stateDir(*state, *socket), Logger: log,
 		Port: port, BFD: sessions, Links: links, Routing: links, IPVS: ipvs.Open, Sync: connsync.Open, Filter: packetfilter.Open, Helpers: ipvs.Helpers, Conns: connsync.Host{}, LocalTo: netif.LocalTo,
 		VRRPThread: func() { scheduleVRRP(*realtime, log) },
+		Filled:     ready,
 		Notify: func(state string) {
 			if _, err := daemon.SdNotify(false, state); err != nil {
 				log.Debug("notifying the service manager", "error", err)

@@ -18,7 +18,7 @@ func TestUnits(t *testing.T) {
 	}
 	here := filepath.Join("..", "..", "examples", "systemd")
 	var units []string
-	for _, name := range []string{"lvsha.service", "lvsha-cleanup.service", "lvsha.service.d/realtime.conf"} {
+	for _, name := range []string{"lvsha.service", "lvsha-cleanup.service", "lvsha-realserver.service", "lvsha.service.d/realtime.conf"} {
 		text, err := os.ReadFile(filepath.Join(here, name))
 		if err != nil {
 			t.Fatal(err)

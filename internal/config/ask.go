@@ -40,6 +40,20 @@ func questionFields(q healthcheck.Question) (out []questionField) {
 	return out
 }
 
+// fields is questionFields, once for each kind.
+func (r *report) fields(q healthcheck.Question) []questionField {
+	typ := reflect.TypeOf(q)
+	out, known := r.settings[typ]
+	if !known {
+		out = questionFields(q)
+		if r.settings == nil {
+			r.settings = make(map[reflect.Type][]questionField)
+		}
+		r.settings[typ] = out
+	}
+	return out
+}
+
 // keys are those by which a field is set.
 func (f questionField) keys() []string {
 	if f.typ == secretType {
@@ -54,7 +68,7 @@ func (r *report) question(s section, def healthcheck.Question) healthcheck.Quest
 	v := reflect.New(reflect.TypeOf(def)).Elem()
 	v.Set(reflect.ValueOf(def))
 	var chain *questionField
-	for _, f := range questionFields(def) {
+	for _, f := range r.fields(def) {
 		if f.typ == questionType {
 			chain = &f
 			continue
@@ -90,7 +104,7 @@ func (s section) wrong(p healthcheck.Problem) {
 // questions reads a list of tables that inherit from q, and makes one of them.
 func (r *report) questions(s section, chain questionField, q healthcheck.Question) healthcheck.Question {
 	var known []string
-	for _, f := range questionFields(q) {
+	for _, f := range r.fields(q) {
 		if f.key != chain.key {
 			known = append(known, f.keys()...)
 		}

@@ -35,12 +35,15 @@ func (r *report) checks(s section) []healthcheck.Check {
 }
 
 func (r *report) check(n *node) (healthcheck.Check, bool) {
-	known := checkKeys()
-	s, ok := r.section(n, slices.Sorted(maps.Keys(known)))
+	if r.checkable.names == nil {
+		r.checkable = newKeysOfChecks()
+	}
+	known := r.checkable.kinds
+	s, ok := r.section(n, r.checkable.names)
 	if !ok {
 		return healthcheck.Check{}, false
 	}
-	types := healthcheck.Kinds()
+	types := r.checkable.types
 	if s.missing("type", "want "+oneOf(types)) {
 		return healthcheck.Check{}, false
 	}
@@ -91,6 +94,18 @@ func (r *report) checkOf(s section, kind string) healthcheck.Check {
 		s.missing("port", "the port of the "+kind+" on the server")
 	}
 	return c
+}
+
+// keysOfChecks are the keys of all checks, sorted, with the kinds that have each, and
+// the kinds.
+type keysOfChecks struct {
+	names, types []string
+	kinds        map[string][]string
+}
+
+func newKeysOfChecks() keysOfChecks {
+	kinds := checkKeys()
+	return keysOfChecks{names: slices.Sorted(maps.Keys(kinds)), types: healthcheck.Kinds(), kinds: kinds}
 }
 
 // checkKeys are the keys of a check, with the types that have them; none means

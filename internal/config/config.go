@@ -134,6 +134,12 @@ type Service struct {
 	Rules healthcheck.PoolRules
 	// Initial is where a server starts that the kernel does not have in use.
 	Initial healthcheck.State
+	// Quiesces says that a server that fails stays in the kernel at weight 0 instead of
+	// being removed.
+	Quiesces bool
+	// Respects says that what somebody changes of the service in the kernel stays until
+	// the next reload.
+	Respects bool
 	// Follows is the service whose checks decide about the servers; empty is none.
 	Follows string
 }
@@ -175,4 +181,7 @@ type Identity struct {
 	As string
 	// Hostname is the machine's: the whole name is tried, then its first label.
 	Hostname string
+	// Server says that the machine is no director but a real server, which reads the
+	// file as its first director does and has none of the files with secrets.
+	Server bool
 }

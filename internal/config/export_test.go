@@ -64,3 +64,18 @@ func IndexLine(text, p string) int { return indexLines(text).lines[path(p)] }
 func ParseReading(name string, text []byte, as Identity, read func(name string) ([]byte, error)) (*Config, error) {
 	return parseReading(name, text, as, read)
 }
+
+// ParseFor is Load of a text, as a director; partial says that only what
+// had changed was read.
+func (l *Loader) ParseFor(text string, as Identity) (cfg *Config, partial bool, err error) {
+	before := l.last
+	cfg, err = l.parse([]byte(text), as)
+	if cfg != nil && before != nil {
+		for _, s := range cfg.Services {
+			for _, o := range before.cfg.Services {
+				partial = partial || s.Same(o)
+			}
+		}
+	}
+	return cfg, partial, err
+}

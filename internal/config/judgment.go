@@ -70,10 +70,28 @@ func (r *report) judgment(s section, svc *Service) {
 			s.bad("slow_start", "%s spreads clients by a hash that each step would change; leave it out or use another scheduler", svc.Scheduler)
 		}
 	}
+	svc.Quiesces = r.quiesces(s, svc)
+	svc.Respects = s.word("drift", "repair", "respect") == "respect"
 	svc.Rules = rules
 	svc.Initial = map[string]healthcheck.State{
 		"probe": healthcheck.Unknown, "up": healthcheck.Up, "down": healthcheck.Down,
 	}[s.word("initial", "probe", "up", "down")]
+}
+
+// quiesces reads on_fail. Servers that a hash points at stay, as a server that comes back
+// has to be where it was, unless the scheduler would refuse the clients of those that are
+// not taking any.
+func (r *report) quiesces(s section, svc *Service) bool {
+	refuses := svc.Scheduler == "sh" && svc.Flags&ipvs.Fallback == 0
+	if s.keys["on_fail"] == nil {
+		return ipvs.OrderMatters(svc.Scheduler) && !refuses
+	}
+	quiesces := s.word("on_fail", "removed", "quiesced") == "quiesced"
+	if quiesces && refuses {
+		s.bad("on_fail", "sh without the flag sh-fallback refuses the clients of a server of weight 0; add scheduler_flags = [\"sh-fallback\"] or want \"removed\"")
+		return false
+	}
+	return quiesces
 }
 
 // follow gives the services that follow another one its checks. Each of their

@@ -65,9 +65,9 @@ func (r *report) engine(s section, svc *Service) {
 		s.bad("persistence_engine", "want %s, got %q%s", oneOf(names), name, didYouMean(name, names))
 	case s.keys["persistence"] == nil:
 		s.bad("persistence_engine", "tells clients apart for persistence, which this service does not have")
-	case !slices.ContainsFunc(svc.Listen, isUDP) || !allOf(svc.Listen, isUDP):
+	case !allOf(svc.Listen, isUDP):
 		i := slices.IndexFunc(svc.Listen, func(l ipvs.ServiceKey) bool { return !isUDP(l) })
-		s.bad("persistence_engine", "%s looks into datagrams, and %s has none", name, svc.Listen[max(i, 0)])
+		s.bad("persistence_engine", "%s looks into datagrams, and %s has none", name, svc.Listen[i])
 	case len(svc.Covers) > 0 && !allOf(svc.Covers, func(c Cover) bool { return c.Protocol == ipvs.UDP }):
 		s.bad("persistence_engine", "%s looks into datagrams, and not all that the service listens on are", name)
 	default:

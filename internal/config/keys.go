@@ -36,8 +36,8 @@ func authKeyKeys() []string { return []string{"file", "hex", "id"} }
 
 func serviceKeys() []string {
 	return []string{
-		"check", "follow", "forward", "helper", "hysteresis", "initial", "listen", "mark", "max_down", "notify", "one_packet", "owner", "panic", "persistence",
-		"persistence_engine", "persistence_mask", "quorum", "require", "scheduler", "scheduler_flags", "server", "slow_start", "snat", "sorry", "tunnel",
+		"check", "drift", "follow", "forward", "helper", "hysteresis", "initial", "listen", "mark", "max_down", "notify", "on_fail", "one_packet", "owner",
+		"panic", "persistence", "persistence_engine", "persistence_mask", "quorum", "require", "scheduler", "scheduler_flags", "server", "slow_start", "snat", "sorry", "tunnel",
 	}
 }
 

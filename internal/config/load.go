@@ -29,6 +29,15 @@ func Load(path, as string) (*Config, error) {
 	return Parse(path, text, Identity{As: as, Hostname: host})
 }
 
+// LoadForServer reads the file at path on a real server. The error is Problems.
+func LoadForServer(path string) (*Config, error) {
+	text, err := os.ReadFile(path)
+	if err != nil {
+		return nil, Problems{{File: path, Message: unreadable(err)}}
+	}
+	return Parse(path, text, Identity{Server: true})
+}
+
 // unreadable is a sentence about a file that cannot be read.
 func unreadable(err error) string {
 	var why *fs.PathError
@@ -46,7 +55,11 @@ func unreadable(err error) string {
 // Parse reads a text under the name of its file, and the files with keys that it
 // names for this machine. The error is Problems.
 func Parse(name string, text []byte, as Identity) (*Config, error) {
-	return parseReading(name, text, as, ReadSecret)
+	read := ReadSecret
+	if as.Server {
+		read = nil
+	}
+	return parseReading(name, text, as, read)
 }
 
 // parseReading is Parse with a way to read the files with secrets.
@@ -63,7 +76,7 @@ func parseReading(name string, text []byte, as Identity, read func(name string) 
 }
 
 func parse(text string, as Identity, read func(name string) ([]byte, error)) (*Config, Problems) {
-	root, err := decode(text)
+	root, err := decodeLarge(text)
 	if err != nil {
 		return nil, Problems{syntaxProblem(text, err)}
 	}
@@ -77,7 +90,10 @@ func parse(text string, as Identity, read func(name string) ([]byte, error)) (*C
 	}
 	manage := top.flag("manage_sysctls")
 	directors := r.directors(top)
-	own := r.choose(top, directors, as)
+	own := 0
+	if !as.Server || len(directors) == 0 {
+		own = r.choose(top, directors, as)
+	}
 
 	// One view without directors, else one for each.
 	views := directors

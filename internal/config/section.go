@@ -3,6 +3,7 @@ package config
 import (
 	"cmp"
 	"fmt"
+	"reflect"
 	"slices"
 	"strings"
 	"time"
@@ -17,6 +18,10 @@ type report struct {
 	// have been.
 	reading   reading
 	forwarded []forwarded
+	// checkable and settings are what is known of the kinds of checks; of a large file
+	// it would be asked for again and again.
+	checkable keysOfChecks
+	settings  map[reflect.Type][]questionField
 }
 
 func (r *report) add(line int, p path, format string, args ...any) {

@@ -202,6 +202,25 @@ type Service struct {
 	// Scale is by how much all weights are multiplied in the kernel, so that a share
 	// can grow in steps.
 	Scale int `json:"scale"`
+	// Traffic is over all addresses of the service; absent while the kernel has none of
+	// them.
+	Traffic *Traffic `json:"traffic,omitempty"`
+}
+
+// Traffic is what the kernel has counted since a service or server was made, and the rates
+// of the last seconds. Under dr and tun answers do not pass the director, and nothing goes
+// out.
+type Traffic struct {
+	Connections    uint64 `json:"connections"`
+	InPackets      uint64 `json:"in_packets"`
+	OutPackets     uint64 `json:"out_packets"`
+	InBytes        uint64 `json:"in_bytes"`
+	OutBytes       uint64 `json:"out_bytes"`
+	ConnectionRate uint64 `json:"connections_per_second"`
+	InPacketRate   uint64 `json:"in_packets_per_second"`
+	OutPacketRate  uint64 `json:"out_packets_per_second"`
+	InByteRate     uint64 `json:"in_bytes_per_second"`
+	OutByteRate    uint64 `json:"out_bytes_per_second"`
 }
 
 // Server is one real server of a service. Active and Inactive are the kernel's
@@ -229,6 +248,9 @@ type Server struct {
 	// Used is whether it is in the pool, and Share its weight in the kernel.
 	Used  bool `json:"used"`
 	Share int  `json:"share"`
+	// Traffic is over all addresses of the service; absent while the kernel does not have
+	// the server.
+	Traffic *Traffic `json:"traffic,omitempty"`
 	// Checks are what decides about it.
 	Checks []Check `json:"checks"`
 }
@@ -393,6 +415,10 @@ type Sync struct {
 	Extra    int        `json:"extra"`
 	Unbound  int        `json:"unbound"`
 	Verified *time.Time `json:"verified,omitempty"`
+	// Queue is the memory that waits in the kernel's socket for sync messages, in octets,
+	// and Dropped how many messages it has dropped.
+	Queue   int    `json:"queue"`
+	Dropped uint64 `json:"dropped"`
 	// Partners are the other directors, as far as connections are concerned.
 	Partners []SyncPartner `json:"partners,omitempty"`
 }

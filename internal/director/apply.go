@@ -62,9 +62,9 @@ type reloaded struct {
 	err        error
 }
 
-// apply hands a configuration to the rooms. used tells which servers have
+// apply hands a configuration to the rooms. used finds out which servers have
 // traffic already.
-func (d *Director) apply(ctx context.Context, cfg *config.Config, used inUse) (generation uint64, err error) {
+func (d *Director) apply(ctx context.Context, cfg *config.Config, used func() inUse) (generation uint64, err error) {
 	d.record(cfg)
 	if err := d.engine.Pace(ctx, cfg.Pacing); err != nil {
 		return 0, fmt.Errorf("configuring the pacing of announcements: %w", err)
@@ -74,6 +74,9 @@ func (d *Director) apply(ctx context.Context, cfg *config.Config, used inUse) (g
 	}
 	st := newSteering(cfg, d.steered(), sourceOf(cfg, d.opts.Routing))
 	d.mu.Lock()
+	// What is probed is compared only where the file has changed: setting it anew costs
+	// more than all the rest of changing a weight.
+	asBefore := d.generation > 0 && sameTargets(d.cfg, d.steering, cfg, st)
 	d.generation++
 	d.cfg, d.steering, generation = cfg, st, d.generation
 	d.judging.set(cfg, st)
@@ -83,7 +86,9 @@ func (d *Director) apply(ctx context.Context, cfg *config.Config, used inUse) (g
 	d.tracker.Set(cfg.Conditions)
 	d.retrack()
 	d.manageSysctls()
-	d.monitor.Set(targets(cfg, st, used))
+	if !asBefore {
+		d.monitor.Set(targets(cfg, st, used()))
+	}
 	d.channel.Configure(channelConfig(cfg))
 	d.channel.touch()
 	d.exchange.Set(d.exchangeConfig(cfg))

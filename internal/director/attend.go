@@ -120,13 +120,22 @@ func (d *Director) excused(what excused) {
 	d.manageSysctls()
 }
 
+// toldChanges is how many changes of IPVS are events one by one: more would leave no
+// room for others.
+const toldChanges = 200
+
 func (d *Director) applied(r ipvs.Result) {
+	d.filled.Do(d.opts.Filled)
 	kind := "ipvs"
 	if r.Drift {
 		kind = "ipvs repaired"
 	}
-	for _, change := range r.Changes {
-		d.event(kind, change.Service.Key.String(), change.String())
+	if n := len(r.Changes); n > toldChanges {
+		d.event(kind, "", fmt.Sprintf("%d changes", n))
+	} else {
+		for _, change := range r.Changes {
+			d.event(kind, change.Service.Key.String(), change.String())
+		}
 	}
 	problem := ""
 	if r.Err != nil {

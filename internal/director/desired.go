@@ -2,6 +2,7 @@ package director
 
 import (
 	"net/netip"
+	"slices"
 	"strconv"
 
 	"lvsha/healthcheck"
@@ -27,23 +28,46 @@ func target(server config.Server, listen ipvs.ServiceKey, check healthcheck.Chec
 func targets(cfg *config.Config, st steering, used inUse) []healthcheck.Want {
 	var want []healthcheck.Want
 	for _, s := range cfg.Services {
-		for _, listen := range s.Listen {
-			for _, server := range s.Servers {
-				initial := s.Initial
-				if used(listen, server.At(listen)) {
-					initial = healthcheck.Up
-				}
-				for _, check := range server.Checks {
-					want = append(want, healthcheck.Want{
-						Target:  st.target(server, listen, check),
-						Initial: initial,
-					})
-				}
+		want = append(want, targetsOf(s, st, used)...)
+	}
+	return want
+}
+
+// targetsOf are those of one service.
+func targetsOf(s config.Service, st steering, used inUse) (want []healthcheck.Want) {
+	for _, listen := range s.Listen {
+		for _, server := range s.Servers {
+			initial := s.Initial
+			if used(listen, server.At(listen)) {
+				initial = healthcheck.Up
+			}
+			for _, check := range server.Checks {
+				want = append(want, healthcheck.Want{
+					Target:  st.target(server, listen, check),
+					Initial: initial,
+				})
 			}
 		}
 	}
 	return want
 }
+
+// sameTargets reports whether two files have the same to be probed. It looks only at the
+// services that were read anew, and says no rather than look closely.
+func sameTargets(cfg *config.Config, st steering, next *config.Config, to steering) bool {
+	if len(cfg.Services) != len(next.Services) || len(st.marks) > 0 || len(to.marks) > 0 {
+		return false
+	}
+	unused := func(ipvs.ServiceKey, netip.AddrPort) bool { return false }
+	for i, s := range cfg.Services {
+		if o := next.Services[i]; !s.Same(o) && !slices.EqualFunc(targetsOf(s, st, unused), targetsOf(o, to, unused), sameTarget) {
+			return false
+		}
+	}
+	return true
+}
+
+func sameTarget(a, b healthcheck.Want) bool { return a.Target.Canonical() == b.Target.Canonical() }
 
 // usedBy answers from a table which servers get traffic.
 func usedBy(table []ipvs.Service) inUse {

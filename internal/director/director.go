@@ -71,6 +71,8 @@ type Options struct {
 	// Conns is the kernel's connection table; nil exchanges no connections.
 	Conns connsync.System
 
+	// Filled, if not nil, is called once, when the table has first been carried out.
+	Filled func()
 	// Notify tells the service manager; nil tells nobody. It is called with
 	// "READY=1" once, with "STOPPING=1" once, and with "WATCHDOG=1" every
 	// Watchdog/2 unless that is zero.
@@ -120,6 +122,7 @@ type Director struct {
 	doubtTold  string
 	hastened   bool
 
+	filled     sync.Once  // the table has been carried out
 	tracking   sync.Mutex // held by retrack
 	sysctls    sync.Mutex // held while sysctls are set or put back
 	mu         sync.Mutex // guards what follows, for Status
@@ -140,6 +143,9 @@ func New(opts Options) (*Director, error) {
 	}
 	if opts.Notify == nil {
 		opts.Notify = func(string) {}
+	}
+	if opts.Filled == nil {
+		opts.Filled = func() {}
 	}
 	cfg, err := opts.Load()
 	if err != nil {
@@ -274,7 +280,7 @@ func (d *Director) loop(ctx context.Context) error {
 	d.rejudge = time.NewTimer(time.Hour)
 	defer d.rejudge.Stop()
 	d.removeStale()
-	if _, err := d.apply(ctx, d.cfg, usedBy(d.kernelTable())); err != nil {
+	if _, err := d.apply(ctx, d.cfg, func() inUse { return usedBy(d.kernelTable()) }); err != nil {
 		return err
 	}
 	d.resumeYields(ctx)
@@ -304,7 +310,7 @@ func (d *Director) loop(ctx context.Context) error {
 				request.answer <- reloaded{err: errStopping}
 				continue
 			}
-			generation, err := d.apply(ctx, request.cfg, usedBy(d.table.Snapshot().Services))
+			generation, err := d.apply(ctx, request.cfg, func() inUse { return usedBy(d.table.Snapshot().Services) })
 			request.answer <- reloaded{generation, err}
 		case <-watchdog:
 			d.opts.Notify("WATCHDOG=1")

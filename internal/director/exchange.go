@@ -75,6 +75,9 @@ func (d *Director) pool(ctx context.Context, now bool) (*connsync.Pool, error) {
 			return nil, err
 		}
 	}
+	if !table.Listed || table.Generation == 0 {
+		return nil, errors.New("the services are not in the kernel yet")
+	}
 	services := make([]connsync.Service, 0, len(table.Services)+len(table.Foreign))
 	for _, list := range [][]ipvs.Service{table.Services, table.Foreign} {
 		for _, s := range list {
@@ -232,7 +235,7 @@ func exchangeStatus(out *control.Sync, s connsync.ExchangeStatus) (problems []st
 	if out.State == "running" {
 		out.State = s.State
 	}
-	out.Waiting, out.Transport = s.Waiting, string(s.Transport)
+	out.Waiting, out.Transport, out.Queue, out.Dropped = s.Waiting, string(s.Transport), s.Queue, s.Dropped
 	out.Partners = []control.SyncPartner{}
 	for _, p := range s.Partners {
 		row := control.SyncPartner{

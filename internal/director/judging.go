@@ -43,6 +43,8 @@ type judgedRow struct {
 	outcome healthcheck.Outcome
 	// warnings are what will be the matter with servers some day, without doubles.
 	warnings []string
+	// through says that some of the targets are reached through the service.
+	through bool
 }
 
 // judgedServer is a server as the destination of one listen.
@@ -55,6 +57,8 @@ type judgedServer struct {
 	// something about that.
 	host    int
 	telling []bool
+	// window is the longest time in which its checks find a death or a recovery.
+	window time.Duration
 }
 
 // set takes a file over. Pools of services that stay keep what they know.
@@ -67,44 +71,61 @@ func (j *judging) set(cfg *config.Config, st steering) {
 	hosts := make(map[netip.Addr]int)
 	for _, s := range cfg.Services {
 		for _, listen := range s.Listen {
-			checks := 0
-			for _, server := range s.Servers {
-				checks += len(server.Checks)
+			was := old[listen]
+			row := was
+			if was == nil || was.through || !was.service.Same(s) {
+				row = newRow(s, listen, st, was)
 			}
-			row := &judgedRow{
-				service: s, listen: listen, servers: make([]judgedServer, 0, len(s.Servers)), targets: make([]healthcheck.Target, 0, checks),
-				members: make([]healthcheck.Member, 0, len(s.Servers)),
-			}
-			if was := old[listen]; was != nil {
-				row.pool = was.pool
-			}
-			for _, server := range s.Servers {
-				this := judgedServer{Server: server, at: server.At(listen)}
-				host, seen := hosts[this.at.Addr()]
+			row.outcome.Changed = false
+			for i := range row.servers {
+				server := &row.servers[i]
+				host, seen := hosts[server.at.Addr()]
 				if !seen {
 					host = len(j.hosts)
-					hosts[this.at.Addr()] = host
-					j.hosts = append(j.hosts, healthcheck.Evidence{Host: this.at.Addr()})
+					hosts[server.at.Addr()] = host
+					j.hosts = append(j.hosts, healthcheck.Evidence{Host: server.at.Addr()})
 				}
-				this.host = host
-				from := len(row.targets)
-				for _, check := range server.Checks {
-					row.targets = append(row.targets, st.target(server, listen, check))
-					this.weights = append(this.weights, check.Weight)
-					this.telling = append(this.telling, tells(check))
-					j.hosts[host].Window = max(j.hosts[host].Window, check.Patience(), check.Recovery())
-				}
-				this.targets = row.targets[from:len(row.targets):len(row.targets)]
-				row.servers = append(row.servers, this)
-			}
-			if was := old[listen]; was != nil && sameServers(was.servers, row.servers) {
-				// Until the next look.
-				row.members, row.outcome = was.members, was.outcome
-				row.outcome.Changed = false
+				server.host = host
+				j.hosts[host].Window = max(j.hosts[host].Window, server.window)
 			}
 			j.rows = append(j.rows, row)
 		}
 	}
+}
+
+// newRow is the row of a service and one of its listens; was is the one that there was
+// for the listen, nil for none.
+func newRow(s config.Service, listen ipvs.ServiceKey, st steering, was *judgedRow) *judgedRow {
+	checks := 0
+	for _, server := range s.Servers {
+		checks += len(server.Checks)
+	}
+	row := &judgedRow{
+		service: s, listen: listen, servers: make([]judgedServer, 0, len(s.Servers)), targets: make([]healthcheck.Target, 0, checks),
+		members: make([]healthcheck.Member, 0, len(s.Servers)),
+	}
+	for _, server := range s.Servers {
+		this := judgedServer{Server: server, at: server.At(listen)}
+		from := len(row.targets)
+		for _, check := range server.Checks {
+			row.targets = append(row.targets, st.target(server, listen, check))
+			row.through = row.through || check.Through
+			this.weights = append(this.weights, check.Weight)
+			this.telling = append(this.telling, tells(check))
+			this.window = max(this.window, check.Patience(), check.Recovery())
+		}
+		this.targets = row.targets[from:len(row.targets):len(row.targets)]
+		row.servers = append(row.servers, this)
+	}
+	if was == nil {
+		return row
+	}
+	row.pool = was.pool
+	if sameServers(was.servers, row.servers) {
+		// Until the next look.
+		row.members, row.outcome = was.members, was.outcome
+	}
+	return row
 }
 
 // tells is whether a check that passes has heard something of the machine.
@@ -229,17 +250,31 @@ func (j *judging) table() []ipvs.Service {
 	for _, row := range j.rows {
 		s := row.service
 		service := s.On(row.listen)
+		sorry := s.Sorry != nil && !row.outcome.Quorum
 		for i, share := range row.outcome.Shares {
-			if share.Used {
-				d := row.servers[i].Destination(row.listen)
+			d := row.servers[i].Destination(row.listen)
+			d.Weight = 0
+			if share.Used && !sorry {
 				d.Weight = share.Weight
+			}
+			if share.Used && !sorry || s.Quiesces {
 				service.Destinations = append(service.Destinations, d)
 			}
 		}
-		if s.Sorry != nil && !row.outcome.Quorum {
-			sorry := s.Sorry.Destination(row.listen)
-			sorry.Weight = sorryWeight(s)
-			service.Destinations = []ipvs.Destination{sorry}
+		// Where the order matters one that comes and goes would have others moved.
+		if sorry || s.Sorry != nil && s.Quiesces && ipvs.OrderMatters(s.Scheduler) {
+			d := s.Sorry.Destination(row.listen)
+			d.Weight = 0
+			if sorry {
+				d.Weight = sorryWeight(s)
+			}
+			same := func(o ipvs.Destination) bool { return o.Addr == d.Addr }
+			if sorry {
+				service.Destinations = slices.DeleteFunc(service.Destinations, same)
+			}
+			if !slices.ContainsFunc(service.Destinations, same) {
+				service.Destinations = append(service.Destinations, d)
+			}
 		}
 		table = append(table, service)
 	}

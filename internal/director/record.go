@@ -100,6 +100,23 @@ func readRecord(dir string) (Record, error) {
 	return r, nil
 }
 
+// Owned are the services in the kernel that are the daemon's by the record in dir: of one
+// that runs, or has left them to the next. Without a directory there are none.
+func Owned(dir string) (map[ipvs.ServiceKey]bool, error) {
+	r, err := readRecord(dir)
+	if err != nil {
+		return nil, err
+	}
+	owned := make(map[ipvs.ServiceKey]bool, len(r.Services))
+	if r.Phase == Released {
+		return owned, nil
+	}
+	for _, key := range r.Services {
+		owned[key] = true
+	}
+	return owned, nil
+}
+
 func bootID() (string, error) {
 	id, err := os.ReadFile("/proc/sys/kernel/random/boot_id")
 	if err != nil {

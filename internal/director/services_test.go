@@ -80,6 +80,7 @@ address = "192.0.2.41"
 		"add server 192.0.2.22:80 to [2001:db8::10]:80/tcp weight 1 forward tun gre",
 		"add server [2001:db8::21]:80 to [2001:db8::10]:80/tcp weight 1 forward tun gue port 6080 checksum remote upper threshold 100 lower threshold 80",
 		"add server [2001:db8::23]:8080 to [2001:db8::10]:80/tcp weight 1 forward nat",
+		"add server [2001:db8::99]:80 to [2001:db8::10]:80/tcp weight 0 forward tun gue port 6080 checksum remote",
 		"add service [2001:db8::10]:2905/sctp scheduler wlc",
 		"add server 192.0.2.31:2905 to [2001:db8::10]:2905/sctp weight 1 forward tun",
 		"add service mark 5 scheduler wlc one-packet",

@@ -202,26 +202,41 @@ func checkStatus(s healthcheck.Status) control.Check {
 	return out
 }
 
-// countConnections adds the kernel's counts of each server, over all listens of its
-// service.
+// countConnections adds the kernel's counts of each service and server, over all listens
+// of the service.
 func countConnections(shows []control.Service, services []config.Service, table []ipvs.Service) {
+	type counts struct {
+		active, inactive int
+		traffic          ipvs.Traffic
+	}
 	for i := range shows {
-		counts := make(map[string][2]int)
+		servers := make(map[string]counts)
+		var whole ipvs.Traffic
+		found := false
 		for _, row := range table {
 			if !slices.Contains(services[i].Listen, row.Key) {
 				continue
 			}
+			whole, found = whole.Plus(row.Traffic), true
 			for _, d := range row.Destinations {
-				n := counts[d.Addr.String()]
-				counts[d.Addr.String()] = [2]int{n[0] + d.Active, n[1] + d.Inactive}
+				n := servers[d.Addr.String()]
+				servers[d.Addr.String()] = counts{n.active + d.Active, n.inactive + d.Inactive, n.traffic.Plus(d.Traffic)}
 			}
 		}
-		count := func(s *control.Server) { s.Active, s.Inactive = counts[s.Address][0], counts[s.Address][1] }
+		count := func(s *control.Server) {
+			if n, ok := servers[s.Address]; ok {
+				s.Active, s.Inactive = n.active, n.inactive
+				s.Traffic = (*control.Traffic)(&n.traffic)
+			}
+		}
 		for k := range shows[i].Servers {
 			count(&shows[i].Servers[k])
 		}
 		if shows[i].Sorry != nil {
 			count(shows[i].Sorry)
+		}
+		if found {
+			shows[i].Traffic = (*control.Traffic)(&whole)
 		}
 	}
 }

@@ -26,6 +26,10 @@ func (d *Director) keepSysctls(ctx context.Context) error {
 			return nil
 		case <-ticker.C:
 			d.manageSysctls()
+			d.mu.Lock()
+			cfg := d.cfg
+			d.mu.Unlock()
+			d.exchange.Set(d.exchangeConfig(cfg)) // which goes by some of them
 		}
 	}
 }

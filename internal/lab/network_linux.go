@@ -3,6 +3,7 @@ package lab
 import (
 	"errors"
 	"fmt"
+	"slices"
 )
 
 // Network is a set of hosts on Ethernet segments. All segments are bridges of
@@ -69,6 +70,13 @@ func (n *Network) Host(name string) (*Host, error) {
 	}
 	n.hosts = append(n.hosts, h)
 	return h, nil
+}
+
+// PowerOff takes the power from a host: what runs on it is gone, as are its
+// interfaces and all that the kernel had for it. It comes back as a new Host.
+func (n *Network) PowerOff(h *Host) error {
+	n.hosts = slices.DeleteFunc(n.hosts, func(o *Host) bool { return o == h })
+	return h.close()
 }
 
 // Attach gives the host an interface on the segment, up, with the addresses in

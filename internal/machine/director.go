@@ -4,11 +4,14 @@ import (
 	"fmt"
 	"net/netip"
 	"slices"
+	"strconv"
 	"strings"
+	"time"
 
 	"lvsha/healthcheck"
 	"lvsha/internal/config"
 	"lvsha/ipvs"
+	connsync "lvsha/sync"
 )
 
 // Routes tells how packets to an address leave: by which interface, from what address,
@@ -22,7 +25,7 @@ type Routes interface {
 // parameter had before lvsha changed it.
 func Director(cfg *config.Config, routes Routes, found Read) []Setting {
 	n := needsOf(cfg, routes)
-	return slices.Concat(n.forwarding(found), n.redirects(), n.hearing(), n.ownServer(), n.engine(), n.translation())
+	return slices.Concat(n.forwarding(found), n.redirects(), n.hearing(), n.ownServer(), n.engine(), n.translation(), syncing(cfg.Sync))
 }
 
 // needs are what the services of a file ask of a director, each with the names of the
@@ -232,13 +235,13 @@ func (n needs) ownServer() (out []Setting) {
 		return nil
 	}
 	for _, ifname := range n.localFronts {
-		out = append(out, quiet(ifname, "this director is a server of "+n.local.of()+" and answers ARP for the address on lo while another director has it")...)
+		out = append(out, Quiet(ifname, "this director is a server of "+n.local.of()+" and answers ARP for the address on lo while another director has it")...)
 	}
 	return out
 }
 
-// quiet has an interface answer and ask ARP for its own addresses alone.
-func quiet(ifname, why string) []Setting {
+// Quiet has an interface, or all, answer and ask ARP for its own addresses alone.
+func Quiet(ifname, why string) []Setting {
 	conf := "net/ipv4/conf/"
 	return []Setting{
 		{Name: conf + ifname + "/arp_ignore", Of: conf + "all/arp_ignore", Want: "1", Also: []string{"2", "8"}, Level: Must, Why: why},
@@ -289,5 +292,36 @@ func (n needs) engine() (out []Setting) {
 	if len(n.maglev) > 0 {
 		add("sloppy_tcp", "1", nil, "a director that does not know a connection of "+n.maglev.of()+" (mh) drops it, though the hash would lead to its server")
 	}
+	return out
+}
+
+// syncing are the parameters of the synchronisation of connections
+// (net/netfilter/ipvs/ip_vs_sync.c).
+func syncing(sync *connsync.Config) (out []Setting) {
+	if sync == nil {
+		return nil
+	}
+	add := func(name, want, why string) {
+		out = append(out, Setting{Name: "net/ipv4/vs/" + name, Want: want, Level: Should, Why: why})
+	}
+	if sync.Refresh > 0 {
+		// The period first: without it and with a period of packets of zero a connection
+		// would be told of only once.
+		add("sync_refresh_period", strconv.Itoa(int(sync.Refresh/time.Second)),
+			"other directors know of a connection that goes on by its every 50th packet only, and forget the slow ones")
+		add("sync_threshold", "3 0", "other directors do not know of connections with less than three packets")
+	}
+	if sync.TemplatesOnly {
+		add("sync_persist_mode", "1", "the connections of persistent services are told of too, against templates_only")
+	}
+	if sync.Buffer > 0 {
+		// What a socket gets is bounded by the parameter of the whole machine.
+		out = append(out, Setting{
+			Name: "net/core/rmem_max", Want: strconv.Itoa(sync.Buffer), AtLeast: true, Level: Should,
+			Why: "the sync daemons' sockets get no more than that for messages that wait",
+		})
+		add("sync_sock_size", strconv.Itoa(sync.Buffer), "the sync daemons' sockets drop what does not fit")
+	}
+	add("sync_version", "1", "the messages have neither IPv6 nor the timeouts of persistence")
 	return out
 }

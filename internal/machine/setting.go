@@ -28,6 +28,8 @@ type Setting struct {
 	// Want is the value that is right, and Also others that will do.
 	Want string
 	Also []string
+	// AtLeast says that a greater number will do too.
+	AtLeast bool
 	// Of is the parameter of all interfaces, where the kernel goes by the greater of
 	// both; empty otherwise.
 	Of    string
@@ -73,7 +75,7 @@ func Assess(settings []Setting, read Read) (out []Wrong) {
 }
 
 func (s Setting) will(value string) bool {
-	return value == s.Want || slices.Contains(s.Also, value)
+	return value == s.Want || slices.Contains(s.Also, value) || s.AtLeast && greater(s.Want, value) == value
 }
 
 // inForce is the value that the kernel goes by.

@@ -17,7 +17,8 @@ func (l *Links) Sysctl(name string) (string, error) {
 	if err != nil {
 		return "", fmt.Errorf("reading the kernel parameter: %w", err)
 	}
-	return strings.TrimSpace(string(text)), nil
+	// Several values of one parameter have a tab between them.
+	return strings.Join(strings.Fields(string(text)), " "), nil
 }
 
 // SetSysctl sets a kernel parameter; the errors are those of Sysctl.

@@ -1,0 +1,97 @@
+package config_test
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+
+	"lvsha/internal/config"
+)
+
+// TestLoader edits files and holds that a loader that has seen the file before makes of
+// each what one makes that has not.
+func TestLoader(t *testing.T) {
+	const pair = `
+[director.lvs1]
+address = "10.0.0.1"
+[director.lvs2]
+address = "10.0.0.2"
+[vrrp.web] # for each service
+interface = "eth0"
+vrid = 51
+addresses = ["192.0.2.10/24"]
+`
+	files := map[string]string{
+		"pair":   pair + "[service.a]\nlisten = \"192.0.2.10:80/tcp\"\nforward = \"dr\"\n[[service.a.server]]\naddress = \"192.0.2.21\"\n" + strings.ReplaceAll("[service.b]\nlisten = \"192.0.2.10:81/tcp\"\nforward = \"dr\"\n[[service.b.server]]\naddress = \"192.0.2.21\"\n", "b]", "b]"),
+		"follow": pair + "[service.a]\nlisten = \"192.0.2.10:80/tcp\"\nforward = \"dr\"\ncheck = { type = \"tcp\" }\n[[service.a.server]]\naddress = \"192.0.2.21\"\n[service.b]\nlisten = \"192.0.2.10:81/tcp\"\nforward = \"dr\"\nfollow = \"a\"\n[[service.b.server]]\naddress = \"192.0.2.21\"\n",
+		"many":   manyServices(30),
+	}
+	for _, path := range append([]string{"reference.toml"}, examples(t)...) {
+		text, err := os.ReadFile(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		files[path] = string(text)
+	}
+	edits := [][2]string{
+		{"\nweight = 1\n", "\nweight = 7\n"}, {"192.0.2.21", "192.0.2.77"}, {"dr", "nat"}, {":81/tcp", ":80/tcp"}, {":81/tcp", ":79-81/tcp"}, {"forward = \"dr\"", "mark = 7\nforward = \"dr\""}, {"[service.a]", "[service.z]"},
+		{"interval = \"60s\"", "interval = \"61s\""}, {"interval = \"60s\"", "interval = \"nonsense\""}, {"vrid = 51", "vrid = 52"}, {"10.0.0.1", "10.0.0.3"},
+		{"listen", "listens"}, {"[service.s3]", "[service.s4]"}, {"scheduler", "# scheduler"}, {"[[service.b.server]]", "[[service.a.server]]"},
+		{"192.0.2.1:1000/tcp", "192.0.2.2:1000/tcp"}, {"http", "tcp"}, {"\n[service", "\n[[service"}, {"]\n", "]]\n"}, {"\"\n", "\n"}, {"\"", "\"\"\""},
+	}
+	partly := 0
+	for name, text := range files {
+		// Each file is the last one for all its edits, and each edit for those after it.
+		loader := config.NewLoader("lvsha.toml", "")
+		versions := []string{text, text}
+		for _, e := range edits {
+			for _, n := range []int{1, 2, -1} {
+				versions = append(versions, strings.Replace(text, e[0], e[1], n), text)
+			}
+		}
+		lines := strings.SplitAfter(text, "\n")
+		for i := 0; i < len(lines); i += 1 + len(lines)/15 {
+			// Without a line, and without one and all behind it.
+			versions = append(versions, strings.Join(lines[:i], "")+strings.Join(lines[i+1:], ""), strings.Join(lines[:i], ""), text)
+		}
+		as := config.Identity{As: firstDirector(text)}
+		for i, v := range versions {
+			got, partial, gotErr := loader.ParseFor(v, as)
+			want, wantErr := config.Parse("lvsha.toml", []byte(v), as)
+			if fmt.Sprint(gotErr) != fmt.Sprint(wantErr) {
+				t.Fatalf("%s, version %d: error %v, want %v\n%s", name, i, gotErr, wantErr, v)
+			}
+			if diff := cmp.Diff(want, got, cmpNetip); diff != "" {
+				t.Fatalf("%s, version %d (-want +got):\n%s\n%s", name, i, diff, v)
+			}
+			if partial {
+				partly++
+			}
+		}
+	}
+	if partly < 200 {
+		t.Errorf("%d files were read in part, want more", partly)
+	}
+}
+
+func firstDirector(text string) string {
+	_, after, found := strings.Cut(text, "[director.")
+	if !found {
+		return ""
+	}
+	name, _, _ := strings.Cut(after, "]")
+	return name
+}
+
+func examples(t *testing.T) []string {
+	t.Helper()
+	out, err := filepath.Glob("../../examples/*/lvsha.toml")
+	if err != nil || len(out) == 0 {
+		t.Fatalf("examples: %v, %v", out, err)
+	}
+	return out
+}
