@@ -151,7 +151,7 @@ func TestRestore(t *testing.T) {
 	if again, err := restored(k, savedRules); err != nil || len(again.Changes) != 0 || again.Same != 6 {
 		t.Errorf("again: %v, %d the same, changes\n%s", err, again.Same, again)
 	}
-	if plan, err := restored(k, strings.Replace(savedRules, "-p 60", "-p 61", 1)); err != nil || len(plan.Changes) != 1 || !strings.Contains(saved(k), "-p 61 --pe sip") {
+	if plan, err := restored(k, strings.Replace(savedRules, "-p 60", "-p 61", 1)); err != nil || len(plan.Changes) != 1 || !strings.Contains(saved(k), "-p 61 ") || !strings.Contains(saved(k), "--pe sip") {
 		t.Errorf("a service with an engine that differs: %v, changes\n%s", err, plan)
 	}
 	for n := range plan.Changes {
