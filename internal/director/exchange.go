@@ -236,6 +236,7 @@ func exchangeStatus(out *control.Sync, s connsync.ExchangeStatus) (problems []st
 		out.State = s.State
 	}
 	out.Waiting, out.Transport, out.Queue, out.Dropped = s.Waiting, string(s.Transport), s.Queue, s.Dropped
+	out.Known = s.Shadow
 	out.Partners = []control.SyncPartner{}
 	for _, p := range s.Partners {
 		row := control.SyncPartner{
