@@ -54,6 +54,9 @@ type worker struct {
 	recorded  []ServiceKey
 	recordErr error
 
+	// timeouts are wanted, and found what they were before.
+	timeouts, found Timeouts
+	timeoutErr      error
 	// respected are the services whose rows others may change, and drifted the rows that
 	// they have: the change that would put each right.
 	respected map[ServiceKey]bool
@@ -104,6 +107,7 @@ func newWorker(opts Options, log *slog.Logger) worker {
 		failures: make(map[row]failure),
 		state:    "starting",
 		interval: opts.Interval,
+		found:    opts.Found,
 	}
 	for _, k := range opts.Owned {
 		w.owned[k] = true
@@ -141,6 +145,9 @@ func (w *worker) turn(pending *Desired, look bool) pass {
 			plan := w.plan()
 			w.pace(time.Since(start))
 			w.carryOut(plan, true, &p)
+			if w.wanted != nil {
+				w.timeoutErr = w.keepTimeouts()
+			}
 		}
 	}
 	if errors.Is(err, errHurried) {
@@ -166,6 +173,9 @@ func (w *worker) want(d Desired) {
 	w.wanted = make(map[ServiceKey]Service, len(d.Services))
 	w.rejected, w.invalid = make(map[ServiceKey]bool), nil
 	w.released, w.settled = false, false
+	if w.timeouts != d.Timeouts {
+		w.timeouts, w.listed = d.Timeouts, false // not only at the next look
+	}
 	// Whoever sets a table anew expects all of it to be tried.
 	w.failures = make(map[row]failure)
 	for _, s := range d.Services {
@@ -197,7 +207,8 @@ func (w *worker) want(d Desired) {
 // nothing reports whether there is nothing to do for anybody: a director
 // without services does not need a kernel with IPVS, and does not look at it.
 func (w *worker) nothing() bool {
-	return len(w.wanted) == 0 && len(w.rejected) == 0 && len(w.owned) == 0 && !w.released
+	return len(w.wanted) == 0 && len(w.rejected) == 0 && len(w.owned) == 0 && !w.released &&
+		w.timeouts == (Timeouts{}) && w.found == (Timeouts{})
 }
 
 // rest leaves the kernel alone until there is something to do.
@@ -318,8 +329,10 @@ func (w *worker) problems() []error {
 	for _, r := range rows {
 		errs = append(errs, w.failures[r].err)
 	}
-	if w.recordErr != nil {
-		errs = append(errs, w.recordErr)
+	for _, err := range []error{w.timeoutErr, w.recordErr} {
+		if err != nil {
+			errs = append(errs, err)
+		}
 	}
 	return errs
 }

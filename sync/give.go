@@ -35,7 +35,7 @@ func (e *Exchange) answer(s *session, m pullMessage) {
 		return
 	}
 	total := len(records)
-	if e.stream(ctx, s, m.ID, records) != nil {
+	if stream(ctx, s, m.ID, records) != nil {
 		return
 	}
 	if listed {
@@ -48,14 +48,14 @@ func (e *Exchange) answer(s *session, m pullMessage) {
 		}
 		changed := since(records, again)
 		total += len(changed)
-		if e.stream(ctx, s, m.ID, changed) != nil {
+		if stream(ctx, s, m.ID, changed) != nil {
 			return
 		}
 	}
 	_ = s.link.Send(ctx, say(sayEnd, endMessage{ID: m.ID, Total: total}))
 }
 
-func (e *Exchange) stream(ctx context.Context, s *session, id uint32, records []Record) error {
+func stream(ctx context.Context, s *session, id uint32, records []Record) error {
 	for len(records) > 0 {
 		var payload []byte
 		payload, records = sayRecordsOf(id, records)
@@ -93,8 +93,15 @@ func (e *Exchange) table(ctx context.Context, youngest bool) (records []Record, 
 	}
 	refresh := e.cfg.Refresh
 	e.mu.Unlock()
-	seen := make(map[ConnKey]bool)
+	seen, want := make(map[ConnKey]bool), 0
 	for range listings {
+		// What vanishes while the kernel lists moves others out of sight, those of
+		// other network namespaces too. What was counted before is to be seen.
+		pool, err := e.opts.Pool(ctx, true)
+		if err != nil {
+			return nil, false, err
+		}
+		want = max(want, pool.conns())
 		for c, err := range e.opts.System.Conns(false) {
 			if err != nil {
 				return nil, false, fmt.Errorf("reading the connection table: %w", err)
@@ -115,17 +122,14 @@ func (e *Exchange) table(ctx context.Context, youngest bool) (records []Record, 
 			if refresh > 0 && !r.Key.Template {
 				// The kernel tells of what goes on, so that what does not need not live
 				// longer there than here.
-				r.Timeout = c.Expires + uint32(refresh/time.Second)
+				r.Timeout = c.Expires + 1
+				if !r.Key.ending(r.State) {
+					r.Timeout += uint32(refresh / time.Second)
+				}
 			}
 			records = append(records, r)
 		}
-		// What vanishes while the kernel lists moves others out of sight, those of
-		// other network namespaces too. Its counters tell.
-		pool, err := e.opts.Pool(ctx, true)
-		if err != nil {
-			return nil, false, err
-		}
-		if len(seen) >= pool.conns() {
+		if len(seen) >= want {
 			break
 		}
 	}

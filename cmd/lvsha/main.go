@@ -56,6 +56,7 @@ func commands() []command {
 		{"realserver", "up|down|status [--vip ADDRESS…]", "do a real server's half of direct routing and tunnels, or undo it", realServer},
 		{"save", "[--json]", "print the kernel's table as ipvsadm-save -n does", save},
 		{"restore", "[FILE] [--dry-run] [--json]", "have the services of saved rules in the kernel, all or nothing", restore},
+		{"doctor", "[-v] [--json] [-c FILE] [-s SOCKET]", "look for the faults that checks of servers do not explain", runDoctor},
 		{"cleanup", "[--all] [-s SOCKET]", "give up what a dead daemon left behind", cleanup},
 		{"demo", "", "show a throw-away pair of directors at work", runDemo},
 		{"version", "", "print the version", printVersion},

@@ -12,6 +12,7 @@ import (
 	"lvsha/internal/bfd"
 	"lvsha/internal/notify"
 	"lvsha/internal/track"
+	"lvsha/ipvs"
 	connsync "lvsha/sync"
 	"lvsha/vrrp"
 )
@@ -163,6 +164,7 @@ type draft struct {
 	notify   notify.Config
 	channel  channel
 	health   Health
+	timeouts ipvs.Timeouts
 	pacing   []vrrp.Pacing
 	// conditions, and the groups that may use them.
 	conditions []condition
@@ -189,6 +191,7 @@ func (r *report) draft(root *node, d director) *draft {
 	out.bfd = r.bfd(top["bfd"])
 	out.channel = r.channel(top["peer"])
 	out.health = r.health(top["health"])
+	out.timeouts = r.timeouts(top["ipvs"])
 	r.sessions(out.services, out.bfd, top["service"])
 	out.notify = r.notify(top["notify"], out.routers, out.groups, top["service"])
 	for _, rt := range out.routers {
@@ -205,7 +208,7 @@ func (r *report) draft(root *node, d director) *draft {
 // assemble makes the configuration of one director of a valid file.
 func assemble(directors []director, drafts []*draft, own int) *Config {
 	mine := drafts[own]
-	cfg := &Config{Services: mine.services, Sync: mine.sync, BFD: mine.bfd, Health: mine.health, Notify: mine.notify, Pacing: mine.pacing, Tracks: make(map[vrrp.Key][]track.Ref)}
+	cfg := &Config{Services: mine.services, Sync: mine.sync, BFD: mine.bfd, Health: mine.health, Timeouts: mine.timeouts, Notify: mine.notify, Pacing: mine.pacing, Tracks: make(map[vrrp.Key][]track.Ref)}
 	for _, c := range mine.conditions {
 		cfg.Conditions = append(cfg.Conditions, c.Condition)
 	}

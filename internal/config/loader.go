@@ -59,7 +59,7 @@ func (l *Loader) parse(text []byte, as Identity) (*Config, error) {
 		return nil, err // and the last valid file stays
 	}
 	l.last = nil
-	if ok && lonely(rest, services) {
+	if ok && lonely(rest, services) && !slices.ContainsFunc(cfg.Services, Service.sociable) {
 		l.keep(as, rest, services, cfg)
 	}
 	return cfg, nil
@@ -84,6 +84,12 @@ func lonely(rest string, services []part) bool {
 	return !slices.ContainsFunc(services, func(p part) bool {
 		return strings.Contains(p.text, "follow") || strings.Contains(p.text, "notify") || strings.Contains(p.text, "fullnat")
 	})
+}
+
+// sociable reports whether a service has to be held against the others: its marks and
+// source addresses stand for packets that theirs may stand for too.
+func (s Service) sociable() bool {
+	return len(s.Covers) > 0 || slices.ContainsFunc(s.Servers, func(s Server) bool { return s.FullNAT }) || s.Sorry != nil && s.Sorry.FullNAT
 }
 
 // change reads a file of which only services differ from the last one. ok is false when
@@ -116,7 +122,7 @@ func (l *loaded) change(path, rest string, services []part, as Identity) (cfg *C
 		text.WriteByte('\n')
 	}
 	cfg, err := Parse(path, []byte(text.String()), as)
-	if err != nil {
+	if err != nil || slices.ContainsFunc(cfg.Services, Service.sociable) {
 		return nil, false
 	}
 	was := make(map[string]Service)

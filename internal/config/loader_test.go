@@ -39,7 +39,7 @@ addresses = ["192.0.2.10/24"]
 		files[path] = string(text)
 	}
 	edits := [][2]string{
-		{"\nweight = 1\n", "\nweight = 7\n"}, {"192.0.2.21", "192.0.2.77"}, {"dr", "nat"}, {":81/tcp", ":80/tcp"}, {":91/tcp", ":90/tcp"}, {"80-90/tcp", "80-91/tcp"}, {"[service.a]", "[service.z]"},
+		{"\nweight = 1\n", "\nweight = 7\n"}, {"192.0.2.21", "192.0.2.77"}, {"dr", "nat"}, {":81/tcp", ":80/tcp"}, {":91/tcp", ":90/tcp"}, {"80-90/tcp", "80-91/tcp"}, {":81/tcp", ":79-81/tcp"}, {"forward = \"dr\"", "mark = 7\nforward = \"dr\""}, {"[service.a]", "[service.z]"},
 		{"interval = \"60s\"", "interval = \"61s\""}, {"interval = \"60s\"", "interval = \"nonsense\""}, {"vrid = 51", "vrid = 52"}, {"10.0.0.1", "10.0.0.3"},
 		{"listen", "listens"}, {"[service.s3]", "[service.s4]"}, {"scheduler", "# scheduler"}, {"[[service.b.server]]", "[[service.a.server]]"},
 		{"192.0.2.1:1000/tcp", "192.0.2.2:1000/tcp"}, {"http", "tcp"}, {"\n[service", "\n[[service"}, {"]\n", "]]\n"}, {"\"\n", "\n"}, {"\"", "\"\"\""},

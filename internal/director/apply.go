@@ -142,7 +142,7 @@ func (d *Director) want() {
 	if !d.flushing {
 		d.tables++
 		d.table.Set(ipvs.Desired{
-			Generation: d.tables, Services: append(d.judging.table(), d.steering.services()...), Reload: d.generation, Respected: respected(d.cfg),
+			Generation: d.tables, Timeouts: d.cfg.Timeouts, Services: append(d.judging.table(), d.steering.services()...), Reload: d.generation, Respected: respected(d.cfg),
 		})
 	}
 	quorums, doubt, hasten := d.judging.quorums(), d.judging.doubted.Why, d.judging.doubted.Hasten

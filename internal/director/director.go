@@ -65,6 +65,8 @@ type Options struct {
 	VRRPThread func()
 	IPVS       func() (ipvs.Kernel, error)
 	Sync       func() (connsync.Kernel, error)
+	// Helpers are what the kernel's IPVS can look into; nil knows none and misses none.
+	Helpers func() ([]string, error)
 	// Filter is where packets are marked and given source addresses; nil is one in
 	// memory, which does nothing to packets.
 	Filter func() (packetfilter.Kernel, error)
@@ -207,6 +209,10 @@ func New(opts Options) (*Director, error) {
 		Kernel: opts.IPVS, Owned: last.Services, Logger: opts.Logger,
 		Record:    func(keys []ipvs.ServiceKey) error { return d.store.update(func(r *Record) { r.Services = keys }) },
 		OnApplied: func(r ipvs.Result) { d.inbox.add(r) },
+		Found:     last.Timeouts,
+		RecordTimeouts: func(found ipvs.Timeouts) error {
+			return d.store.update(func(r *Record) { r.Timeouts = found })
+		},
 	})
 	d.daemons = connsync.New(connsync.Options{
 		Kernel: opts.Sync, Owned: last.Daemons, Logger: opts.Logger,

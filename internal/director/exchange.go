@@ -96,7 +96,7 @@ func syncService(s ipvs.Service) connsync.Service {
 		Servers: make([]connsync.Server, len(s.Destinations)),
 	}
 	for i, to := range s.Destinations {
-		out.Servers[i] = connsync.Server{Addr: to.Addr, Forward: syncForward(to.Forward), Active: to.Active, Inactive: to.Inactive}
+		out.Servers[i] = connsync.Server{Addr: to.Addr, Forward: syncForward(to.Forward), Active: to.Active, Inactive: to.Inactive, Templates: to.Templates}
 	}
 	return out
 }
@@ -236,6 +236,7 @@ func exchangeStatus(out *control.Sync, s connsync.ExchangeStatus) (problems []st
 		out.State = s.State
 	}
 	out.Waiting, out.Transport, out.Queue, out.Dropped = s.Waiting, string(s.Transport), s.Queue, s.Dropped
+	out.Known = s.Shadow
 	out.Partners = []control.SyncPartner{}
 	for _, p := range s.Partners {
 		row := control.SyncPartner{
