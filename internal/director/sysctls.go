@@ -37,7 +37,14 @@ func (d *Director) keepSysctls(ctx context.Context) error {
 		cfg := d.cfg
 		d.mu.Unlock()
 		d.exchange.Set(d.exchangeConfig(cfg)) // which goes by some of them
-		timer.Reset(max(sysctlInterval, sysctlShare*time.Since(start)))
+		rest := sysctlShare * time.Since(start)
+		if rest > sysctlInterval {
+			// Thousands of servers: one reload after the other is not worth it.
+			if pause(ctx, min(rest, time.Minute)) != nil {
+				return nil
+			}
+		}
+		timer.Reset(max(sysctlInterval, rest))
 	}
 }
 
