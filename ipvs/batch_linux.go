@@ -94,9 +94,11 @@ func (k *kernel) doAll(changes []Change) []error {
 	return errs
 }
 
-// batchable reports whether a change goes into a batch. Edits of services look at their
-// persistence engine first.
-func batchable(c Change) bool { return c.Op != SetService }
+// batchable reports whether a change goes into a batch. Services with a persistence
+// engine, and edits, are few and go one by one.
+func batchable(c Change) bool {
+	return c.Op != SetService && (c.Op != AddService || c.Service.Engine == "")
+}
 
 // do sends changes in one message. The error is about all of them: what became of them
 // is not known.

@@ -225,6 +225,7 @@ func (w *worker) release() error {
 	w.wanted, w.rejected, w.invalid = nil, nil, nil
 	w.failures = make(map[row]failure)
 	w.settled, w.released = false, true
+	w.timeouts = Timeouts{}
 	err := w.open()
 	if err == nil {
 		err = w.look()
@@ -260,5 +261,6 @@ func (w *worker) release() error {
 	}
 	w.logChanges(made, false)
 	w.record()
-	return errors.Join(append(errs, w.recordErr)...)
+	w.timeoutErr = w.keepTimeouts()
+	return errors.Join(append(errs, w.recordErr, w.timeoutErr)...)
 }

@@ -86,6 +86,9 @@ func (c Change) edits() (parts []edit) {
 		if o, n := persistence(c.OldService), persistence(c.Service); o != n {
 			parts = append(parts, edit{"persistence", o, n})
 		}
+		if o, n := c.OldService.Engine, c.Service.Engine; o != n {
+			parts = append(parts, edit{"persistence engine", orNone(o), orNone(n)})
+		}
 	case SetServer:
 		if o, n := c.OldDestination.Weight, c.Destination.Weight; o != n {
 			parts = append(parts, edit{"weight", fmt.Sprint(o), fmt.Sprint(n)})
@@ -166,6 +169,9 @@ func extras(s Service) (out string) {
 	}
 	if s.Persistence != 0 {
 		out += " persistence " + persistence(s)
+	}
+	if s.Engine != "" {
+		out += " engine " + s.Engine
 	}
 	return out
 }

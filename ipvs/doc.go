@@ -39,8 +39,5 @@
 // # What this package has no words for yet
 //
 // What a tunnel of an adopted server has that no tunnel can have is a difference, which
-// an edit of the server removes ([Destination.Extra]). A service with a persistence
-// engine is not edited (scheduler, flags, persistence), because the edit would take
-// the engine away: the change fails with [ErrPersistenceEngine]. Its servers are
-// managed like any others.
+// an edit of the server removes ([Destination.Extra]).
 package ipvs

@@ -3,7 +3,8 @@ package ipvs
 import (
 	"encoding/binary"
 	"fmt"
-	"net"
+	"math"
+	"net/netip"
 
 	"github.com/mdlayher/genetlink"
 	"github.com/mdlayher/netlink"
@@ -16,6 +17,7 @@ const (
 	genlName      = "IPVS"
 	genlVersion   = 1
 	cmdNewService = 1
+	cmdSetService = 2
 	cmdGetService = 4
 
 	cmdAttrService = 1
@@ -26,20 +28,20 @@ const (
 	svcAttrPort     = 4
 	svcAttrMark     = 5
 	svcAttrSched    = 6
-	svcAttrFlags    = 7
+	svcAttrFlags    = 7 // struct ip_vs_flags: the flags, and which of them are meant
 	svcAttrTimeout  = 8
 	svcAttrNetmask  = 9
 	svcAttrEngine   = 11 // IPVS_SVC_ATTR_PE_NAME
 )
 
-// engineReader reads the one thing of a service that cloudflare/ipvs cannot see:
-// its persistence engine.
-type engineReader struct {
+// engineConn reads and writes services with the one thing that cloudflare/ipvs does not
+// know of them: their persistence engine.
+type engineConn struct {
 	c      *genetlink.Conn
 	family genetlink.Family
 }
 
-func newEngineReader() (*engineReader, error) {
+func newEngineConn() (*engineConn, error) {
 	c, err := genetlink.Dial(nil)
 	if err != nil {
 		return nil, err
@@ -49,35 +51,68 @@ func newEngineReader() (*engineReader, error) {
 		_ = c.Close() // the first error is the one that says why
 		return nil, err
 	}
-	return &engineReader{c: c, family: family}, nil
+	return &engineConn{c: c, family: family}, nil
 }
 
-func (r *engineReader) close() error { return r.c.Close() }
+func (c *engineConn) close() error { return c.c.Close() }
 
-// engine returns the name of a service's persistence engine, or "".
-func (r *engineReader) engine(k ServiceKey) (string, error) {
-	ae := netlink.NewAttributeEncoder()
-	ae.Nested(cmdAttrService, func(ae *netlink.AttributeEncoder) error {
-		encodeKey(ae, k)
-		return nil
-	})
-	data, err := ae.Encode()
-	if err != nil {
-		return "", fmt.Errorf("encoding service %s: %w", k, err)
-	}
-	msgs, err := r.c.Execute(genetlink.Message{
+// engines returns the persistence engines of the services that have one.
+func (c *engineConn) engines() (map[ServiceKey]string, error) {
+	msgs, err := c.c.Execute(genetlink.Message{
 		Header: genetlink.Header{Command: cmdGetService, Version: genlVersion},
-		Data:   data,
-	}, r.family.ID, netlink.Request)
+	}, c.family.ID, netlink.Request|netlink.Dump)
 	if err != nil {
-		return "", err
+		return nil, err
 	}
+	out := make(map[ServiceKey]string)
 	for _, m := range msgs {
-		if name, err := engineName(m.Data); name != "" || err != nil {
-			return name, err
+		key, name, err := decodeEngine(m.Data)
+		if err != nil {
+			return nil, err
+		}
+		if name != "" {
+			out[key] = name
 		}
 	}
-	return "", nil
+	return out, nil
+}
+
+// write makes or edits a service.
+func (c *engineConn) write(command uint8, s Service) error {
+	data, err := encodeService(s)
+	if err != nil {
+		return fmt.Errorf("encoding service %s: %w", s.Key, err)
+	}
+	_, err = c.c.Execute(genetlink.Message{
+		Header: genetlink.Header{Command: command, Version: genlVersion}, Data: data,
+	}, c.family.ID, netlink.Request|netlink.Acknowledge)
+	return err
+}
+
+// encodeService encodes all of a service.
+func encodeService(s Service) ([]byte, error) {
+	to := serviceTo(s)
+	ae := netlink.NewAttributeEncoder()
+	ae.Nested(cmdAttrService, func(ae *netlink.AttributeEncoder) error {
+		encodeKey(ae, s.Key)
+		ae.String(svcAttrSched, s.Scheduler)
+		flags := binary.NativeEndian.AppendUint32(nil, uint32(to.Flags))
+		ae.Bytes(svcAttrFlags, binary.NativeEndian.AppendUint32(flags, math.MaxUint32))
+		ae.Uint32(svcAttrTimeout, to.Timeout)
+		bits := s.Key.Addr.Addr().Unmap().BitLen()
+		ones := bits
+		if s.PersistenceMask != 0 {
+			ones = int(s.PersistenceMask)
+		}
+		if bits == 32 {
+			ae.Bytes(svcAttrNetmask, binary.BigEndian.AppendUint32(nil, math.MaxUint32<<(32-ones)))
+		} else {
+			ae.Uint32(svcAttrNetmask, uint32(ones)) // of IPv6 it is the length
+		}
+		ae.String(svcAttrEngine, s.Engine)
+		return nil
+	})
+	return ae.Encode()
 }
 
 func encodeKey(ae *netlink.AttributeEncoder, k ServiceKey) {
@@ -96,66 +131,52 @@ func encodeKey(ae *netlink.AttributeEncoder, k ServiceKey) {
 	ae.Bytes(svcAttrPort, binary.BigEndian.AppendUint16(nil, k.Addr.Port()))
 }
 
-// engineName finds the engine in the answer to a cmdGetService.
-func engineName(b []byte) (string, error) {
+// decodeEngine finds service and engine in an answer to a cmdGetService.
+func decodeEngine(b []byte) (key ServiceKey, engine string, err error) {
 	ad, err := netlink.NewAttributeDecoder(b)
 	if err != nil {
-		return "", fmt.Errorf("decoding service: %w", err)
+		return ServiceKey{}, "", fmt.Errorf("decoding service: %w", err)
 	}
-	var name string
+	var family, port uint16
+	var addr []byte
 	for ad.Next() {
 		if ad.Type() != cmdAttrService {
 			continue
 		}
 		ad.Nested(func(ad *netlink.AttributeDecoder) error {
 			for ad.Next() {
-				if ad.Type() == svcAttrEngine {
-					name = ad.String()
+				switch ad.Type() {
+				case svcAttrFamily:
+					family = ad.Uint16()
+				case svcAttrProtocol:
+					key.Protocol = Protocol(ad.Uint16())
+				case svcAttrAddr:
+					addr = ad.Bytes()
+				case svcAttrPort:
+					if b := ad.Bytes(); len(b) == 2 {
+						port = binary.BigEndian.Uint16(b)
+					}
+				case svcAttrMark:
+					key.Mark = ad.Uint32()
+				case svcAttrEngine:
+					engine = ad.String()
 				}
 			}
 			return nil
 		})
 	}
 	if err := ad.Err(); err != nil {
-		return "", fmt.Errorf("decoding service: %w", err)
+		return ServiceKey{}, "", fmt.Errorf("decoding service: %w", err)
 	}
-	return name, nil
-}
-
-// Engine is part of EngineKernel.
-func (k *kernel) Engine(key ServiceKey) (string, error) {
-	name, err := k.pe.engine(key)
-	if err != nil {
-		return "", fmt.Errorf("reading the persistence engine of service %s: %w", key, explain(err))
+	if key.Mark != 0 {
+		return MarkKey(key.Mark, family == unix.AF_INET6), engine, nil
 	}
-	return name, nil
-}
-
-// AddServiceWithEngine is part of EngineKernel.
-func (k *kernel) AddServiceWithEngine(s Service, engine string) error {
-	to := serviceTo(s)
-	ae := netlink.NewAttributeEncoder()
-	ae.Nested(cmdAttrService, func(ae *netlink.AttributeEncoder) error {
-		encodeKey(ae, s.Key)
-		ae.String(svcAttrSched, s.Scheduler)
-		flags := binary.NativeEndian.AppendUint32(nil, uint32(to.Flags))
-		ae.Bytes(svcAttrFlags, binary.NativeEndian.AppendUint32(flags, ^uint32(0)))
-		ae.Uint32(svcAttrTimeout, to.Timeout)
-		// The mask of IPv4, the length of IPv6.
-		if ones := to.Netmask.Bits(); s.Key.Addr.Addr().Is6() {
-			ae.Uint32(svcAttrNetmask, uint32(ones))
-		} else {
-			ae.Bytes(svcAttrNetmask, net.CIDRMask(ones, 32))
-		}
-		ae.String(svcAttrEngine, engine)
-		return nil
-	})
-	data, err := ae.Encode()
-	if err != nil {
-		return fmt.Errorf("encoding service %s: %w", s.Key, err)
+	// The kernel tells sixteen octets of either family.
+	if family == unix.AF_INET && len(addr) >= 4 {
+		addr = addr[:4]
 	}
-	_, err = k.pe.c.Execute(genetlink.Message{
-		Header: genetlink.Header{Command: cmdNewService, Version: genlVersion}, Data: data,
-	}, k.pe.family.ID, netlink.Request|netlink.Acknowledge)
-	return err
+	if a, ok := netip.AddrFromSlice(addr); ok {
+		key.Addr = netip.AddrPortFrom(a, port)
+	}
+	return key, engine, nil
 }

@@ -1,52 +1,36 @@
 package ipvs
 
-import (
-	"testing"
+import "testing"
 
-	"github.com/mdlayher/netlink"
-)
-
-// serviceMessage encodes a service's answer as the kernel does.
-func serviceMessage(t testing.TB, k ServiceKey, engine string) []byte {
-	t.Helper()
-	ae := netlink.NewAttributeEncoder()
-	ae.Nested(cmdAttrService, func(ae *netlink.AttributeEncoder) error {
-		encodeKey(ae, k)
-		if engine != "" {
-			ae.String(svcAttrEngine, engine)
-		}
-		return nil
-	})
-	b, err := ae.Encode()
-	if err != nil {
-		t.Fatal(err)
-	}
-	return b
-}
-
-func TestEngineName(t *testing.T) {
-	for _, text := range []string{"192.0.2.10:5060/udp", "[2001:db8::1]:5060/udp"} {
-		k, err := ParseServiceKey(text)
+func TestEngine(t *testing.T) {
+	for _, text := range []string{"192.0.2.10:5060/udp", "[2001:db8::1]:5060/udp", "mark 5", "mark 5 ipv6"} {
+		key, err := ParseServiceKey(text)
 		if err != nil {
 			t.Fatal(err)
 		}
-		for _, want := range []string{"", "sip"} {
-			if got, err := engineName(serviceMessage(t, k, want)); got != want || err != nil {
-				t.Errorf("engine of %s is %q (%v), want %q", k, got, err, want)
+		for _, engine := range []string{"", "sip"} {
+			b, err := encodeService(Service{Key: key, Scheduler: "rr", Engine: engine})
+			if err != nil {
+				t.Fatal(err)
+			}
+			if got, name, err := decodeEngine(b); got != key || name != engine || err != nil {
+				t.Errorf("of %s with %q: %s, %q, %v", key, engine, got, name, err)
 			}
 		}
 	}
 }
 
-func FuzzEngineName(f *testing.F) {
-	k := ServiceKey{Mark: 5}
+func FuzzEngine(f *testing.F) {
 	for _, engine := range []string{"", "sip"} {
-		b := serviceMessage(f, k, engine)
+		b, err := encodeService(Service{Key: MarkKey(5, false), Scheduler: "rr", Engine: engine})
+		if err != nil {
+			f.Fatal(err)
+		}
 		f.Add(b)
 		f.Add(b[:len(b)-3])
 	}
 	f.Fuzz(func(t *testing.T, b []byte) {
-		if name, err := engineName(b); err != nil && name != "" {
+		if _, name, err := decodeEngine(b); err != nil && name != "" {
 			t.Errorf("both the name %q and an error: %v", name, err)
 		}
 	})

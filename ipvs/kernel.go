@@ -12,7 +12,8 @@ import (
 //
 //	EEXIST  adding a service or server that is there
 //	ESRCH   a service that is not there
-//	ENOENT  a server that is not there; a scheduler that the kernel does not have
+//	ENOENT  a server that is not there; a scheduler or persistence
+//	        engine that the kernel does not have
 //	EPERM   no CAP_NET_ADMIN
 //
 // One goroutine at a time uses it.
@@ -32,19 +33,12 @@ type Kernel interface {
 	SetServer(ServiceKey, Destination) error
 	// RemoveServer removes a destination by its address.
 	RemoveServer(ServiceKey, Destination) error
+	// Timeouts are those of all connections.
+	Timeouts() (Timeouts, error)
+	// SetTimeouts sets those that are not zero.
+	SetTimeouts(Timeouts) error
 	// Close gives up the connection to the kernel, not the table.
 	Close() error
-}
-
-// EngineKernel is a Kernel that knows the persistence engines of services, of which Service
-// has no word.
-type EngineKernel interface {
-	Kernel
-	// Engine returns the name of a service's engine, such as "sip"; empty is none.
-	Engine(ServiceKey) (string, error)
-	// AddServiceWithEngine is AddService with an engine. The error is ENOENT where the
-	// kernel does not have it.
-	AddServiceWithEngine(s Service, engine string) error
 }
 
 // batcher is a Kernel that takes many changes at once, in their order, and returns the
@@ -56,13 +50,11 @@ type batcher interface {
 // ErrNoIPVS says that the kernel has no IPVS, at least not now.
 var ErrNoIPVS = errors.New("IPVS is not in this kernel: modprobe ip_vs")
 
-// ErrPersistenceEngine says that a service has a persistence engine, such as
-// "sip", that an edit would take away, so that it is not edited.
-var ErrPersistenceEngine = errors.New("an edit would take away the service's persistence engine: remove the service by hand to have it made anew")
-
 // explain puts what to do in front of the kernel errors that have a remedy.
 func (c Change) explain(err error) error {
 	switch {
+	case (c.Op == AddService || c.Op == SetService) && errors.Is(err, syscall.ENOENT) && c.Service.Engine != "":
+		return fmt.Errorf("scheduler %s or persistence engine %s is not in this kernel: modprobe ip_vs_%[1]s ip_vs_pe_%[2]s: %w", c.Service.Scheduler, c.Service.Engine, err)
 	case (c.Op == AddService || c.Op == SetService) && errors.Is(err, syscall.ENOENT):
 		return fmt.Errorf("scheduler %s is not in this kernel: modprobe ip_vs_%[1]s: %w", c.Service.Scheduler, err)
 	case c.Op == AddServer && errors.Is(err, syscall.EINVAL) && c.Service.Key.Addr.Addr().Is4() != c.Destination.Addr.Addr().Is4():

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -232,6 +233,69 @@ func testKernel(t *testing.T, k, other ipvs.Kernel, missing ...string) {
 			if diff := cmp.Diff(want, list(t, k), tables); diff != "" {
 				t.Fatalf("table (-want +got):\n%s", diff)
 			}
+		}
+	})
+
+	t.Run("persistence engine", func(t *testing.T) {
+		defer clear(t)
+		var want []ipvs.Service
+		for _, text := range []string{"192.0.2.10:5060/udp", "[2001:db8::10]:5060/udp", "mark 5", "mark 5 ipv6"} {
+			s := service(text, "rr")
+			s.Persistence, s.Engine = time.Minute, "sip"
+			want = append(want, s)
+		}
+		want[0].PersistenceMask, want[1].PersistenceMask = 24, 64
+		plain := service("192.0.2.10:80/tcp", "rr")
+		plain.Persistence = time.Minute
+		want = append(want, plain)
+		load(t, k, want)
+		for range 2 { // made, and edited
+			got := list(t, k)
+			for _, w := range want {
+				i := slices.IndexFunc(got, func(s ipvs.Service) bool { return s.Key == w.Key })
+				if diff := cmp.Diff(w, got[i], tables); diff != "" {
+					t.Errorf("%s (-want +got):\n%s", w.Key, diff)
+				}
+			}
+			for i := range want {
+				want[i].Scheduler, want[i].OnePacket = "wrr", want[i].Key.Protocol == ipvs.UDP
+				if err := k.SetService(want[i]); err != nil {
+					t.Errorf("%s: %v", want[i].Key, err)
+				}
+			}
+		}
+		without := want[0]
+		without.Engine = ""
+		if err := k.SetService(without); err != nil {
+			t.Error(err)
+		}
+		for _, s := range list(t, k) {
+			if s.Key == without.Key && s.Engine != "" {
+				t.Errorf("the engine is still %s", s.Engine)
+			}
+		}
+		unknown := service("192.0.2.10:5061/udp", "rr")
+		unknown.Persistence, unknown.Engine = time.Minute, "nosuch"
+		if err := (ipvs.Change{Op: ipvs.AddService, Service: unknown}).Do(k); !errors.Is(err, syscall.ENOENT) || !strings.Contains(err.Error(), "modprobe ip_vs_rr ip_vs_pe_nosuch") {
+			t.Errorf("unknown engine: %v", err)
+		}
+	})
+
+	t.Run("timeouts", func(t *testing.T) {
+		found, err := k.Timeouts()
+		if err != nil || found != ipvs.DefaultTimeouts() {
+			t.Errorf("timeouts %s, %v", found, err)
+		}
+		if err := k.SetTimeouts(ipvs.Timeouts{TCPFin: ipvs.MaxTimeout}); err != nil {
+			t.Error(err)
+		}
+		want := found
+		want.TCPFin = ipvs.MaxTimeout
+		if got, err := other.Timeouts(); err != nil || got != want {
+			t.Errorf("timeouts %s, %v, want %s", got, err, want)
+		}
+		if err := k.SetTimeouts(found); err != nil {
+			t.Error(err)
 		}
 	})
 

@@ -6,6 +6,7 @@ import (
 	"io"
 	"net/netip"
 	"os"
+	"slices"
 	"time"
 
 	cfipvs "github.com/cloudflare/ipvs"
@@ -15,11 +16,9 @@ import (
 // kernel is the IPVS of the network namespace it was opened in.
 type kernel struct {
 	c     cfipvs.Client
-	pe    *engineReader
+	pe    *engineConn
 	batch *batch
 }
-
-var _ EngineKernel = (*kernel)(nil)
 
 // Open connects to the IPVS of the calling thread's network namespace. The
 // connection stays with that namespace. The error is ErrNoIPVS where the module
@@ -32,7 +31,7 @@ func Open() (Kernel, error) {
 	case err != nil:
 		return nil, fmt.Errorf("connecting to IPVS: %w", explain(err))
 	}
-	pe, err := newEngineReader()
+	pe, err := newEngineConn()
 	if err != nil {
 		closeClient(c)
 		return nil, fmt.Errorf("connecting to IPVS: %w", explain(err))
@@ -62,9 +61,16 @@ func (k *kernel) List() ([]Service, error) {
 	if err != nil && !errors.Is(err, os.ErrNotExist) { // which is an empty table
 		return nil, fmt.Errorf("listing IPVS services: %w", explain(err))
 	}
+	var engines map[ServiceKey]string
+	if slices.ContainsFunc(services, persistent) {
+		if engines, err = k.pe.engines(); err != nil {
+			return nil, fmt.Errorf("listing persistence engines of IPVS services: %w", explain(err))
+		}
+	}
 	table := make([]Service, 0, len(services))
 	for _, s := range services {
 		svc := serviceFrom(s.Service)
+		svc.Engine = engines[svc.Key]
 		svc.Traffic = trafficFrom(s.Stats64)
 		dests, err := k.c.Destinations(s.Service)
 		if err != nil && !errors.Is(err, os.ErrNotExist) {
@@ -80,20 +86,22 @@ func (k *kernel) List() ([]Service, error) {
 	return normalTable(table), nil
 }
 
+// persistent is whether a service may have an engine.
+func persistent(s cfipvs.ServiceExtended) bool { return s.Flags&cfipvs.ServicePersistent != 0 }
+
 // AddService creates a service.
 func (k *kernel) AddService(s Service) error {
+	if s.Engine != "" {
+		return k.pe.write(cmdNewService, s)
+	}
 	return k.c.CreateService(serviceTo(s))
 }
 
-// SetService edits a service. cloudflare/ipvs writes every flag, of which Service has
-// them all, and does not know the persistence engine, so a service with one is refused.
+// SetService edits a service. An edit that names no persistence engine, as those of
+// cloudflare/ipvs, takes away the one that there is.
 func (k *kernel) SetService(s Service) error {
-	engine, err := k.pe.engine(s.Key)
-	if err != nil {
-		return fmt.Errorf("reading the persistence engine: %w", err)
-	}
-	if engine != "" {
-		return fmt.Errorf("engine %s: %w", engine, ErrPersistenceEngine)
+	if s.Engine != "" {
+		return k.pe.write(cmdSetService, s)
 	}
 	return k.c.UpdateService(serviceTo(s))
 }
@@ -116,6 +124,22 @@ func (k *kernel) SetServer(key ServiceKey, d Destination) error {
 // RemoveServer removes a destination.
 func (k *kernel) RemoveServer(key ServiceKey, d Destination) error {
 	return k.c.RemoveDestination(serviceTo(Service{Key: key}), destinationTo(d))
+}
+
+// Timeouts reads all three.
+func (k *kernel) Timeouts() (Timeouts, error) {
+	c, err := k.c.Config()
+	if err != nil {
+		return Timeouts{}, err
+	}
+	seconds := func(n uint32) time.Duration { return time.Duration(n) * time.Second }
+	return Timeouts{TCP: seconds(c.TCPTimeout), TCPFin: seconds(c.TCPFinTimeout), UDP: seconds(c.UDPTimeout)}, nil
+}
+
+// SetTimeouts writes all three, of which the kernel takes zero for no change.
+func (k *kernel) SetTimeouts(t Timeouts) error {
+	seconds := func(d time.Duration) uint32 { return uint32(d / time.Second) }
+	return k.c.SetConfig(cfipvs.Config{TCPTimeout: seconds(t.TCP), TCPFinTimeout: seconds(t.TCPFin), UDPTimeout: seconds(t.UDP)})
 }
 
 func family(a netip.Addr) cfipvs.AddressFamily {

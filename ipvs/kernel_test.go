@@ -81,8 +81,8 @@ func TestKernelReadsOthers(t *testing.T) {
 	adopt(t, "adopt.txt")
 }
 
-// TestKernelPersistenceEngine needs the module ip_vs_pe_sip. An edit of such a
-// service would take its engine away without a word.
+// TestKernelPersistenceEngine needs the module ip_vs_pe_sip. An edit keeps a service's
+// engine.
 func TestKernelPersistenceEngine(t *testing.T) {
 	newNamespace(t)
 	ipvsadm(t, "-A -u 192.0.2.10:5060 -s rr -p 60 --pe sip -o")
@@ -190,7 +190,7 @@ func ipvsadm(t *testing.T, args string) {
 func tableText(table []ipvs.Service) string {
 	var b strings.Builder
 	for _, s := range table {
-		fmt.Fprintf(&b, "%s %s %q one-packet %t %s/%d\n", s.Key, s.Scheduler, s.Flags.Names(s.Scheduler), s.OnePacket, s.Persistence, s.PersistenceMask)
+		fmt.Fprintf(&b, "%s %s %q one-packet %t %s/%d engine %q\n", s.Key, s.Scheduler, s.Flags.Names(s.Scheduler), s.OnePacket, s.Persistence, s.PersistenceMask, s.Engine)
 		for _, d := range s.Destinations {
 			fmt.Fprintf(&b, "  %s %s %s weight %d thresholds %d %d extra %q\n", d.Addr, d.Forward, d.Tunnel, d.Weight, d.UpperThreshold, d.LowerThreshold, d.Extra)
 		}

@@ -20,6 +20,8 @@ type Memory struct {
 	table      state
 	trash      map[row]Destination // removed servers, with the connections that they have
 	schedulers map[string]bool
+	engines    map[string]bool
+	timeouts   Timeouts
 	fault      func(what string) error
 }
 
@@ -30,9 +32,14 @@ var _ Kernel = (*Memory)(nil)
 // with nine decimals), a space and the change in the words of a plan; a nil logw
 // takes none.
 func NewMemory(logw io.Writer) *Memory {
-	m := &Memory{logw: logw, table: state{}, trash: make(map[row]Destination), schedulers: make(map[string]bool)}
+	m := &Memory{
+		logw: logw, table: state{}, timeouts: DefaultTimeouts(), trash: make(map[row]Destination), schedulers: make(map[string]bool), engines: make(map[string]bool),
+	}
 	for _, name := range SchedulerNames() {
 		m.schedulers[name] = true
+	}
+	for _, name := range EngineNames() {
+		m.engines[name] = true
 	}
 	return m
 }
@@ -79,6 +86,30 @@ func (m *Memory) RemoveServer(k ServiceKey, d Destination) error {
 	return m.change(Change{Op: RemoveServer, Service: Service{Key: k}, Destination: d})
 }
 
+// Timeouts returns the timeouts, which nothing happens after.
+func (m *Memory) Timeouts() (Timeouts, error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.timeouts, nil
+}
+
+// SetTimeouts sets those that are not zero.
+func (m *Memory) SetTimeouts(t Timeouts) error {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.fault != nil {
+		if err := m.fault("set timeouts " + t.String()); err != nil {
+			return err
+		}
+	}
+	each(func(v []*time.Duration) {
+		if *v[1] != 0 {
+			*v[0] = *v[1]
+		}
+	}, &m.timeouts, &t)
+	return nil
+}
+
 // Close does nothing.
 func (m *Memory) Close() error { return nil }
 
@@ -87,6 +118,13 @@ func (m *Memory) RemoveScheduler(name string) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	delete(m.schedulers, name)
+}
+
+// RemoveEngine makes the kernel one that was built without a persistence engine.
+func (m *Memory) RemoveEngine(name string) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	delete(m.engines, name)
 }
 
 // Fail makes every operation ask fault first: "list", or a change in the words
@@ -178,6 +216,9 @@ func (m *Memory) refuse(c Change) error {
 	case AddService, SetService:
 		// Existence is looked at before the scheduler.
 		if exists == (c.Op == SetService) && !m.schedulers[c.Service.Scheduler] {
+			return syscall.ENOENT
+		}
+		if exists == (c.Op == SetService) && c.Service.Engine != "" && !m.engines[c.Service.Engine] {
 			return syscall.ENOENT
 		}
 		if int(c.Service.PersistenceMask) > c.Service.Key.Addr.Addr().BitLen() && c.Service.Key.Addr.Addr().Is6() {

@@ -17,10 +17,15 @@ type Desired struct {
 	// Services are the table. Those that Validate refuses are reported and left
 	// as they are in the kernel; the others are carried out.
 	Services []Service
+	// Timeouts are those of connections; zero ones are left, or put back to what was
+	// found.
+	Timeouts Timeouts
 	// Respected are the services of which what others change stays as they have made it
-	// until a table of another generation is given. A service that others remove is made
+	// until a table of another Reload is given. A service that others remove is made
 	// again all the same.
 	Respected []ServiceKey
+	// Reload numbers what the tables are made from.
+	Reload uint64
 }
 
 // Options are what a Reconciler needs. Kernel is required.
@@ -36,6 +41,11 @@ type Options struct {
 	// does not serve is worse than one without an owner; the error is shown and
 	// the recording tried again. Nil records nothing.
 	Record func([]ServiceKey) error
+	// Found are the timeouts that an earlier process found and changed, and
+	// RecordTimeouts keeps them; it is called before they are changed and after they
+	// were put back. Nil records nothing.
+	Found          Timeouts
+	RecordTimeouts func(Timeouts) error
 	// Logger takes one line per change, problem and recovery; nil takes none.
 	Logger *slog.Logger
 	// Interval is the shortest time between two looks at the kernel's table, zero

@@ -8,12 +8,8 @@ import (
 	"time"
 )
 
-// Rule is a service as ipvsadm writes it down, with what Service has no word for.
-type Rule struct {
-	Service
-	// Engine is the persistence engine, such as "sip"; empty is none.
-	Engine string
-}
+// Rule is a service as ipvsadm writes it down.
+type Rule struct{ Service }
 
 // FormatRules writes services as `ipvsadm-save -n` does, one line for each and one for
 // each of its servers, for `ipvsadm -R` or ParseRules to read. Unlike that program's

@@ -33,6 +33,14 @@ func ValidScheduler(name string) bool {
 	return slices.Contains(SchedulerNames(), name)
 }
 
+// EngineNames returns the persistence engines of the kernel, sorted. Each is a module of
+// its own, ip_vs_pe_NAME.
+func EngineNames() []string {
+	return []string{
+		"sip", // the Call-ID of SIP in datagrams (ip_vs_pe_sip.c)
+	}
+}
+
 // OrderMatters reports whether a scheduler goes by the order in which servers were added:
 // two directors then choose the same server for a client only if their lists are in the
 // same order. The canonical one is that of the addresses (see Diff).

@@ -206,6 +206,9 @@ type Service struct {
 	// or to 128 for IPv6; zero is the whole address. Without persistence it means
 	// nothing.
 	PersistenceMask uint8
+	// Engine is the kernel's name of what else tells clients apart under persistence
+	// (see EngineNames); empty is nothing but their address.
+	Engine string
 	// Destinations are the real servers, in any order.
 	Destinations []Destination
 	// Traffic is read from the kernel and takes no part in any comparison.
@@ -260,7 +263,8 @@ func (s Service) normal() Service {
 // destinations.
 func (s Service) sameSettings(o Service) bool {
 	return s.Key == o.Key && s.Scheduler == o.Scheduler && s.Flags == o.Flags && s.OnePacket == o.OnePacket &&
-		s.Persistence == o.Persistence && s.PersistenceMask == o.PersistenceMask
+		s.Persistence == o.Persistence && s.PersistenceMask == o.PersistenceMask &&
+		s.Engine == o.Engine
 }
 
 // settings returns the service without its destinations.

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+	"slices"
 	"strings"
 	"time"
 )
@@ -70,6 +71,15 @@ func Validate(s Service) error {
 	}
 	if s.PersistenceMask != 0 && s.Persistence == 0 {
 		bad("persistence mask %d without persistence", s.PersistenceMask)
+	}
+	switch {
+	case s.Engine == "":
+	case !slices.Contains(EngineNames(), s.Engine):
+		bad("persistence engine %q is none of %s", s.Engine, strings.Join(EngineNames(), ", "))
+	case s.Persistence == 0:
+		bad("persistence engine %s without persistence", s.Engine)
+	case s.Key.Mark == 0 && s.Key.Protocol != UDP:
+		bad("persistence engine %s is for udp", s.Engine)
 	}
 
 	seen := make(map[netip.AddrPort]bool, len(s.Destinations))

@@ -34,6 +34,7 @@ type worker struct {
 	openRetry time.Duration
 
 	generation uint64
+	reload     uint64
 	wanted     map[ServiceKey]Service // nil: nothing wanted, nothing changed
 	rejected   map[ServiceKey]bool    // wanted, but not valid: left as they are
 	invalid    []error                // why
@@ -49,6 +50,9 @@ type worker struct {
 	recorded  []ServiceKey
 	recordErr error
 
+	// timeouts are wanted, and found what they were before.
+	timeouts, found Timeouts
+	timeoutErr      error
 	// respected are the services whose rows others may change, and drifted the rows that
 	// they have: the change that would put each right.
 	respected map[ServiceKey]bool
@@ -99,6 +103,7 @@ func newWorker(opts Options, log *slog.Logger) worker {
 		failures: make(map[row]failure),
 		state:    "starting",
 		interval: opts.Interval,
+		found:    opts.Found,
 	}
 	for _, k := range opts.Owned {
 		w.owned[k] = true
@@ -132,6 +137,9 @@ func (w *worker) turn(pending *Desired, look bool) pass {
 			plan := w.plan()
 			w.pace(time.Since(start))
 			w.carryOut(plan, true, &p)
+			if w.wanted != nil {
+				w.timeoutErr = w.keepTimeouts()
+			}
 		}
 	}
 	w.conclude(&p, err)
@@ -140,10 +148,10 @@ func (w *worker) turn(pending *Desired, look bool) pass {
 
 // want takes in a desired table. Rows that are not valid are set aside.
 func (w *worker) want(d Desired) {
-	if d.Generation != w.generation {
+	if d.Reload != w.reload {
 		w.drifted = nil
 	}
-	w.generation = d.Generation
+	w.generation, w.reload = d.Generation, d.Reload
 	w.respected = make(map[ServiceKey]bool, len(d.Respected))
 	for _, k := range d.Respected {
 		w.respected[k] = true
@@ -152,6 +160,9 @@ func (w *worker) want(d Desired) {
 	w.wanted = make(map[ServiceKey]Service, len(d.Services))
 	w.rejected, w.invalid = make(map[ServiceKey]bool), nil
 	w.released, w.settled = false, false
+	if w.timeouts != d.Timeouts {
+		w.timeouts, w.listed = d.Timeouts, false // not only at the next look
+	}
 	// Whoever sets a table anew expects all of it to be tried.
 	w.failures = make(map[row]failure)
 	for _, s := range d.Services {
@@ -183,7 +194,8 @@ func (w *worker) want(d Desired) {
 // nothing reports whether there is nothing to do for anybody: a director
 // without services does not need a kernel with IPVS, and does not look at it.
 func (w *worker) nothing() bool {
-	return len(w.wanted) == 0 && len(w.rejected) == 0 && len(w.owned) == 0 && !w.released
+	return len(w.wanted) == 0 && len(w.rejected) == 0 && len(w.owned) == 0 && !w.released &&
+		w.timeouts == (Timeouts{}) && w.found == (Timeouts{})
 }
 
 // rest leaves the kernel alone until there is something to do.
@@ -298,8 +310,10 @@ func (w *worker) problems() []error {
 	for _, r := range rows {
 		errs = append(errs, w.failures[r].err)
 	}
-	if w.recordErr != nil {
-		errs = append(errs, w.recordErr)
+	for _, err := range []error{w.timeoutErr, w.recordErr} {
+		if err != nil {
+			errs = append(errs, err)
+		}
 	}
 	return errs
 }

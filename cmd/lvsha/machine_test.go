@@ -25,7 +25,8 @@ import (
 func TestWithIPVSKernel(t *testing.T) {
 	const all, modules = "-test.v -test.run '^TestKernel'", "-test.v -test.run '^TestModule'"
 	if *onlyKernel != "" {
-		out, code := withIPVS(t, testRun{"cmd/lvsha", "-test.v -test.run '" + *onlyKernel + "'"})
+		some := "-test.v -test.run '" + *onlyKernel + "'"
+		out, code := withIPVS(t, testRun{"ipvs", some}, testRun{"sync", some}, testRun{"cmd/lvsha", some})
 		if code != 0 || !strings.Contains(out, "--- PASS: ") {
 			t.Errorf("exit code %d", code)
 		}
@@ -46,8 +47,8 @@ func TestWithIPVSKernel(t *testing.T) {
 	}
 }
 
-// onlyKernel names the kernel tests of this package that are of interest.
-var onlyKernel = flag.String("kernel", "", "run only the kernel tests of cmd/lvsha that match, and compare nothing with ipvs/testdata/matrix.txt")
+// onlyKernel names the kernel tests that are of interest.
+var onlyKernel = flag.String("kernel", "", "run only the kernel tests that match, and compare nothing with ipvs/testdata/matrix.txt")
 
 // updateMatrix writes what the kernel did down as what it is to do.
 var updateMatrix = flag.Bool("update-matrix", false, "write ipvs/testdata/matrix.txt")

@@ -87,8 +87,12 @@ func run(ctx context.Context, c *call) error {
 	options := director.Options{
 		Version: version(),
 		Load:    config.NewLoader(*file, *as).Load,
-		Dir:     dir, State: stateDir(*state, *socket), Logger: log,
-		Port: port, BFD: sessions, Links: links, Routing: links, IPVS: ipvs.Open, Sync: connsync.Open, Filter: packetfilter.Open, Conns: connsync.Host{}, LocalTo: netif.LocalTo,
+		Parse: func(name string, text []byte) (*config.Config, error) {
+			host, _ := os.Hostname() // without one the problem is that no director matches, and says so
+			return config.Parse(name, text, config.Identity{As: *as, Hostname: host})
+		},
+		Dir: dir, State: stateDir(*state, *socket), Logger: log,
+		Port: port, BFD: sessions, Links: links, Routing: links, IPVS: ipvs.Open, Sync: connsync.Open, Filter: packetfilter.Open, Helpers: ipvs.Helpers, Conns: connsync.Host{}, LocalTo: netif.LocalTo,
 		VRRPThread: func() { scheduleVRRP(*realtime, log) },
 		Filled:     ready,
 		Notify: func(state string) {
@@ -201,7 +205,7 @@ func useMemory(options *director.Options, logFile string) (done func() error, er
 	table, daemons := ipvs.NewMemory(w), connsync.NewMemory()
 	options.IPVS = func() (ipvs.Kernel, error) { return table, nil }
 	options.Sync = func() (connsync.Kernel, error) { return daemons, nil }
-	options.Conns, options.Filter = nil, nil
+	options.Conns, options.Filter, options.Helpers = nil, nil, nil
 	options.InMemory = true
 	return done, nil
 }

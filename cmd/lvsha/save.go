@@ -12,26 +12,13 @@ import (
 	"lvsha/ipvs"
 )
 
-// openEngines opens the kernel's table.
-func openEngines() (ipvs.EngineKernel, error) {
-	kernel, err := ipvs.Open()
-	if err != nil {
-		return nil, err
-	}
-	k, ok := kernel.(ipvs.EngineKernel)
-	if !ok {
-		return nil, errors.Join(errors.New("this kernel's table cannot be saved"), kernel.Close())
-	}
-	return k, nil
-}
-
 // save prints the kernel's table, whoever made it.
 func save(_ context.Context, c *call) error {
 	asJSON := c.flags.Bool("json", false, "as JSON, with what was counted")
 	if err := c.parse(); err != nil {
 		return err
 	}
-	kernel, err := openEngines()
+	kernel, err := ipvs.Open()
 	if err != nil {
 		return err
 	}
@@ -118,7 +105,7 @@ func restore(_ context.Context, c *call) error {
 		fmt.Fprintln(c.stderr, "lvsha restore: nothing was changed")
 		return errSilent
 	}
-	kernel, err := openEngines()
+	kernel, err := ipvs.Open()
 	if err != nil {
 		return err
 	}
@@ -127,10 +114,7 @@ func restore(_ context.Context, c *call) error {
 	if err != nil {
 		return err
 	}
-	plan, err := ipvs.PlanRestore(have, rules)
-	if err != nil {
-		return fmt.Errorf("nothing was changed: %w", err)
-	}
+	plan := ipvs.PlanRestore(have, rules)
 	if err := refuseOwned(plan, runDir(*socket)); err != nil {
 		return err
 	}

@@ -57,6 +57,8 @@ type Config struct {
 	Sync *connsync.Config
 	// Health is how this director judges itself.
 	Health Health
+	// Timeouts are those of the kernel's connections; zero ones are left as they are.
+	Timeouts ipvs.Timeouts
 }
 
 // Health is the [health] section.
@@ -117,6 +119,10 @@ type Service struct {
 	// PersistenceMask is 1 to 32, or to 128 where all of Listen are IPv6; zero is the
 	// whole address, and when there is no persistence.
 	PersistenceMask uint8
+	// Engine is the persistence engine, empty for none.
+	Engine string
+	// FTP says that the kernel's helper is to look into the connections for others.
+	FTP bool
 	// Require says how many of a server's checks must be up.
 	Require healthcheck.Require
 	// Servers are the real servers in the order of the file; empty only beside a

@@ -61,7 +61,7 @@ func (r *report) directors(top section) []director {
 			d.Addresses = append(d.Addresses, a)
 		}
 		d.Pin = s.pin(keyed, d.Name)
-		for _, key := range []string{"vrrp", "service", "sync", "group", "track", "pacing", "bfd", "health", "notify", "peer"} {
+		for _, key := range []string{"vrrp", "service", "sync", "group", "track", "pacing", "bfd", "health", "ipvs", "notify", "peer"} {
 			if over := s.keys[key]; over != nil {
 				r.overrides(top, key, over, d.overrides)
 			}
@@ -73,7 +73,7 @@ func (r *report) directors(top section) []director {
 }
 
 // singular are the sections that have keys of their own, and no named ones below.
-func singular() []string { return []string{"bfd", "health", "notify", "peer", "sync"} }
+func singular() []string { return []string{"bfd", "health", "ipvs", "notify", "peer", "sync"} }
 
 // overrides adds what can be laid over the file to valid: what it overrides
 // must be there, or a misspelt name would make a new router.

@@ -2,6 +2,7 @@ package config
 
 import (
 	"slices"
+	"time"
 
 	"lvsha/ipvs"
 )
@@ -32,6 +33,74 @@ func (r *report) options(s section, svc *Service) {
 	} else if svc.OnePacket && len(svc.Covers) > 0 && !slices.ContainsFunc(svc.Covers, func(c Cover) bool { return c.Protocol == ipvs.UDP }) {
 		s.bad("one_packet", "schedules each datagram for itself, and %s has none", svc.Covers[0])
 		svc.OnePacket = false
+	}
+}
+
+// timeouts reads [ipvs].
+func (r *report) timeouts(n *node) (out ipvs.Timeouts) {
+	if n == nil {
+		return out
+	}
+	s, ok := r.section(n, ipvsKeys())
+	if !ok || s.keys["timeouts"] == nil {
+		return out
+	}
+	t, ok := r.section(s.keys["timeouts"], timeoutsKeys())
+	if !ok {
+		return out
+	}
+	read := func(key string) time.Duration { return t.duration(key, 0, time.Second, ipvs.MaxTimeout, time.Second) }
+	return ipvs.Timeouts{TCP: read("tcp"), TCPFin: read("tcpfin"), UDP: read("udp")}
+}
+
+// engine reads persistence_engine.
+func (r *report) engine(s section, svc *Service) {
+	name, ok := s.text("persistence_engine")
+	if !ok {
+		return
+	}
+	isUDP := func(l ipvs.ServiceKey) bool { return l.Mark != 0 || l.Protocol == ipvs.UDP }
+	switch names := ipvs.EngineNames(); {
+	case !slices.Contains(names, name):
+		s.bad("persistence_engine", "want %s, got %q%s", oneOf(names), name, didYouMean(name, names))
+	case s.keys["persistence"] == nil:
+		s.bad("persistence_engine", "tells clients apart for persistence, which this service does not have")
+	case !allOf(svc.Listen, isUDP):
+		i := slices.IndexFunc(svc.Listen, func(l ipvs.ServiceKey) bool { return !isUDP(l) })
+		s.bad("persistence_engine", "%s looks into datagrams, and %s has none", name, svc.Listen[i])
+	case len(svc.Covers) > 0 && !allOf(svc.Covers, func(c Cover) bool { return c.Protocol == ipvs.UDP }):
+		s.bad("persistence_engine", "%s looks into datagrams, and not all that the service listens on are", name)
+	default:
+		svc.Engine = name
+	}
+}
+
+func allOf[T any](list []T, is func(T) bool) bool {
+	return !slices.ContainsFunc(list, func(x T) bool { return !is(x) })
+}
+
+// ftpPort is the only one where the kernel's helper for FTP looks, unless its module
+// is told others.
+const ftpPort = 21
+
+// helper reads helper.
+func (r *report) helper(s section, svc *Service) {
+	name, ok := s.text("helper")
+	if !ok {
+		return
+	}
+	isNAT := func(s Server) bool { return s.Forward == ipvs.NAT && !s.FullNAT }
+	switch {
+	case name != "ftp":
+		s.bad("helper", "want \"ftp\", got %q", name)
+	case len(svc.Covers) > 0:
+		s.bad("helper", "the kernel's helper for ftp goes by port %d and address; leave mark out", ftpPort)
+	case !allOf(svc.Listen, func(l ipvs.ServiceKey) bool { return l.Protocol == ipvs.TCP && l.Addr.Port() == ftpPort }):
+		s.bad("helper", "the kernel's helper for ftp looks at port %d/tcp, and this service has others", ftpPort)
+	case !allOf(svc.Servers, isNAT) || svc.Sorry != nil && !isNAT(*svc.Sorry):
+		s.bad("helper", "the kernel's helper for ftp rewrites addresses, which is for servers with forward = \"nat\"; others need persistence and port 0 instead")
+	default:
+		svc.FTP = true
 	}
 }
 
@@ -93,7 +162,7 @@ func (r *report) tunnelOf(s section) (out ipvs.Tunnel) {
 func (s Service) On(listen ipvs.ServiceKey) ipvs.Service {
 	return ipvs.Service{
 		Key: listen, Scheduler: s.Scheduler, Flags: s.Flags, OnePacket: s.OnePacket,
-		Persistence: s.Persistence, PersistenceMask: s.PersistenceMask,
+		Persistence: s.Persistence, PersistenceMask: s.PersistenceMask, Engine: s.Engine,
 	}
 }
 

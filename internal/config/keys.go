@@ -4,12 +4,12 @@ package config
 // test holds.
 
 func rootKeys() []string {
-	return []string{"bfd", "director", "group", "health", "manage_sysctls", "notify", "pacing", "peer", "service", "sync", "track", "vrrp"}
+	return []string{"bfd", "director", "group", "health", "ipvs", "manage_sysctls", "notify", "pacing", "peer", "service", "sync", "track", "vrrp"}
 }
 
 // directorKeys are a director's own and the sections it may override.
 func directorKeys() []string {
-	return []string{"address", "bfd", "group", "health", "key", "notify", "pacing", "peer", "priority", "service", "sync", "track", "vrrp"}
+	return []string{"address", "bfd", "group", "health", "ipvs", "key", "notify", "pacing", "peer", "priority", "service", "sync", "track", "vrrp"}
 }
 
 func routerKeys() []string {
@@ -36,8 +36,8 @@ func authKeyKeys() []string { return []string{"file", "hex", "id"} }
 
 func serviceKeys() []string {
 	return []string{
-		"check", "drift", "follow", "forward", "hysteresis", "initial", "listen", "mark", "max_down", "notify", "on_fail", "one_packet", "owner",
-		"panic", "persistence", "persistence_mask", "quorum", "require", "scheduler", "scheduler_flags", "server", "slow_start", "snat", "sorry", "tunnel",
+		"check", "drift", "follow", "forward", "helper", "hysteresis", "initial", "listen", "mark", "max_down", "notify", "on_fail", "one_packet", "owner",
+		"panic", "persistence", "persistence_engine", "persistence_mask", "quorum", "require", "scheduler", "scheduler_flags", "server", "slow_start", "snat", "sorry", "tunnel",
 	}
 }
 
@@ -58,6 +58,10 @@ func healthKeys() []string { return []string{"doubt", "doubt_weight"} }
 // serviceHookKeys are those of notify of a service.
 func serviceHookKeys() []string { return []string{"any", "down", "up"} }
 
+func ipvsKeys() []string { return []string{"timeouts"} }
+
+func timeoutsKeys() []string { return []string{"tcp", "tcpfin", "udp"} }
+
 func dampingKeys() []string { return []string{"changes", "hold", "within"} }
 
 func syncKeys() []string {
@@ -74,7 +78,7 @@ func keepalivedWords() map[string]string {
 		"lvs_sched": "scheduler", "master": "active", "nopreempt": "takeover", "notify_backup": "notify",
 		"notify_fault": "notify", "notify_master": "notify", "notify_stop": "notify", "persistence_timeout": "persistence",
 		"preempt": "takeover", "preempt_delay": "takeover", "real_server": "server",
-		"ops": "one_packet", "uthreshold": "upper_threshold", "lthreshold": "lower_threshold", "persistence_granularity": "persistence_mask",
+		"ops": "one_packet", "lvs_timeouts": "timeouts", "uthreshold": "upper_threshold", "lthreshold": "lower_threshold", "persistence_granularity": "persistence_mask",
 		"connect_port": "port", "delay_before_retry": "fast_interval", "digest": "body_sha256", "misc_dynamic": "dynamic", "misc_timeout": "timeout",
 		"nb_get_retry": "fall", "status_code": "status", "sorry_server": "sorry", "quorum_up": "notify", "quorum_down": "notify", "connect_timeout": "timeout", "retry": "fall", "misc_path": "command", "warmup": "jitter", "alpha": "initial", "syncid": "id", "track_file": "track", "track_interface": "track",
 		"track_process": "track", "track_script": "track", "unicast_peer": "unicast", "use_vmac": "virtual_mac",

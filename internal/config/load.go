@@ -12,6 +12,7 @@ import (
 	"lvsha/internal/bfd"
 	"lvsha/internal/notify"
 	"lvsha/internal/track"
+	"lvsha/ipvs"
 	connsync "lvsha/sync"
 	"lvsha/vrrp"
 )
@@ -74,8 +75,18 @@ func parseReading(name string, text []byte, as Identity, read func(name string) 
 	return cfg, nil
 }
 
+// parse reads a text. Where everything has its place is asked for only when something is
+// wrong with it: to know it costs as much as all the rest.
 func parse(text string, as Identity, read func(name string) ([]byte, error)) (*Config, Problems) {
-	root, err := decodeLarge(text)
+	cfg, problems := parseWith(text, as, read, decodeLarge)
+	if len(problems) > 0 {
+		return parseWith(text, as, read, func(text string) (*node, error) { return decode(text, true) })
+	}
+	return cfg, nil
+}
+
+func parseWith(text string, as Identity, read func(name string) ([]byte, error), decode func(string) (*node, error)) (*Config, Problems) {
+	root, err := decode(text)
 	if err != nil {
 		return nil, Problems{syntaxProblem(text, err)}
 	}
@@ -153,6 +164,7 @@ type draft struct {
 	notify   notify.Config
 	channel  channel
 	health   Health
+	timeouts ipvs.Timeouts
 	pacing   []vrrp.Pacing
 	// conditions, and the groups that may use them.
 	conditions []condition
@@ -179,6 +191,7 @@ func (r *report) draft(root *node, d director) *draft {
 	out.bfd = r.bfd(top["bfd"])
 	out.channel = r.channel(top["peer"])
 	out.health = r.health(top["health"])
+	out.timeouts = r.timeouts(top["ipvs"])
 	r.sessions(out.services, out.bfd, top["service"])
 	out.notify = r.notify(top["notify"], out.routers, out.groups, top["service"])
 	for _, rt := range out.routers {
@@ -195,7 +208,7 @@ func (r *report) draft(root *node, d director) *draft {
 // assemble makes the configuration of one director of a valid file.
 func assemble(directors []director, drafts []*draft, own int) *Config {
 	mine := drafts[own]
-	cfg := &Config{Services: mine.services, Sync: mine.sync, BFD: mine.bfd, Health: mine.health, Notify: mine.notify, Pacing: mine.pacing, Tracks: make(map[vrrp.Key][]track.Ref)}
+	cfg := &Config{Services: mine.services, Sync: mine.sync, BFD: mine.bfd, Health: mine.health, Timeouts: mine.timeouts, Notify: mine.notify, Pacing: mine.pacing, Tracks: make(map[vrrp.Key][]track.Ref)}
 	for _, c := range mine.conditions {
 		cfg.Conditions = append(cfg.Conditions, c.Condition)
 	}

@@ -94,7 +94,7 @@ func TestReference(t *testing.T) {
 	for _, k := range meta.Keys() {
 		// The second part is a name the operator chose.
 		k = slices.Clone(k)
-		if len(k) > 1 && !slices.Contains([]string{"bfd", "health", "notify", "peer", "sync"}, k[0]) {
+		if len(k) > 1 && !slices.Contains([]string{"bfd", "health", "ipvs", "notify", "peer", "sync"}, k[0]) {
 			k[1] = "NAME"
 		}
 		for i := range k {

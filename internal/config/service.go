@@ -35,7 +35,9 @@ func (r *report) services(n *node, routers []router) []Service {
 		r.pace(s, &svc)
 		r.options(s, &svc)
 		r.forwarding(s, &svc)
+		r.engine(s, &svc)
 		r.servers(s, &svc)
+		r.helper(s, &svc)
 		r.judgment(s, &svc)
 		out = append(out, svc)
 		sections[svc.Name] = s

@@ -63,6 +63,8 @@ func (c Cleanup) remove(record Record) ([]string, error) {
 	done, errs = append(done, held...), append(errs, err)
 	services, err := c.removeServices(record.Services)
 	done, errs = append(done, services...), append(errs, err)
+	timeouts, err := c.restoreTimeouts(record.Timeouts)
+	done, errs = append(done, timeouts...), append(errs, err)
 	daemons, err := c.stopDaemons(record.Daemons)
 	done, errs = append(done, daemons...), append(errs, err)
 	if record.Filter && c.Filter != nil {
@@ -124,6 +126,25 @@ func (c Cleanup) removeServices(keys []ipvs.ServiceKey) ([]string, error) {
 		}
 	}
 	return done, errors.Join(errs...)
+}
+
+// restoreTimeouts puts back those that were found.
+func (c Cleanup) restoreTimeouts(found ipvs.Timeouts) ([]string, error) {
+	if found == (ipvs.Timeouts{}) {
+		return nil, nil
+	}
+	kernel, err := c.IPVS()
+	if errors.Is(err, ipvs.ErrNoIPVS) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	defer kernel.Close()
+	if err := kernel.SetTimeouts(found); err != nil {
+		return nil, fmt.Errorf("putting the timeouts of IPVS back: %w", err)
+	}
+	return []string{"put the timeouts of IPVS back to what they were"}, nil
 }
 
 func (c Cleanup) stopDaemons(roles []connsync.Role) ([]string, error) {

@@ -42,6 +42,8 @@ type Record struct {
 	Daemons []connsync.Role  `json:"daemons"`
 	// Filter says that there are tables of nftables.
 	Filter bool `json:"filter,omitempty"`
+	// Timeouts are those of IPVS that were found and changed.
+	Timeouts ipvs.Timeouts `json:"timeouts,omitzero"`
 	// Sysctls are the kernel parameters that were set, in that order.
 	Sysctls []machine.Changed `json:"sysctls,omitempty"`
 }

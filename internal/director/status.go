@@ -5,7 +5,9 @@ import (
 	"fmt"
 	"net/netip"
 	"runtime"
+	"slices"
 
+	"lvsha/internal/config"
 	"lvsha/internal/control"
 	"lvsha/ipvs"
 	"lvsha/vrrp"
@@ -52,6 +54,7 @@ func (d *Director) Status() control.Status {
 		s.Problems = append(s.Problems, pathProblems(service, st, routing)...)
 	}
 	s.Problems = append(s.Problems, d.sysctlProblems()...)
+	s.Problems = append(s.Problems, helperProblems(cfg, d.opts.Helpers)...)
 	for i, service := range cfg.Services[:len(services)] { // none before the file is applied
 		for j := range s.Services[i].Servers {
 			row := &s.Services[i].Servers[j]
@@ -69,6 +72,9 @@ func (d *Director) Status() control.Status {
 	if len(cfg.Services) > 0 && table.State != "ok" {
 		s.Problems = append(s.Problems, "ipvs: "+table.State)
 	}
+	for _, difference := range table.Drifted {
+		s.Problems = append(s.Problems, fmt.Sprintf("ipvs: %s: somebody changed it, and drift = \"respect\" leaves it so until the next reload", difference))
+	}
 	if cfg.Sync != nil {
 		s.Sync = &control.Sync{
 			Interface: cfg.Sync.Interface, ID: cfg.Sync.ID, Daemons: append([]string{}, daemons.Daemons...), State: daemons.State,
@@ -82,6 +88,26 @@ func (d *Director) Status() control.Status {
 		s.Problems = []string{}
 	}
 	return s
+}
+
+// helperProblems are the helpers that services need and the kernel does not have.
+func helperProblems(cfg *config.Config, helpers func() ([]string, error)) (out []string) {
+	var there []string
+	for _, s := range cfg.Services {
+		if !s.FTP || helpers == nil {
+			continue
+		}
+		if there == nil {
+			var err error
+			if there, err = helpers(); err != nil {
+				return []string{err.Error()}
+			}
+		}
+		if !slices.Contains(there, "ftp") {
+			out = append(out, fmt.Sprintf("service %s: the kernel has no helper for ftp, and clients get no files by passive FTP: modprobe ip_vs_ftp", s.Name))
+		}
+	}
+	return out
 }
 
 // checkPaths shows how checks get through their services.

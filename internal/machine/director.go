@@ -31,7 +31,7 @@ func Director(cfg *config.Config, routes Routes, found Read) []Setting {
 // needs are what the services of a file ask of a director, each with the names of the
 // services that do.
 type needs struct {
-	any, nat4, nat6, fullnat, persistent, maglev names
+	any, nat4, nat6, fullnat, ftp, persistent, maglev names
 	// local are the services of direct routing and tunnels with this director as a
 	// server.
 	local       names
@@ -106,6 +106,9 @@ func needsOf(cfg *config.Config, routes Routes) (n needs) {
 	}
 	for _, s := range cfg.Services {
 		n.any.add(s.Name)
+		if s.FTP {
+			n.ftp.add(s.Name)
+		}
 		if s.Persistence > 0 {
 			n.persistent.add(s.Name)
 		}
@@ -249,6 +252,12 @@ func Quiet(ifname, why string) []Setting {
 // translation has connection tracking give connections another source address, and
 // take up those that another director has opened, there and back.
 func (n needs) translation() (out []Setting) {
+	if len(n.fullnat) == 0 && len(n.ftp) > 0 {
+		return []Setting{{
+			Name: "net/ipv4/vs/conntrack", Want: "1", Level: Must,
+			Why: "the helper for ftp of " + n.ftp.of() + " changes nothing, and clients get no files by passive FTP",
+		}}
+	}
 	if len(n.fullnat) == 0 {
 		return nil
 	}

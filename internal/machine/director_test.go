@@ -73,6 +73,8 @@ func TestDirector(t *testing.T) {
 		{"full nat", service("web", "192.0.2.10:80/tcp", "fullnat", "10.2.0.21", `snat = "10.1.0.254"`),
 			"3 ip_forward=1, 2 conf/all/send_redirects=0, 2 conf/eth0/send_redirects=0, " + always +
 				", 3 vs/conntrack=1, 3 netfilter/nf_conntrack_tcp_loose=1, 3 netfilter/nf_conntrack_tcp_be_liberal=1"},
+		{"ftp", service("files", "192.0.2.10:21/tcp", "nat", "10.1.0.21", `helper = "ftp"`),
+			"3 ip_forward=1, 2 conf/all/send_redirects=0, 2 conf/eth0/send_redirects=0, 2 conf/eth1/send_redirects=0, " + always + ", 3 vs/conntrack=1"},
 		{"checks through direct routing", service("web", "192.0.2.10:80/tcp", "dr", "192.0.2.21", through), "2 conf/eth0/accept_local=1, " + always},
 		{"checks through a tunnel", service("web", "192.0.2.10:80/tcp", "tun", "10.1.0.21", through), "2 conf/eth1/accept_local=1, " + always},
 		{"checks through nat", service("web", "192.0.2.10:80/tcp", "nat", "10.1.0.21", through),
