@@ -83,13 +83,13 @@ func (p *plan) judgeOwners(a answers) map[netip.Addr]mac {
 				continue
 			}
 			evidence := fmt.Sprintf("MAC address %s on %s", h.from, q.iface)
-			asks := "ARP"
+			asks, how := "ARP", "arp_ignore = 1, arp_announce = 2, the address on lo alone"
 			if q.vip.Is6() {
-				asks = "neighbour solicitations"
+				asks, how = "neighbour solicitations", "the address on lo alone"
 			}
 			if isServer {
 				p.find(ARP, q.vip.String(), fmt.Sprintf("the real server %s of service %s answers %s for %s: clients reach it past the director", at, service, asks, q.vip),
-					fmt.Sprintf("%s, which is that of %s", evidence, at), fmt.Sprintf("lvsha realserver up on %s (arp_ignore = 1, arp_announce = 2, the address on lo alone)", at))
+					fmt.Sprintf("%s, which is that of %s", evidence, at), fmt.Sprintf("lvsha realserver up on %s (%s)", at, how))
 				continue
 			}
 			p.find(ARP, q.vip.String(), fmt.Sprintf("a machine that is no director of the file answers %s for %s (%s)", asks, q.vip, names(p.vips[q.vip])), evidence,

@@ -43,6 +43,12 @@ func (k *kernel) step() error {
 func (k *kernel) List() ([]vrrp.Link, error)         { return slices.Clone(k.links), nil }
 func (k *kernel) Tunnels() ([]netif.Tunnel, error)   { return slices.Clone(k.tunnels), nil }
 func (k *kernel) GUEPorts() ([]netif.GUEPort, error) { return slices.Clone(k.ports), nil }
+
+// WayTo is by the default route.
+func (k *kernel) WayTo(netip.Addr) (ifname string, source netip.Addr, local bool, err error) {
+	return "eth1", netip.Addr{}, false, nil
+}
+
 func (k *kernel) link(ifname string) *vrrp.Link {
 	i := slices.IndexFunc(k.links, func(l vrrp.Link) bool { return l.Name == ifname })
 	return &k.links[i]
