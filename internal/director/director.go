@@ -140,7 +140,10 @@ type Director struct {
 	flushing   bool // nothing is wanted any more: the table is given up
 	// settings are the kernel parameters that the services need.
 	settings []machine.Setting
-	judging  judging
+	// unset are those that could not be set the last time, with the reasons, and "" what
+	// could not be put back. They are written while sysctls is held too.
+	unset   map[string]string
+	judging judging
 }
 
 // New loads the file, reads what the last process left behind and prepares

@@ -24,7 +24,7 @@ var Packages = []string{"qemu-system-x86", "linux-image-cloud-amd64", "busybox-s
 
 // kernelModules are what the lab uses inside the machine.
 var kernelModules = []string{
-	"veth", "bridge", "dummy", "ipip", "nf_conntrack", "ip_vs", "ip_vs_rr", "ip_vs_wrr", "ip_vs_lc", "ip_vs_wlc",
+	"veth", "bridge", "dummy", "macvlan", "ipip", "nf_conntrack", "ip_vs", "ip_vs_rr", "ip_vs_wrr", "ip_vs_lc", "ip_vs_wlc",
 	"ip_vs_lblc", "ip_vs_lblcr", "ip_vs_dh", "ip_vs_sh", "ip_vs_sed", "ip_vs_nq", "ip_vs_fo", "ip_vs_ovf", "ip_vs_mh", "ip_vs_pe_sip", "ip_vs_ftp",
 	"sctp", "sit", "ip6_tunnel", "ip_gre", "ip6_gre", "fou", "fou6",
 	"nf_tables", "nft_ct", "nft_chain_nat", "nft_nat", "af_packet_diag", "nlmon",
