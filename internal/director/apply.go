@@ -87,7 +87,6 @@ func (d *Director) apply(ctx context.Context, cfg *config.Config, used func() in
 	d.follow(ctx)
 	d.tracker.Set(cfg.Conditions)
 	d.retrack()
-	d.manageSysctls()
 	if !asBefore {
 		d.monitor.Set(targets(cfg, st, used()))
 	}
@@ -97,6 +96,9 @@ func (d *Director) apply(ctx context.Context, cfg *config.Config, used func() in
 	d.daemons.Set(connsync.Desired{Generation: generation, Daemons: syncDaemons(cfg)})
 	d.wantFilter()
 	d.want()
+	if generation > 1 {
+		d.sysctlsSoon() // the first time when the table is filled
+	}
 	return generation, nil
 }
 

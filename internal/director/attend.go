@@ -117,7 +117,7 @@ func (d *Director) excused(what excused) {
 	}
 	d.log.Warn("checks through services learn nothing", "server", what.way.String(), "reason", what.why)
 	d.event("check", what.way.String(), "learns nothing: "+what.why)
-	d.manageSysctls()
+	d.sysctlsSoon()
 }
 
 // toldChanges is how many changes of IPVS are events one by one: more would leave no
@@ -125,7 +125,10 @@ func (d *Director) excused(what excused) {
 const toldChanges = 200
 
 func (d *Director) applied(r ipvs.Result) {
-	d.filled.Do(d.opts.Filled)
+	d.filled.Do(func() {
+		d.opts.Filled()
+		d.sysctlsSoon()
+	})
 	kind := "ipvs"
 	if r.Drift {
 		kind = "ipvs repaired"

@@ -109,6 +109,8 @@ type Director struct {
 	followed map[vrrp.Key]vrrp.Followed
 	hooks    hooks
 
+	// sysctlsDue has capacity 1: kernel parameters are to be looked at.
+	sysctlsDue chan struct{}
 	// requests are run on the director's goroutine, whose quiet is: since when servers
 	// that drain have been seen to get no new connections.
 	requests chan func()
@@ -169,7 +171,7 @@ func New(opts Options) (*Director, error) {
 	}
 	d := &Director{
 		opts: opts, log: opts.Logger, events: newEventLog(), inbox: newInbox(), started: time.Now(), cfg: cfg,
-		stop: make(chan vrrp.StopMode, 2), reloads: make(chan reload), requests: make(chan func()), quiet: make(map[serverKey]time.Time), ended: make(chan struct{}),
+		stop: make(chan vrrp.StopMode, 2), reloads: make(chan reload), requests: make(chan func()), sysctlsDue: make(chan struct{}, 1), quiet: make(map[serverKey]time.Time), ended: make(chan struct{}),
 		followed: make(map[vrrp.Key]vrrp.Followed),
 	}
 	if d.beats, err = openHeartbeats(opts.Dir); err != nil {

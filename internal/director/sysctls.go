@@ -15,22 +15,44 @@ import (
 // the module of IPVS come later, and so may others who set them.
 const sysctlInterval = 10 * time.Second
 
-// keepSysctls looks at the kernel parameters now and then, apart from the director's
-// goroutine: asking for the ways to many servers takes a while.
+// sysctlShare is how many times longer than a look the time between two is at least.
+const sysctlShare = 50
+
+// keepSysctls looks at the kernel parameters when there is another file, and now and
+// then, apart from the director's goroutine: asking for the ways to many servers takes a
+// while, and nothing is to wait for it.
 func (d *Director) keepSysctls(ctx context.Context) error {
-	ticker := time.NewTicker(sysctlInterval)
-	defer ticker.Stop()
+	timer := time.NewTimer(sysctlInterval)
+	defer timer.Stop()
 	for {
 		select {
 		case <-ctx.Done():
 			return nil
-		case <-ticker.C:
-			d.manageSysctls()
-			d.mu.Lock()
-			cfg := d.cfg
-			d.mu.Unlock()
-			d.exchange.Set(d.exchangeConfig(cfg)) // which goes by some of them
+		case <-timer.C:
+		case <-d.sysctlsDue:
 		}
+		start := time.Now()
+		d.manageSysctls()
+		d.mu.Lock()
+		cfg := d.cfg
+		d.mu.Unlock()
+		d.exchange.Set(d.exchangeConfig(cfg)) // which goes by some of them
+		rest := sysctlShare * time.Since(start)
+		if rest > sysctlInterval {
+			// Thousands of servers: one reload after the other is not worth it.
+			if pause(ctx, min(rest, time.Minute)) != nil {
+				return nil
+			}
+		}
+		timer.Reset(max(sysctlInterval, rest))
+	}
+}
+
+// sysctlsSoon has the kernel parameters looked at.
+func (d *Director) sysctlsSoon() {
+	select {
+	case d.sysctlsDue <- struct{}{}:
+	default:
 	}
 }
 
