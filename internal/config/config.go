@@ -155,6 +155,10 @@ type Server struct {
 	// FullNAT says of NAT that connections come from a source address out of Source.
 	FullNAT bool
 	Source  Pool
+	// Self says that the server is the director itself, and Peer that it is another
+	// director, by its address. The packets to them are not changed: under NAT they are
+	// servers like any other.
+	Self, Peer bool
 	// Tunnel is how packets are wrapped where Forward is TUN.
 	Tunnel ipvs.Tunnel
 	// UpperThreshold is how many connections keep new ones away until there are fewer

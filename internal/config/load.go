@@ -103,7 +103,7 @@ func parse(text string, as Identity, read func(name string) ([]byte, error)) (*C
 	drafts := make([]*draft, len(views))
 	found := make([]Problems, len(views))
 	for i, d := range views {
-		view := &report{}
+		view := &report{cluster: directors, self: d.Name}
 		if i == own {
 			// The files of the others are on their machines.
 			view.read = read

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"lvsha/healthcheck"
@@ -126,7 +127,7 @@ func (d *Director) want() {
 	next := d.judging.look(now, d.judgments, d.channel.opinions)
 	d.tracker.SetServices(serviceHealth(d.judging.rows))
 	if !d.flushing {
-		d.table.Set(ipvs.Desired{Generation: d.generation, Timeouts: d.cfg.Timeouts, Services: append(d.judging.table(), d.steering.services()...)})
+		d.table.Set(ipvs.Desired{Generation: d.generation, Timeouts: d.cfg.Timeouts, Services: slices.Concat(d.judging.table(), d.steering.services(), guardServices(d.cfg))})
 	}
 	quorums, doubt, hasten := d.judging.quorums(), d.judging.doubted.Why, d.judging.doubted.Hasten
 	d.mu.Unlock()

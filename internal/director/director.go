@@ -129,7 +129,9 @@ type Director struct {
 	cfg        *config.Config
 	generation uint64
 	steering   steering
-	flushing   bool // nothing is wanted any more: the table is given up
+	// active are the virtual routers for which this director is.
+	active   map[vrrp.Key]bool
+	flushing bool // nothing is wanted any more: the table is given up
 	// settings are the kernel parameters that the services need.
 	settings []machine.Setting
 	judging  judging
@@ -159,7 +161,7 @@ func New(opts Options) (*Director, error) {
 	d := &Director{
 		opts: opts, log: opts.Logger, events: newEventLog(), inbox: newInbox(), started: time.Now(), cfg: cfg,
 		stop: make(chan vrrp.StopMode, 2), reloads: make(chan reload), ended: make(chan struct{}),
-		followed: make(map[vrrp.Key]vrrp.Followed),
+		followed: make(map[vrrp.Key]vrrp.Followed), active: make(map[vrrp.Key]bool),
 	}
 	if d.beats, err = openHeartbeats(opts.Dir); err != nil {
 		// Serving goes before being able to resume.

@@ -7,10 +7,16 @@ import (
 	"lvsha/internal/packetfilter"
 )
 
-// filterRules are what the services of a file need of the packet filter.
-func filterRules(cfg *config.Config) (out packetfilter.Rules) {
+// filterRules are what the services of a file need of the packet filter, in the roles
+// that this director has.
+func filterRules(cfg *config.Config, r roles) (out packetfilter.Rules) {
+	out.Marks = guards(cfg, r)
 	for _, s := range cfg.Services {
-		out.Marks = append(out.Marks, marks(s)...)
+		for _, m := range marks(s) {
+			if !isServer(s) || !r.idle(m.From) {
+				out.Marks = append(out.Marks, m)
+			}
+		}
 		out.Sources = append(out.Sources, sourceAddresses(s)...)
 	}
 	if len(out.Sources) > 0 {
@@ -62,6 +68,6 @@ func (d *Director) wantFilter() {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	if !d.flushing {
-		d.filter.Set(filterRules(d.cfg))
+		d.filter.Set(filterRules(d.cfg, rolesOf(d.cfg, d.active)))
 	}
 }
