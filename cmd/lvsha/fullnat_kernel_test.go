@@ -55,7 +55,7 @@ func (r *grid) far() *lab.Host {
 // and NAT, by a mark, and with a range of source addresses.
 var fullnatFile = strings.NewReplacer(
 	`"10.0.0.102/24",`, `"10.0.0.102/24", "10.0.0.150/24", "10.0.0.151/24", "10.0.0.152/24",`,
-	`"2001:db8::102/64",`, `"2001:db8::102/64", "2001:db8::150/64",`,
+	`"2001:db8::102/64",`, `"2001:db8::102/64", "2001:db8::150/64",`, `"100ms"`, `"500ms"`,
 ).Replace(gridFile) + `
 [service.four]
 listen = ["10.0.0.100:7600/tcp", "10.0.0.100:7600/udp"]

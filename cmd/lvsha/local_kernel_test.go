@@ -15,7 +15,7 @@ import (
 )
 
 // localFile has services whose servers are both directors and one more machine.
-const localFile = gridFile + `
+var localFile = strings.ReplaceAll(gridFile, `"100ms"`, `"500ms"`) + `
 [service.web]
 listen = ["10.0.0.100:7800/tcp", "10.0.0.100:7800/udp"]
 forward = "local"

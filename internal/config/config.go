@@ -57,6 +57,8 @@ type Config struct {
 	Sync *connsync.Config
 	// Health is how this director judges itself.
 	Health Health
+	// Protection is who may speak to the sync daemon; nil is everybody.
+	Protection *Protection
 	// Timeouts are those of the kernel's connections; zero ones are left as they are.
 	Timeouts ipvs.Timeouts
 }

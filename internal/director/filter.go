@@ -19,6 +19,9 @@ func filterRules(cfg *config.Config, r roles) (out packetfilter.Rules) {
 		}
 		out.Sources = append(out.Sources, sourceAddresses(s)...)
 	}
+	if p := cfg.Protection; p != nil {
+		out.Sync = &packetfilter.Sync{Interface: p.Interface, Group: p.Group, Peers: p.Peers}
+	}
 	if len(out.Sources) > 0 {
 		// A probe through a service comes from this director's own address, and its
 		// answer has to get back here, also to a backup.
