@@ -21,9 +21,11 @@ type Desired struct {
 	// found.
 	Timeouts Timeouts
 	// Respected are the services of which what others change stays as they have made it
-	// until a table of another generation is given. A service that others remove is made
+	// until a table of another Reload is given. A service that others remove is made
 	// again all the same.
 	Respected []ServiceKey
+	// Reload numbers what the tables are made from.
+	Reload uint64
 }
 
 // Options are what a Reconciler needs. Kernel is required.

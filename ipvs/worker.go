@@ -34,6 +34,7 @@ type worker struct {
 	openRetry time.Duration
 
 	generation uint64
+	reload     uint64
 	wanted     map[ServiceKey]Service // nil: nothing wanted, nothing changed
 	rejected   map[ServiceKey]bool    // wanted, but not valid: left as they are
 	invalid    []error                // why
@@ -147,10 +148,10 @@ func (w *worker) turn(pending *Desired, look bool) pass {
 
 // want takes in a desired table. Rows that are not valid are set aside.
 func (w *worker) want(d Desired) {
-	if d.Generation != w.generation {
+	if d.Reload != w.reload {
 		w.drifted = nil
 	}
-	w.generation = d.Generation
+	w.generation, w.reload = d.Generation, d.Reload
 	w.respected = make(map[ServiceKey]bool, len(d.Respected))
 	for _, k := range d.Respected {
 		w.respected[k] = true

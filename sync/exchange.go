@@ -195,6 +195,14 @@ func (e *Exchange) Serves(addresses []netip.Addr) {
 	if came {
 		e.turns++
 	}
+	if e.s.serving && len(addresses) == 0 {
+		// Whoever has them may have had another idea of some connections.
+		for _, p := range e.s.partners {
+			if p.connected && p.due == "" {
+				p.again, p.againWhy = time.Now().Add(retryPull), "the addresses went from here"
+			}
+		}
+	}
 	e.serves, e.s.serving = addresses, len(addresses) > 0
 	e.mu.Unlock()
 	e.kick()
@@ -424,8 +432,11 @@ func (e *Exchange) Receive(ctx context.Context, link Link, payload []byte) error
 		p.told, p.heard = r, true
 		if why := e.s.greet(p); first && why != "" {
 			p.due = why
-		} else if !first && p.result == nil && was == 0 && r.Conns > 0 && p.due == "" {
+		} else if !first && p.result == nil && was == 0 && r.Conns > 0 && p.due == "" && (!e.s.serving || len(r.Serves) > 0) {
 			p.due = "its first connections" // to be sure
+		}
+		if !slices.ContainsFunc(e.s.partners, func(p *partner) bool { return p.connected && (!p.heard || p.told.Conns > 0) }) {
+			e.s.whole = true // nobody has what is not here
 		}
 		if turned && p.due == "" && p.again.IsZero() {
 			p.due = "it serves now"
@@ -449,11 +460,7 @@ func (e *Exchange) Receive(ctx context.Context, link Link, payload []byte) error
 		}
 		return e.begin(ctx, s, m)
 	case sayRecords:
-		id, records, err := recordsIn(payload)
-		if err != nil {
-			return err
-		}
-		return e.take(ctx, s, id, records)
+		return e.take(ctx, s, payload)
 	case sayEnd:
 		m, err := hear[endMessage](payload)
 		if err != nil {

@@ -35,7 +35,7 @@ func (e *Exchange) answer(s *session, m pullMessage) {
 		return
 	}
 	total := len(records)
-	if e.stream(ctx, s, m.ID, records) != nil {
+	if stream(ctx, s, m.ID, records) != nil {
 		return
 	}
 	if listed {
@@ -48,14 +48,14 @@ func (e *Exchange) answer(s *session, m pullMessage) {
 		}
 		changed := since(records, again)
 		total += len(changed)
-		if e.stream(ctx, s, m.ID, changed) != nil {
+		if stream(ctx, s, m.ID, changed) != nil {
 			return
 		}
 	}
 	_ = s.link.Send(ctx, say(sayEnd, endMessage{ID: m.ID, Total: total}))
 }
 
-func (e *Exchange) stream(ctx context.Context, s *session, id uint32, records []Record) error {
+func stream(ctx context.Context, s *session, id uint32, records []Record) error {
 	for len(records) > 0 {
 		var payload []byte
 		payload, records = sayRecordsOf(id, records)

@@ -87,9 +87,9 @@ func (in *intake) Put(datagram []byte) error { return unix.Sendto(in.fd, datagra
 
 // Backlog reads the list of sockets.
 func (in *intake) Backlog() (waiting int, dropped uint64, err error) {
-	name := "/proc/net/udp"
+	name := "/proc/thread-self/net/udp"
 	if in.group.Addr().Is6() {
-		name = "/proc/net/udp6"
+		name = "/proc/thread-self/net/udp6"
 	}
 	f, err := os.Open(name)
 	if err != nil {
@@ -188,9 +188,9 @@ func (t *tap) Close() error { return t.file.Close() }
 // openListing opens the kernel's listing of connections: with where they come from,
 // or with the data of persistence engines.
 func openListing(synced bool) (io.ReadCloser, error) {
-	name := "/proc/net/ip_vs_conn"
+	name := "/proc/thread-self/net/ip_vs_conn"
 	if synced {
-		name = "/proc/net/ip_vs_conn_sync"
+		name = "/proc/thread-self/net/ip_vs_conn_sync"
 	}
 	f, err := os.Open(name)
 	if errors.Is(err, os.ErrNotExist) {

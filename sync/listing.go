@@ -141,7 +141,7 @@ func parseEnd(address, port []byte) (netip.AddrPort, error) {
 	}
 	// Eight full groups; netip would take an IPv4-mapped one as such, and so do we.
 	a, err := netip.ParseAddr(string(address))
-	if err != nil || !a.Is6() {
+	if err != nil || !a.Is6() || a.Zone() != "" {
 		return netip.AddrPort{}, fmt.Errorf("address %q is not one", address)
 	}
 	return netip.AddrPortFrom(a, uint16(p)), nil

@@ -108,7 +108,11 @@ func (e *Exchange) begin(ctx context.Context, s *session, m beginMessage) error 
 }
 
 // take puts records of a table into the kernel.
-func (e *Exchange) take(ctx context.Context, s *session, id uint32, records []Record) error {
+func (e *Exchange) take(ctx context.Context, s *session, payload []byte) error {
+	id, records, err := recordsIn(payload)
+	if err != nil {
+		return err
+	}
 	t := e.current(s, id)
 	if t == nil {
 		return nil

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"hash/fnv"
 	"net/netip"
 	"time"
 )
@@ -17,8 +18,8 @@ const (
 	sayReport = 'R'
 	// sayPull asks for the whole table.
 	sayPull = 'P'
-	// sayBegin, sayRecords and sayEnd answer it: the number of the pull and, of the
-	// records, 4 octets of it.
+	// sayBegin, sayRecords and sayEnd answer it. Records have the number of the pull, in
+	// 4 octets, and a digest of what follows, in 8.
 	sayBegin   = 'B'
 	sayRecords = 'F'
 	sayEnd     = 'E'
@@ -170,13 +171,25 @@ func hear[T any](payload []byte) (v T, err error) {
 // payloadLimit is how many octets of records go into one message.
 const payloadLimit = 32 << 10
 
-// appendRecords begins a message with as many records as fit, and returns the rest.
+// recordsHead is the length of what is before the records of a message.
+const recordsHead = 1 + 4 + 8
+
+// sayRecordsOf begins a message with as many records as fit, and returns the rest.
 func sayRecordsOf(id uint32, records []Record) (payload []byte, left []Record) {
 	payload = binary.BigEndian.AppendUint32([]byte{sayRecords}, id)
+	payload = binary.BigEndian.AppendUint64(payload, 0)
 	for len(records) > 0 && len(payload) < payloadLimit {
 		payload, records = AppendMessage(payload, 0, datagramLimit, records)
 	}
+	binary.BigEndian.PutUint64(payload[recordsHead-8:], digest(payload[recordsHead:]))
 	return payload, records
+}
+
+// digest is a number that another message hardly has.
+func digest(payload []byte) uint64 {
+	h := fnv.New64a()
+	_, _ = h.Write(payload)
+	return h.Sum64()
 }
 
 // eachMessage calls f with each sync message in a row of them.
@@ -203,11 +216,15 @@ func eachMessage(b []byte, f func(Message) error) error {
 
 // recordsIn are the records of a message that says which pull they are of.
 func recordsIn(payload []byte) (id uint32, records []Record, err error) {
-	if len(payload) < 5 {
+	if len(payload) < recordsHead {
 		return 0, nil, errors.New("records without a pull")
 	}
 	id = binary.BigEndian.Uint32(payload[1:])
-	err = eachMessage(payload[5:], func(m Message) error {
+	body := payload[recordsHead:]
+	if binary.BigEndian.Uint64(payload[recordsHead-8:]) != digest(body) {
+		return 0, nil, errors.New("records are not those that were sent")
+	}
+	err = eachMessage(body, func(m Message) error {
 		records = append(records, m.Records...)
 		return nil
 	})

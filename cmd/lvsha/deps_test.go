@@ -21,6 +21,7 @@ func TestRooms(t *testing.T) {
 		"internal/config":      {"vrrp", "healthcheck", "ipvs", "sync", "internal/track", "internal/bfd", "internal/notify", "internal/peer"},
 		"internal/netif":       {"vrrp"},
 		"internal/machine":     {"vrrp", "healthcheck", "ipvs", "sync", "internal/config", "internal/track", "internal/bfd", "internal/notify", "internal/peer"},
+		"internal/doctor":      {"vrrp", "healthcheck", "ipvs", "sync", "internal/config", "internal/track", "internal/bfd", "internal/notify", "internal/peer", "internal/machine"},
 		"internal/realserver":  {"vrrp", "healthcheck", "ipvs", "sync", "internal/config", "internal/track", "internal/bfd", "internal/notify", "internal/peer", "internal/machine", "internal/netif"},
 		"internal/control":     nil,
 		"internal/director":    {"vrrp", "healthcheck", "ipvs", "sync", "internal/machine", "internal/config", "internal/control", "internal/track", "internal/bfd", "internal/notify", "internal/peer", "internal/packetfilter"},
@@ -32,7 +33,7 @@ func TestRooms(t *testing.T) {
 		"cmd/lvsha": {
 			"vrrp", "healthcheck", "ipvs", "sync", "examples",
 			"internal/config", "internal/netif", "internal/control", "internal/director", "internal/demo", "internal/lab", "internal/track",
-			"internal/bfd", "internal/notify", "internal/peer", "internal/machine", "internal/realserver", "internal/packetfilter",
+			"internal/bfd", "internal/notify", "internal/peer", "internal/machine", "internal/realserver", "internal/doctor", "internal/packetfilter",
 		},
 	}
 	out, err := exec.Command("go", "list", "-f", `{{.ImportPath}} {{join .Deps " "}}`, "lvsha/...").Output()

@@ -5,6 +5,7 @@ package main_test
 import (
 	"fmt"
 	"net/netip"
+	"regexp"
 	"strings"
 	"testing"
 	"time"
@@ -16,10 +17,15 @@ import (
 // GUE and the parameters of its interfaces.
 func (r *rig) state(h *lab.Host) string {
 	r.Helper()
-	out, err := h.Run("sh", "-c", `ip -o addr | sed 's/valid_lft.*//; s/ tentative//'; ip -o link | cut -d: -f2,3; ip fou show; ip -6 fou show
-		grep . /proc/sys/net/ipv4/conf/*/arp_* /proc/sys/net/ipv4/conf/*/rp_filter /proc/sys/net/ipv4/conf/*/promote_secondaries`)
+	var b strings.Builder
+	for _, args := range []string{"-o addr", "-o link", "fou show", "-6 fou show"} {
+		out, err := h.Run("ip", strings.Fields(args)...)
+		r.check(err)
+		b.WriteString(out)
+	}
+	out, err := h.Run("sh", "-c", "grep . /proc/sys/net/ipv4/conf/*/arp_* /proc/sys/net/ipv4/conf/*/rp_filter /proc/sys/net/ipv4/conf/*/promote_secondaries")
 	r.check(err)
-	return out
+	return regexp.MustCompile(`valid_lft.*| tentative`).ReplaceAllString(b.String()+out, "")
 }
 
 // TestKernelRealServer: from the directors' own file a fresh machine becomes a server of

@@ -87,7 +87,11 @@ func run(ctx context.Context, c *call) error {
 	options := director.Options{
 		Version: version(),
 		Load:    config.NewLoader(*file, *as).Load,
-		Dir:     dir, State: stateDir(*state, *socket), Logger: log,
+		Parse: func(name string, text []byte) (*config.Config, error) {
+			host, _ := os.Hostname() // without one the problem is that no director matches, and says so
+			return config.Parse(name, text, config.Identity{As: *as, Hostname: host})
+		},
+		Dir: dir, State: stateDir(*state, *socket), Logger: log,
 		Port: port, BFD: sessions, Links: links, Routing: links, IPVS: ipvs.Open, Sync: connsync.Open, Filter: packetfilter.Open, Helpers: ipvs.Helpers, Conns: connsync.Host{}, LocalTo: netif.LocalTo,
 		VRRPThread: func() { scheduleVRRP(*realtime, log) },
 		Filled:     ready,

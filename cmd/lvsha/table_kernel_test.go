@@ -199,7 +199,7 @@ func BenchmarkKernelTable(b *testing.B) {
 	for b.Loop() {
 		fmt.Printf("\n%d services of %d servers with a tcp check every minute\n", services, serversEach)
 		fill := make(map[string]time.Duration)
-		for _, kind := range []string{"lvsha"} { // DEV
+		for _, kind := range []string{"keepalived", "lvsha"} {
 			r := newRig(b)
 			h := r.lvs[0]
 			f := newFarm(b, h, (services+1)*serversEach, false)

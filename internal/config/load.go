@@ -75,8 +75,18 @@ func parseReading(name string, text []byte, as Identity, read func(name string) 
 	return cfg, nil
 }
 
+// parse reads a text. Where everything has its place is asked for only when something is
+// wrong with it: to know it costs as much as all the rest.
 func parse(text string, as Identity, read func(name string) ([]byte, error)) (*Config, Problems) {
-	root, err := decodeLarge(text)
+	cfg, problems := parseWith(text, as, read, decodeLarge)
+	if len(problems) > 0 {
+		return parseWith(text, as, read, func(text string) (*node, error) { return decode(text, true) })
+	}
+	return cfg, nil
+}
+
+func parseWith(text string, as Identity, read func(name string) ([]byte, error), decode func(string) (*node, error)) (*Config, Problems) {
+	root, err := decode(text)
 	if err != nil {
 		return nil, Problems{syntaxProblem(text, err)}
 	}

@@ -74,14 +74,15 @@ func (l *Loader) keep(as Identity, rest string, services []part, cfg *Config) {
 }
 
 // lonely reports whether every service of a file can be read without the others: none
-// follows another, is named by anything or has programs to notify, which are read
-// together. What else looks at several services at once belongs here, or into change.
+// follows another, is named by anything, has programs to notify, which are read together,
+// or shares the source addresses of full NAT. What else looks at several services at once
+// belongs here, or into change.
 func lonely(rest string, services []part) bool {
 	if mentions(rest) {
 		return false
 	}
 	return !slices.ContainsFunc(services, func(p part) bool {
-		return strings.Contains(p.text, "follow") || strings.Contains(p.text, "notify")
+		return strings.Contains(p.text, "follow") || strings.Contains(p.text, "notify") || strings.Contains(p.text, "fullnat")
 	})
 }
 
@@ -124,8 +125,21 @@ func (l *loaded) change(path, rest string, services []part, as Identity) (cfg *C
 	if err != nil || slices.ContainsFunc(cfg.Services, Service.sociable) {
 		return nil, false
 	}
+	was := make(map[string]Service)
+	covers := func(s Service) bool { return len(s.Covers) > 0 }
+	ranges := slices.ContainsFunc(l.cfg.Services, covers) || slices.ContainsFunc(cfg.Services, covers)
+	for _, s := range l.cfg.Services {
+		if !stays[s.Name] {
+			was[s.Name] = s
+		}
+	}
 	taken := make(map[ipvs.ServiceKey]bool)
 	for _, s := range cfg.Services {
+		o, there := was[s.Name]
+		same := there && slices.Equal(s.Listen, o.Listen) && slices.Equal(s.Covers, o.Covers)
+		if ranges && !same {
+			return nil, false // which may have packets in common with those of another
+		}
 		for _, listen := range s.Listen {
 			taken[listen] = true
 		}

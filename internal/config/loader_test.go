@@ -29,6 +29,7 @@ addresses = ["192.0.2.10/24"]
 		"pair":   pair + "[service.a]\nlisten = \"192.0.2.10:80/tcp\"\nforward = \"dr\"\n[[service.a.server]]\naddress = \"192.0.2.21\"\n" + strings.ReplaceAll("[service.b]\nlisten = \"192.0.2.10:81/tcp\"\nforward = \"dr\"\n[[service.b.server]]\naddress = \"192.0.2.21\"\n", "b]", "b]"),
 		"follow": pair + "[service.a]\nlisten = \"192.0.2.10:80/tcp\"\nforward = \"dr\"\ncheck = { type = \"tcp\" }\n[[service.a.server]]\naddress = \"192.0.2.21\"\n[service.b]\nlisten = \"192.0.2.10:81/tcp\"\nforward = \"dr\"\nfollow = \"a\"\n[[service.b.server]]\naddress = \"192.0.2.21\"\n",
 		"many":   manyServices(30),
+		"ranges": pair + "[service.a]\nlisten = \"192.0.2.10:80-90/tcp\"\nforward = \"dr\"\n[[service.a.server]]\naddress = \"192.0.2.21\"\n[service.b]\nlisten = \"192.0.2.10:91/tcp\"\nforward = \"dr\"\n[[service.b.server]]\naddress = \"192.0.2.21\"\n",
 	}
 	for _, path := range append([]string{"reference.toml"}, examples(t)...) {
 		text, err := os.ReadFile(path)
@@ -38,7 +39,7 @@ addresses = ["192.0.2.10/24"]
 		files[path] = string(text)
 	}
 	edits := [][2]string{
-		{"\nweight = 1\n", "\nweight = 7\n"}, {"192.0.2.21", "192.0.2.77"}, {"dr", "nat"}, {":81/tcp", ":80/tcp"}, {":81/tcp", ":79-81/tcp"}, {"forward = \"dr\"", "mark = 7\nforward = \"dr\""}, {"[service.a]", "[service.z]"},
+		{"\nweight = 1\n", "\nweight = 7\n"}, {"192.0.2.21", "192.0.2.77"}, {"dr", "nat"}, {":81/tcp", ":80/tcp"}, {":91/tcp", ":90/tcp"}, {"80-90/tcp", "80-91/tcp"}, {":81/tcp", ":79-81/tcp"}, {"forward = \"dr\"", "mark = 7\nforward = \"dr\""}, {"[service.a]", "[service.z]"},
 		{"interval = \"60s\"", "interval = \"61s\""}, {"interval = \"60s\"", "interval = \"nonsense\""}, {"vrid = 51", "vrid = 52"}, {"10.0.0.1", "10.0.0.3"},
 		{"listen", "listens"}, {"[service.s3]", "[service.s4]"}, {"scheduler", "# scheduler"}, {"[[service.b.server]]", "[[service.a.server]]"},
 		{"192.0.2.1:1000/tcp", "192.0.2.2:1000/tcp"}, {"http", "tcp"}, {"\n[service", "\n[[service"}, {"]\n", "]]\n"}, {"\"\n", "\n"}, {"\"", "\"\"\""},
@@ -54,7 +55,7 @@ addresses = ["192.0.2.10/24"]
 			}
 		}
 		lines := strings.SplitAfter(text, "\n")
-		for i := 0; i < len(lines); i += 1 + len(lines)/15 {
+		for i := 0; i < len(lines); i += 1 + len(lines)/6 {
 			// Without a line, and without one and all behind it.
 			versions = append(versions, strings.Join(lines[:i], "")+strings.Join(lines[i+1:], ""), strings.Join(lines[:i], ""), text)
 		}

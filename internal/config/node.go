@@ -24,8 +24,8 @@ type table map[string]*node
 // names are a table's keys, sorted.
 func (t table) names() []string { return slices.Sorted(maps.Keys(t)) }
 
-// decode reads the text into nodes.
-func decode(text string) (n *node, err error) {
+// decode reads the text into nodes, with their places or without.
+func decode(text string, places bool) (n *node, err error) {
 	// The library panics with "BUG" where it finds itself inconsistent. A file
 	// must not be able to end the daemon that reloads it.
 	defer func() {
@@ -37,11 +37,18 @@ func decode(text string) (n *node, err error) {
 	if _, err := toml.Decode(text, &tree); err != nil {
 		return nil, err
 	}
+	if !places {
+		return newNode(tree, "", 1, nil), nil
+	}
 	return newNode(tree, "", 1, indexLines(text).lines), nil
 }
 
+// newNode makes a node of a value and of those in it; without lines they have no places.
 func newNode(value any, p path, line int, lines map[path]int) *node {
-	if l, ok := lines[p]; ok {
+	key, item := p.key, p.item
+	if lines == nil {
+		key, item = func(string) path { return "" }, func(int) path { return "" }
+	} else if l, ok := lines[p]; ok {
 		line = l
 	}
 	n := &node{path: p, line: line, value: value}
@@ -49,19 +56,19 @@ func newNode(value any, p path, line int, lines map[path]int) *node {
 	case map[string]any:
 		t := make(table, len(v))
 		for k, e := range v {
-			t[k] = newNode(e, p.key(k), line, lines)
+			t[k] = newNode(e, key(k), line, lines)
 		}
 		n.value = t
 	case []map[string]any:
 		items := make([]*node, len(v))
 		for i, e := range v {
-			items[i] = newNode(e, p.item(i), line, lines)
+			items[i] = newNode(e, item(i), line, lines)
 		}
 		n.value = items
 	case []any:
 		items := make([]*node, len(v))
 		for i, e := range v {
-			items[i] = newNode(e, p.item(i), line, lines)
+			items[i] = newNode(e, item(i), line, lines)
 		}
 		n.value = items
 	}

@@ -14,8 +14,8 @@ import (
 type part struct {
 	name string
 	text string
-	// start is where it begins in the file, and line the number of its first line.
-	start, line int
+	// start is where it begins in the file.
+	start int
 }
 
 // parts cuts a text into its services, in their order, and the rest. It goes by the
@@ -29,7 +29,7 @@ func parts(text string) (rest string, services []part, ok bool) {
 	}
 	var others strings.Builder
 	seen := make(map[string]bool)
-	name, start, line := "", 0, 1 // of the piece that is being read
+	name, start := "", 0 // of the piece that is being read
 	end := func(at int) {
 		if name == "" {
 			others.WriteString(text[start:at])
@@ -38,7 +38,7 @@ func parts(text string) (rest string, services []part, ok bool) {
 		}
 		start = at
 	}
-	for at, n := 0, 1; at < len(text); n++ {
+	for at := 0; at < len(text); {
 		next := len(text)
 		if i := strings.IndexByte(text[at:], '\n'); i >= 0 {
 			next = at + i + 1
@@ -47,13 +47,13 @@ func parts(text string) (rest string, services []part, ok bool) {
 			return "", nil, false
 		} else if is && now != name {
 			end(at)
-			name, line = now, n
+			name = now
 			if name != "" {
 				if seen[name] {
 					return "", nil, false
 				}
 				seen[name] = true
-				services = append(services, part{name: name, start: at, line: line})
+				services = append(services, part{name: name, start: at})
 			}
 		}
 		at = next
@@ -114,35 +114,30 @@ func mentions(rest string) bool {
 	return false
 }
 
-// decodeLarge is decode, of the services of a large file on all processors. Where a file
-// is not to be cut, or has anything wrong with it, it is decode.
+// decodeLarge is decode without places, of the services of a large file on all processors.
+// Where a file is not to be cut, or has anything wrong with it, it is decode.
 func decodeLarge(text string) (*node, error) {
 	_, services, ok := parts(text)
 	n := min(runtime.GOMAXPROCS(0), len(services)/manyServices)
 	if !ok || n < 2 {
-		return decode(text)
+		return decode(text, false)
 	}
 	roots, errs := make([]*node, n), make([]error, n)
 	var decoders sync.WaitGroup
 	for i := range n {
-		from, to, line := 0, len(text), 1
+		from, to := 0, len(text)
 		if i > 0 {
-			first := services[i*len(services)/n]
-			from, line = first.start, first.line
+			from = services[i*len(services)/n].start
 		}
 		if i < n-1 {
 			to = services[(i+1)*len(services)/n].start
 		}
-		decoders.Go(func() {
-			if roots[i], errs[i] = decode(text[from:to]); errs[i] == nil {
-				roots[i].moveDown(line - 1)
-			}
-		})
+		decoders.Go(func() { roots[i], errs[i] = decode(text[from:to], false) })
 	}
 	decoders.Wait()
 	for i := range n {
 		if errs[i] != nil || i > 0 && !roots[0].join(roots[i]) {
-			return decode(text)
+			return decode(text, false)
 		}
 	}
 	return roots[0], nil
@@ -150,24 +145,6 @@ func decodeLarge(text string) (*node, error) {
 
 // manyServices is how many services are worth a goroutine.
 const manyServices = 50
-
-// moveDown adds to the lines of a node and those in it.
-func (n *node) moveDown(lines int) {
-	if lines == 0 {
-		return
-	}
-	n.line += lines
-	switch v := n.value.(type) {
-	case table:
-		for _, e := range v {
-			e.moveDown(lines)
-		}
-	case []*node:
-		for _, e := range v {
-			e.moveDown(lines)
-		}
-	}
-}
 
 // join takes the services of another root into this one; false if there is anything else,
 // or a service that is here already.

@@ -11,7 +11,10 @@ const (
 	pathEvents = "/v1/events"
 	pathReload = "/v1/reload"
 	pathYield  = "/v1/yield"
-	pathResync = "/v1/sync/resync"
+	// pathServers is about single servers of services.
+	pathServers = "/v1/servers"
+	pathPlan    = "/v1/plan"
+	pathResync  = "/v1/sync/resync"
 )
 
 // DefaultSocket is where the daemon listens unless it is told otherwise.
@@ -27,6 +30,10 @@ type Daemon interface {
 	// Yield gives virtual routers to another director, or ends that. It returns
 	// when somebody has taken them; an error says who stays active, and why.
 	Yield(ctx context.Context, ask YieldRequest) (Yielded, error)
+	// Plan tells what applying a file would change. It changes nothing.
+	Plan(ctx context.Context, ask PlanRequest) (Plan, error)
+	// Servers does something to servers. It returns when the kernel has it.
+	Servers(ctx context.Context, ask ServersRequest) (ServersChanged, error)
 	// Resync takes the connections of another director over now, or compares them. It
 	// returns when that is done.
 	Resync(ctx context.Context, ask ResyncRequest) (SyncResult, error)
@@ -234,6 +241,8 @@ type Server struct {
 	Reason   string    `json:"reason"`
 	Active   int       `json:"active"`
 	Inactive int       `json:"inactive"`
+	// Templates are the clients that persistence leads to it.
+	Templates int `json:"templates"`
 	// UpperThreshold is how many connections keep new ones away until there are fewer
 	// than LowerThreshold.
 	UpperThreshold int `json:"upper_threshold,omitempty"`

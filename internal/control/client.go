@@ -68,6 +68,24 @@ func (c *Client) Yield(ctx context.Context, ask YieldRequest) (Yielded, error) {
 	return done, nil
 }
 
+// Plan asks what applying a file would change.
+func (c *Client) Plan(ctx context.Context, ask PlanRequest) (Plan, error) {
+	var plan Plan
+	if err := c.post(ctx, pathPlan, ask, &plan); err != nil {
+		return Plan{}, err
+	}
+	return plan, nil
+}
+
+// Servers has the daemon do something to servers.
+func (c *Client) Servers(ctx context.Context, ask ServersRequest) (ServersChanged, error) {
+	var done ServersChanged
+	if err := c.post(ctx, pathServers, ask, &done); err != nil {
+		return ServersChanged{}, err
+	}
+	return done, nil
+}
+
 // Resync has the daemon take the connections of another director over, or compare
 // them.
 func (c *Client) Resync(ctx context.Context, ask ResyncRequest) (SyncResult, error) {

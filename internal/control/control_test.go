@@ -19,6 +19,7 @@ import (
 type fakeDaemon struct {
 	reloadErr error
 	asked     control.YieldRequest
+	servers   control.ServersRequest
 	second    chan struct{}
 }
 
@@ -41,6 +42,18 @@ func (d *fakeDaemon) Yield(_ context.Context, ask control.YieldRequest) (control
 		return control.Yielded{}, errors.New("web stays active: nobody else took the addresses")
 	}
 	return control.Yielded{Routers: []control.Router{{Name: ask.Router, State: "backup"}}}, nil
+}
+
+func (d *fakeDaemon) Plan(_ context.Context, ask control.PlanRequest) (control.Plan, error) {
+	return control.Plan{File: ask.File, Changes: []control.PlannedChange{{Kind: "service", Name: ask.Text[:3], Change: "new"}}}, nil
+}
+
+func (d *fakeDaemon) Servers(_ context.Context, ask control.ServersRequest) (control.ServersChanged, error) {
+	d.servers = ask
+	if ask.Service == "nosuch" {
+		return control.ServersChanged{}, errors.New("there is no service \"nosuch\"")
+	}
+	return control.ServersChanged{Servers: []control.ServerOf{{Service: "web", Server: control.Server{Address: ask.Server, State: "draining"}}}}, nil
 }
 
 func (d *fakeDaemon) Events(after uint64) ([]control.Event, <-chan struct{}) {

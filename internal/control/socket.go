@@ -71,6 +71,8 @@ func (s *Socket) Run(ctx context.Context) error {
 	mux.HandleFunc("GET "+pathEvents, s.events)
 	mux.HandleFunc("POST "+pathReload, s.reload)
 	mux.HandleFunc("POST "+pathYield, s.yield)
+	mux.HandleFunc("POST "+pathServers, s.servers)
+	mux.HandleFunc("POST "+pathPlan, s.plan)
 	mux.HandleFunc("POST "+pathResync, s.resync)
 	server := &http.Server{
 		Handler:           mux,
@@ -127,13 +129,31 @@ func (s *Socket) resync(w http.ResponseWriter, r *http.Request) {
 
 // read decodes a request, or answers that it cannot be.
 func read[T any](s *Socket, w http.ResponseWriter, r *http.Request) (ask T, ok bool) {
-	in := json.NewDecoder(http.MaxBytesReader(w, r.Body, maxRequest))
+	return readUpTo[T](s, w, r, maxRequest)
+}
+
+func readUpTo[T any](s *Socket, w http.ResponseWriter, r *http.Request, most int64) (ask T, ok bool) {
+	in := json.NewDecoder(http.MaxBytesReader(w, r.Body, most))
 	in.DisallowUnknownFields()
 	if err := in.Decode(&ask); err != nil {
 		s.answer(w, http.StatusBadRequest, failure{Error: "the request is not what this daemon understands: " + err.Error()})
 		return ask, false
 	}
 	return ask, true
+}
+
+func (s *Socket) plan(w http.ResponseWriter, r *http.Request) {
+	if ask, ok := readUpTo[PlanRequest](s, w, r, maxPlan); ok {
+		done, err := s.daemon.Plan(r.Context(), ask)
+		s.outcome(w, done, err)
+	}
+}
+
+func (s *Socket) servers(w http.ResponseWriter, r *http.Request) {
+	if ask, ok := read[ServersRequest](s, w, r); ok {
+		done, err := s.daemon.Servers(r.Context(), ask)
+		s.outcome(w, done, err)
+	}
 }
 
 // outcome answers with what the daemon did, or why it did not.

@@ -41,7 +41,7 @@ func (d *Director) Reload(ctx context.Context) (control.Reloaded, error) {
 	// The kernel may take its time; the director's goroutine does not wait for it.
 	wait, cancel := context.WithTimeout(ctx, applyTimeout)
 	defer cancel()
-	if err := d.table.Applied(wait, answer.generation); err != nil {
+	if err := d.table.Applied(wait, answer.tables); err != nil {
 		done.Warnings = append(done.Warnings, "ipvs: "+err.Error())
 	}
 	if err := d.filter.Applied(wait); err != nil {
@@ -60,7 +60,9 @@ type reload struct {
 
 type reloaded struct {
 	generation uint64
-	err        error
+	// tables is the number of the table that the file has made.
+	tables uint64
+	err    error
 }
 
 // apply hands a configuration to the rooms. used finds out which servers have
@@ -99,6 +101,16 @@ func (d *Director) apply(ctx context.Context, cfg *config.Config, used func() in
 	return generation, nil
 }
 
+// respected are the services of which others may change what the kernel has.
+func respected(cfg *config.Config) (keys []ipvs.ServiceKey) {
+	for _, s := range cfg.Services {
+		if s.Respects {
+			keys = append(keys, s.Listen...)
+		}
+	}
+	return keys
+}
+
 func syncDaemons(cfg *config.Config) []connsync.Daemon {
 	if cfg.Sync == nil {
 		return nil
@@ -127,7 +139,10 @@ func (d *Director) want() {
 	next := d.judging.look(now, d.judgments, d.channel.opinions)
 	d.tracker.SetServices(serviceHealth(d.judging.rows))
 	if !d.flushing {
-		d.table.Set(ipvs.Desired{Generation: d.generation, Timeouts: d.cfg.Timeouts, Services: slices.Concat(d.judging.table(), d.steering.services(), guardServices(d.cfg))})
+		d.tables++
+		d.table.Set(ipvs.Desired{
+			Generation: d.tables, Timeouts: d.cfg.Timeouts, Services: slices.Concat(d.judging.table(), d.steering.services(), guardServices(d.cfg)), Reload: d.generation, Respected: respected(d.cfg),
+		})
 	}
 	quorums, doubt, hasten := d.judging.quorums(), d.judging.doubted.Why, d.judging.doubted.Hasten
 	d.mu.Unlock()

@@ -39,6 +39,8 @@ type Options struct {
 	Version string
 	// Load reads the file; it is called at the start and by each reload.
 	Load func() (*config.Config, error)
+	// Parse reads a text as if it were the file.
+	Parse func(name string, text []byte) (*config.Config, error)
 	// Dir is the directory of the record, below /run, and State the one of what
 	// operators asked for, below /var/lib.
 	Dir, State string
@@ -107,6 +109,11 @@ type Director struct {
 	followed map[vrrp.Key]vrrp.Followed
 	hooks    hooks
 
+	// requests are run on the director's goroutine, whose quiet is: since when servers
+	// that drain have been seen to get no new connections.
+	requests chan func()
+	quiet    map[serverKey]time.Time
+
 	stop    chan vrrp.StopMode
 	reloads chan reload
 	ended   chan struct{} // closed when no reload is taken any more
@@ -128,6 +135,7 @@ type Director struct {
 	mu         sync.Mutex // guards what follows, for Status
 	cfg        *config.Config
 	generation uint64
+	tables     uint64 // numbers the desired tables
 	steering   steering
 	// active are the virtual routers for which this director is.
 	active   map[vrrp.Key]bool
@@ -160,7 +168,7 @@ func New(opts Options) (*Director, error) {
 	}
 	d := &Director{
 		opts: opts, log: opts.Logger, events: newEventLog(), inbox: newInbox(), started: time.Now(), cfg: cfg,
-		stop: make(chan vrrp.StopMode, 2), reloads: make(chan reload), ended: make(chan struct{}),
+		stop: make(chan vrrp.StopMode, 2), reloads: make(chan reload), requests: make(chan func()), quiet: make(map[serverKey]time.Time), ended: make(chan struct{}),
 		followed: make(map[vrrp.Key]vrrp.Followed), active: make(map[vrrp.Key]bool),
 	}
 	if d.beats, err = openHeartbeats(opts.Dir); err != nil {
@@ -282,10 +290,13 @@ func (d *Director) loop(ctx context.Context) error {
 	d.rejudge = time.NewTimer(time.Hour)
 	defer d.rejudge.Stop()
 	d.removeStale()
+	d.useOverrides()
 	if _, err := d.apply(ctx, d.cfg, func() inUse { return usedBy(d.kernelTable()) }); err != nil {
 		return err
 	}
 	d.resumeYields(ctx)
+	drains := time.NewTicker(drainTick)
+	defer drains.Stop()
 	d.tell(fmt.Sprintf("started with %s", d.cfg.File))
 	d.opts.Notify("READY=1")
 
@@ -313,7 +324,11 @@ func (d *Director) loop(ctx context.Context) error {
 				continue
 			}
 			generation, err := d.apply(ctx, request.cfg, func() inUse { return usedBy(d.table.Snapshot().Services) })
-			request.answer <- reloaded{generation, err}
+			request.answer <- reloaded{generation, d.tables, err}
+		case f := <-d.requests:
+			f()
+		case <-drains.C:
+			d.watchDrains()
 		case <-watchdog:
 			d.opts.Notify("WATCHDOG=1")
 		case mode := <-d.stop:

@@ -96,7 +96,7 @@ func syncService(s ipvs.Service) connsync.Service {
 		Servers: make([]connsync.Server, len(s.Destinations)),
 	}
 	for i, to := range s.Destinations {
-		out.Servers[i] = connsync.Server{Addr: to.Addr, Forward: syncForward(to.Forward), Active: to.Active, Inactive: to.Inactive}
+		out.Servers[i] = connsync.Server{Addr: to.Addr, Forward: syncForward(to.Forward), Active: to.Active, Inactive: to.Inactive, Templates: to.Templates}
 	}
 	return out
 }

@@ -25,6 +25,8 @@ type judging struct {
 	rows []*judgedRow
 	// hosts is the evidence about each server host, of the last look.
 	hosts []healthcheck.Evidence
+	// kept is what operators asked for of servers.
+	kept map[serverKey]keptServer
 	// doubt is whether this director doubts itself.
 	doubt   healthcheck.Doubt
 	doubted healthcheck.Doubted
@@ -164,7 +166,7 @@ func (j *judging) look(now time.Time, known judgments, ask opinions) (next time.
 	})
 	next = j.doubted.Next
 	for i, row := range j.rows {
-		row.judge(now, all[i], j.doubted)
+		row.judge(now, all[i], j.doubted, j.kept)
 		if at := row.outcome.Next; !at.IsZero() && (next.IsZero() || at.Before(next)) {
 			next = at
 		}
@@ -212,7 +214,7 @@ func (s *judgedServer) testify(e *healthcheck.Evidence, seen []healthcheck.Judgm
 }
 
 // judge decides about one row.
-func (row *judgedRow) judge(now time.Time, seen []healthcheck.Judgment, doubted healthcheck.Doubted) {
+func (row *judgedRow) judge(now time.Time, seen []healthcheck.Judgment, doubted healthcheck.Doubted, kept map[serverKey]keptServer) {
 	row.members = row.members[:0]
 	row.warnings = nil
 	verdicts := make([]healthcheck.Verdict, 0, 4)
@@ -239,9 +241,17 @@ func (row *judgedRow) judge(now time.Time, seen []healthcheck.Judgment, doubted 
 		seen = seen[len(server.targets):]
 		m.Verdict = row.service.Require.Combine(verdicts, server.weights...)
 		m.Doubted = doubted.Keep && silent && fell && m.State == healthcheck.Down
+		if k, asked := kept[serverKey{row.listen, server.at}]; asked {
+			k.ask(&m)
+		}
 		row.members = append(row.members, m)
 	}
 	row.outcome = row.pool.Judge(now, row.service.Rules, row.members)
+	for i, m := range row.members {
+		if k, asked := kept[serverKey{row.listen, m.Server}]; asked {
+			row.outcome.Shares[i].Why = k.why(row.outcome.Shares[i].Why)
+		}
+	}
 }
 
 // table is what the kernel's table should be.
@@ -257,7 +267,9 @@ func (j *judging) table() []ipvs.Service {
 			if share.Used && !sorry {
 				d.Weight = share.Weight
 			}
-			if share.Used && !sorry || s.Quiesces {
+			// One that drains keeps its connections beside a sorry server.
+			drains := share.Admin == healthcheck.Drain && row.members[i].State == healthcheck.Up
+			if share.Used && !sorry || s.Quiesces || drains {
 				service.Destinations = append(service.Destinations, d)
 			}
 		}

@@ -4,18 +4,48 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"net/netip"
 	"os"
 	"path/filepath"
 	"sync"
 	"time"
 
+	"lvsha/ipvs"
 	"lvsha/vrrp"
 )
 
 // overrides are what operators asked for beside the file. They survive restarts
 // and reboots.
 type overrides struct {
-	Yields []keptYield `json:"yields,omitempty"`
+	Yields  []keptYield  `json:"yields,omitempty"`
+	Servers []keptServer `json:"servers,omitempty"`
+}
+
+// keptServer is what operators asked for of one server of one service. It goes by the
+// kernel's keys, so that another name in the file loses nothing.
+type keptServer struct {
+	Service ipvs.ServiceKey `json:"service"`
+	Server  netip.AddrPort  `json:"server"`
+	Drain   *keptDrain      `json:"drain,omitempty"`
+	Weight  *keptWeight     `json:"weight,omitempty"`
+}
+
+// keptDrain is a drain, under way or done.
+type keptDrain struct {
+	Since time.Time `json:"since"`
+	// Until is when it is done whatever connections there are; zero is never.
+	Until time.Time `json:"until,omitzero"`
+	// Done is when it was, and Left how many connections there still were.
+	Done time.Time `json:"done,omitzero"`
+	Left int       `json:"left,omitempty"`
+}
+
+// keptWeight stands in place of the weight in the file.
+type keptWeight struct {
+	Weight int       `json:"weight"`
+	Since  time.Time `json:"since"`
+	// Until is when it ends by itself; zero is never.
+	Until time.Time `json:"until,omitzero"`
 }
 
 // keptYield is a virtual router that yields.

@@ -206,8 +206,8 @@ func checkStatus(s healthcheck.Status) control.Check {
 // of the service.
 func countConnections(shows []control.Service, services []config.Service, table []ipvs.Service) {
 	type counts struct {
-		active, inactive int
-		traffic          ipvs.Traffic
+		active, inactive, templates int
+		traffic                     ipvs.Traffic
 	}
 	for i := range shows {
 		servers := make(map[string]counts)
@@ -220,12 +220,12 @@ func countConnections(shows []control.Service, services []config.Service, table 
 			whole, found = whole.Plus(row.Traffic), true
 			for _, d := range row.Destinations {
 				n := servers[d.Addr.String()]
-				servers[d.Addr.String()] = counts{n.active + d.Active, n.inactive + d.Inactive, n.traffic.Plus(d.Traffic)}
+				servers[d.Addr.String()] = counts{n.active + d.Active, n.inactive + d.Inactive, n.templates + d.Templates, n.traffic.Plus(d.Traffic)}
 			}
 		}
 		count := func(s *control.Server) {
 			if n, ok := servers[s.Address]; ok {
-				s.Active, s.Inactive = n.active, n.inactive
+				s.Active, s.Inactive, s.Templates = n.active, n.inactive, n.templates
 				s.Traffic = (*control.Traffic)(&n.traffic)
 			}
 		}

@@ -72,6 +72,9 @@ func (d *Director) Status() control.Status {
 	if len(cfg.Services) > 0 && table.State != "ok" {
 		s.Problems = append(s.Problems, "ipvs: "+table.State)
 	}
+	for _, difference := range table.Drifted {
+		s.Problems = append(s.Problems, fmt.Sprintf("ipvs: %s: somebody changed it, and drift = \"respect\" leaves it so until the next reload", difference))
+	}
 	if cfg.Sync != nil {
 		s.Sync = &control.Sync{
 			Interface: cfg.Sync.Interface, ID: cfg.Sync.ID, Daemons: append([]string{}, daemons.Daemons...), State: daemons.State,

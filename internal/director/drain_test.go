@@ -1,0 +1,328 @@
+package director
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/netip"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"lvsha/internal/config"
+	"lvsha/internal/control"
+	"lvsha/ipvs"
+	connsync "lvsha/sync"
+	"lvsha/vrrp/vrrptest"
+)
+
+// lone is a director with its table, restarted as often as a test likes.
+type lone struct {
+	*testing.T
+	table      *ipvs.Memory
+	dir, state string
+	text       string
+
+	d    *Director
+	stop func()
+}
+
+func newLone(t *testing.T, text string) *lone {
+	m := &lone{T: t, table: ipvs.NewMemory(nil), dir: t.TempDir(), state: t.TempDir(), text: text}
+	m.start()
+	t.Cleanup(func() { m.stop() })
+	return m
+}
+
+func (m *lone) start() {
+	m.Helper()
+	port := (&vrrptest.Segment{}).NewPort([6]byte{2})
+	daemons := connsync.NewMemory()
+	d, err := New(Options{
+		Load: func() (*config.Config, error) {
+			return config.Parse("lvsha.toml", []byte(m.text), config.Identity{})
+		},
+		Dir: m.dir, State: m.state, Port: port, Links: vrrptest.NewLinks(port),
+		IPVS: func() (ipvs.Kernel, error) { return m.table, nil },
+		Sync: func() (connsync.Kernel, error) { return daemons, nil },
+		Parse: func(name string, text []byte) (*config.Config, error) {
+			return config.Parse(name, text, config.Identity{})
+		},
+		InMemory: true,
+	})
+	if err != nil {
+		m.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	var wg sync.WaitGroup
+	wg.Go(func() {
+		if err := d.Run(ctx); err != nil && !errors.Is(err, context.Canceled) {
+			m.Errorf("Run: %v", err)
+		}
+	})
+	m.d, m.stop = d, func() { cancel(); wg.Wait() }
+	m.pass(2 * time.Second)
+}
+
+// restart kills the process and starts another.
+func (m *lone) restart() {
+	m.Helper()
+	m.stop()
+	m.start()
+}
+
+func (m *lone) pass(d time.Duration) {
+	time.Sleep(d)
+	synctest.Wait()
+}
+
+func (m *lone) reload() {
+	m.Helper()
+	if _, err := m.d.Reload(m.Context()); err != nil {
+		m.Fatal(err)
+	}
+}
+
+// ask asks for something and returns what the servers are then.
+func (m *lone) ask(do, service, server string, weight int, limit time.Duration) string {
+	m.Helper()
+	done, err := m.d.Servers(m.Context(), control.ServersRequest{Do: do, Service: service, Server: server, Weight: weight, For: limit})
+	if err != nil {
+		return "error: " + err.Error()
+	}
+	var out []string
+	for _, s := range done.Servers {
+		out = append(out, fmt.Sprintf("%s %s %s", s.Service, s.Address, s.State))
+	}
+	return strings.Join(out, ", ")
+}
+
+func (m *lone) has(want string) {
+	m.Helper()
+	table, err := m.table.List()
+	if err != nil {
+		m.Fatal(err)
+	}
+	var got []string
+	for _, s := range table {
+		for _, d := range s.Destinations {
+			got = append(got, fmt.Sprintf("%s>%s=%d", s.Key, d.Addr, d.Weight))
+		}
+	}
+	if diff := cmp.Diff(want, strings.Join(got, " ")); diff != "" {
+		m.Errorf("table (-want +got):\n%s", diff)
+	}
+}
+
+func (m *lone) connections(server string, active, inactive, templates int) {
+	m.Helper()
+	at := netip.MustParseAddrPort(server)
+	table, err := m.table.List()
+	if err != nil {
+		m.Fatal(err)
+	}
+	for _, s := range table {
+		m.table.SetConnections(s.Key, at, active, inactive, templates)
+	}
+}
+
+func (m *lone) stateOf(server string) (state, reason string) {
+	m.Helper()
+	for _, s := range m.d.Status().Services {
+		for _, shows := range s.Servers {
+			if shows.Address == server {
+				return shows.State, shows.Reason
+			}
+		}
+	}
+	m.Fatalf("no server %s", server)
+	return "", ""
+}
+
+func (m *lone) is(server, want string) {
+	m.Helper()
+	if got, reason := m.stateOf(server); got != want {
+		m.Errorf("%s is %s (%s), want %s", server, got, reason, want)
+	}
+}
+
+const drained = `
+[service.web]
+listen = "192.0.2.10:80/tcp"
+owner = "none"
+forward = "nat"
+[[service.web.server]]
+address = "10.0.0.1:80"
+[[service.web.server]]
+address = "10.0.0.2:80"
+weight = 3
+`
+
+func TestDrain(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		m := newLone(t, drained)
+		m.has("192.0.2.10:80/tcp>10.0.0.1:80=1 192.0.2.10:80/tcp>10.0.0.2:80=3")
+		m.connections("10.0.0.2:80", 5, 0, 0)
+		if got := m.ask(control.DoDrain, "web", "10.0.0.2", 0, 0); got != "web 10.0.0.2:80 draining" {
+			t.Errorf("asked: %s", got)
+		}
+		m.has("192.0.2.10:80/tcp>10.0.0.1:80=1 192.0.2.10:80/tcp>10.0.0.2:80=0")
+		m.pass(10 * time.Minute)
+		m.is("10.0.0.2:80", "draining")
+		// Neither a reload nor a restart nor another name ends it, and an empty kernel,
+		// after a reboot, is no drain that is done.
+		m.reload()
+		m.has("192.0.2.10:80/tcp>10.0.0.1:80=1 192.0.2.10:80/tcp>10.0.0.2:80=0")
+		m.text = strings.ReplaceAll(drained, "service.web", "service.site")
+		m.restart()
+		m.is("10.0.0.2:80", "draining")
+		m.has("192.0.2.10:80/tcp>10.0.0.1:80=1 192.0.2.10:80/tcp>10.0.0.2:80=0")
+		// Not while something is on its way out, nor while a client is remembered.
+		for _, left := range [][3]int{{0, 2, 0}, {0, 0, 1}} {
+			m.connections("10.0.0.2:80", left[0], left[1], left[2])
+			m.pass(5 * time.Minute)
+			m.is("10.0.0.2:80", "draining")
+		}
+		m.connections("10.0.0.2:80", 0, 0, 0)
+		m.pass(5 * time.Second)
+		m.is("10.0.0.2:80", "disabled")
+		m.has("192.0.2.10:80/tcp>10.0.0.1:80=1")
+		m.restart()
+		m.is("10.0.0.2:80", "disabled")
+		m.has("192.0.2.10:80/tcp>10.0.0.1:80=1")
+		if got := m.ask(control.DoUndrain, "site", "10.0.0.2:80", 0, 0); got != "site 10.0.0.2:80 up" {
+			t.Errorf("asked: %s", got)
+		}
+		m.has("192.0.2.10:80/tcp>10.0.0.1:80=1 192.0.2.10:80/tcp>10.0.0.2:80=3")
+		m.restart()
+		m.is("10.0.0.2:80", "up")
+	})
+}
+
+// TestDrainEnds: by its deadline, which a restart does not move, and by being cancelled.
+func TestDrainEnds(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		m := newLone(t, drained)
+		m.connections("10.0.0.1:80", 5, 5, 5)
+		m.ask(control.DoDrain, "", "10.0.0.1:80", 0, time.Hour)
+		m.pass(30 * time.Minute)
+		m.restart()
+		m.pass(29 * time.Minute)
+		m.is("10.0.0.1:80", "draining")
+		m.pass(2 * time.Minute)
+		m.is("10.0.0.1:80", "disabled")
+		if _, reason := m.stateOf("10.0.0.1:80"); !strings.Contains(reason, "15 connections were left") {
+			t.Errorf("reason: %s", reason)
+		}
+		m.has("192.0.2.10:80/tcp>10.0.0.2:80=3")
+
+		m.connections("10.0.0.2:80", 1, 0, 0)
+		m.ask(control.DoDrain, "web", "10.0.0.2:80", 0, 0)
+		m.pass(time.Minute)
+		m.ask(control.DoUndrain, "web", "10.0.0.2:80", 0, 0)
+		m.has("192.0.2.10:80/tcp>10.0.0.2:80=3")
+	})
+}
+
+// TestDrainInOrder: what a hash points at stays in its place.
+func TestDrainInOrder(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		m := newLone(t, strings.Replace(drained, "forward", "scheduler = \"mh\"\nforward", 1))
+		m.ask(control.DoDrain, "web", "10.0.0.1:80", 0, 0)
+		m.pass(5 * time.Second)
+		m.is("10.0.0.1:80", "disabled")
+		m.has("192.0.2.10:80/tcp>10.0.0.1:80=0 192.0.2.10:80/tcp>10.0.0.2:80=3")
+	})
+}
+
+// TestDrainAll: the last server that drains keeps its connections beside a sorry server.
+func TestDrainAll(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		m := newLone(t, strings.Replace(drained, "forward", "sorry = \"10.0.0.9:80\"\nforward", 1)+strings.NewReplacer("web", "dns", "80/tcp", "53/udp").Replace(drained))
+		for _, at := range []string{"10.0.0.1:80", "10.0.0.2:80"} {
+			m.connections(at, 1, 1, 0)
+			if got, want := m.ask(control.DoDrain, "", at, 0, 0), "dns "+at+" draining, web "+at+" draining"; got != want {
+				t.Errorf("asked: %q, want %q", got, want)
+			}
+		}
+		m.pass(time.Minute)
+		m.has("192.0.2.10:53/udp>10.0.0.1:80=0 192.0.2.10:53/udp>10.0.0.2:80=0 192.0.2.10:80/tcp>10.0.0.1:80=0 192.0.2.10:80/tcp>10.0.0.2:80=0 192.0.2.10:80/tcp>10.0.0.9:80=1")
+	})
+}
+
+func TestWeight(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		m := newLone(t, drained)
+		m.ask(control.DoWeight, "web", "10.0.0.1", 7, time.Hour)
+		m.ask(control.DoWeight, "web", "10.0.0.2", 0, 0)
+		m.has("192.0.2.10:80/tcp>10.0.0.1:80=7 192.0.2.10:80/tcp>10.0.0.2:80=0")
+		m.text = strings.Replace(drained, "weight = 3", "weight = 4", 1)
+		m.reload()
+		m.restart()
+		m.has("192.0.2.10:80/tcp>10.0.0.1:80=7 192.0.2.10:80/tcp>10.0.0.2:80=0")
+		m.pass(time.Hour)
+		m.has("192.0.2.10:80/tcp>10.0.0.1:80=1 192.0.2.10:80/tcp>10.0.0.2:80=0")
+		m.ask(control.DoUnweight, "web", "10.0.0.2", 0, 0)
+		m.has("192.0.2.10:80/tcp>10.0.0.1:80=1 192.0.2.10:80/tcp>10.0.0.2:80=4")
+		for _, c := range []struct{ do, service, server, want string }{
+			{control.DoDrain, "wbe", "10.0.0.1", `error: there is no service "wbe"; there are: web`},
+			{control.DoDrain, "web", "10.0.0.7", "error: service web has no server 10.0.0.7; it has: 10.0.0.1:80, 10.0.0.2:80"},
+			{control.DoDrain, "", "10.0.0.1:81", "error: no service has a server 10.0.0.1:81; there are: 10.0.0.1:80, 10.0.0.2:80"},
+			{control.DoDrain, "web", "one", `error: want a server as ADDRESS or ADDRESS:PORT, got "one"`},
+			{"dance", "web", "10.0.0.1", `error: this daemon cannot do "dance" to servers`},
+		} {
+			if got := m.ask(c.do, c.service, c.server, 0, 0); got != c.want {
+				t.Errorf("%s %s %s: %q, want %q", c.do, c.service, c.server, got, c.want)
+			}
+		}
+	})
+}
+
+// TestDriftByHand: a weight 0 in the kernel that nobody asked for is no drain.
+func TestDriftByHand(t *testing.T) {
+	for _, drift := range []string{"repair", "respect"} {
+		t.Run(drift, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				m := newLone(t, strings.Replace(drained, "forward", fmt.Sprintf("drift = %q\nforward", drift), 1))
+				by := func(weight int) {
+					table, err := m.table.List()
+					if err != nil {
+						t.Fatal(err)
+					}
+					d := table[0].Destinations[1]
+					d.Weight = weight
+					if err := m.table.SetServer(table[0].Key, d); err != nil {
+						t.Fatal(err)
+					}
+					m.pass(5 * time.Second)
+				}
+				by(0)
+				m.is("10.0.0.2:80", "up")
+				if drift == "repair" {
+					m.has("192.0.2.10:80/tcp>10.0.0.1:80=1 192.0.2.10:80/tcp>10.0.0.2:80=3")
+					return
+				}
+				m.has("192.0.2.10:80/tcp>10.0.0.1:80=1 192.0.2.10:80/tcp>10.0.0.2:80=0")
+				said := `ipvs: server 10.0.0.2:80 of 192.0.2.10:80/tcp: weight 0 in the kernel, 3 wanted: somebody changed it, and drift = "respect" leaves it so until the next reload`
+				if problems := m.d.Status().Problems; !slices.Contains(problems, said) {
+					t.Errorf("problems: %q", problems)
+				}
+				// Another weight of the same server is somebody's wish too, and that of another is not touched.
+				m.ask(control.DoWeight, "web", "10.0.0.1", 5, 0)
+				m.has("192.0.2.10:80/tcp>10.0.0.1:80=5 192.0.2.10:80/tcp>10.0.0.2:80=0")
+				by(9)
+				m.has("192.0.2.10:80/tcp>10.0.0.1:80=5 192.0.2.10:80/tcp>10.0.0.2:80=9")
+				m.ask(control.DoWeight, "web", "10.0.0.2", 6, 0)
+				m.has("192.0.2.10:80/tcp>10.0.0.1:80=5 192.0.2.10:80/tcp>10.0.0.2:80=6")
+				by(9)
+				m.reload()
+				m.has("192.0.2.10:80/tcp>10.0.0.1:80=5 192.0.2.10:80/tcp>10.0.0.2:80=6")
+			})
+		})
+	}
+}

@@ -1,0 +1,858 @@
+package connsync
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"iter"
+	"log/slog"
+	"maps"
+	"math/rand/v2"
+	"net/netip"
+	"slices"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+	"time"
+)
+
+// fakeKernel is the connection table and the sync daemons of a machine, by the rules
+// of ip_vs_sync.c.
+type fakeKernel struct {
+	mu       sync.Mutex
+	services []Service
+	conns    map[ConnKey]*fakeConn
+	queue    [][]byte
+	queued   int
+	room     int // of the backup daemon's socket, in octets
+	dropped  uint64
+	memory   int // how many entries there is memory for; zero is no bound
+	taps     []*fakeTap
+	// hide passes entries over in a listing.
+	hide func(ConnKey) bool
+}
+
+type fakeConn struct {
+	Conn
+	flags Flags
+	bound *Server
+	until time.Time
+}
+
+func newFakeKernel() *fakeKernel {
+	return &fakeKernel{conns: make(map[ConnKey]*fakeConn), room: 200 << 10, services: []Service{{
+		Protocol: protocolTCP, Virtual: ap("192.0.2.10:80"), Persistence: 300 * time.Second,
+		Servers: []Server{{Addr: ap("192.0.2.21:80"), Forward: ForwardDR}, {Addr: ap("192.0.2.22:80"), Forward: ForwardDR}},
+	}}}
+}
+
+// set changes the kernel.
+func (k *fakeKernel) set(change func(*fakeKernel)) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	change(k)
+}
+
+// expire removes what has run out. The caller holds the lock.
+func (k *fakeKernel) expire() {
+	now := time.Now()
+	maps.DeleteFunc(k.conns, func(_ ConnKey, c *fakeConn) bool { return !c.until.After(now) })
+}
+
+func (k *fakeKernel) Conns(synced bool) iter.Seq2[Conn, error] {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	k.expire()
+	var list []Conn
+	for key, c := range k.conns {
+		if k.hide == nil || !k.hide(key) {
+			c.Expires = uint32(time.Until(c.until) / time.Second)
+			list = append(list, c.Conn)
+		}
+	}
+	return func(yield func(Conn, error) bool) {
+		for _, c := range list {
+			if !yield(c, nil) {
+				return
+			}
+		}
+	}
+}
+
+func (k *fakeKernel) Intake(Daemon, func() []uint64) (Intake, error) { return fakeIntake{k}, nil }
+
+type fakeIntake struct{ *fakeKernel }
+
+func (in fakeIntake) Put(datagram []byte) error {
+	in.mu.Lock()
+	defer in.mu.Unlock()
+	if in.queued+len(datagram) > in.room && in.queued > 0 {
+		in.dropped++
+		return nil
+	}
+	in.queue = append(in.queue, slices.Clone(datagram))
+	in.queued += len(datagram)
+	return nil
+}
+
+// Backlog lets the daemon read a little.
+func (in fakeIntake) Backlog() (int, uint64, error) {
+	in.mu.Lock()
+	defer in.mu.Unlock()
+	for range min(4, len(in.queue)) {
+		m, _ := Decode(in.queue[0])
+		in.queued -= len(in.queue[0])
+		in.queue = in.queue[1:]
+		for _, r := range m.Records {
+			in.process(r)
+		}
+	}
+	return in.queued, in.dropped, nil
+}
+
+func (in fakeIntake) Close() error { return nil }
+
+// process is ip_vs_proc_conn.
+func (k *fakeKernel) process(r Record) {
+	k.expire()
+	c := k.conns[r.Key]
+	if c != nil && c.Server != r.Server {
+		if r.Flags&Inactive != 0 && !r.Key.Template {
+			return
+		}
+		c = nil
+	}
+	if c == nil {
+		if k.memory > 0 && len(k.conns) >= k.memory {
+			return
+		}
+		c = &fakeConn{Conn: Conn{Key: r.Key, Server: r.Server, Synced: true}}
+		k.conns[r.Key] = c
+	}
+	if c.bound == nil {
+		_, c.bound = NewPool(k.services).find(r.Key, r.Server, r.Mark)
+	}
+	timeout := time.Duration(r.Timeout) * time.Second
+	if timeout == 0 {
+		timeout = defaultTimeout(r.Key, r.State)
+	}
+	c.flags, c.State, c.until = r.Flags, r.State, time.Now().Add(timeout)
+}
+
+// open makes a connection as a packet does.
+func (k *fakeKernel) open(key ConnKey, server int) {
+	k.mu.Lock()
+	to := &k.services[0].Servers[server]
+	k.conns[key] = &fakeConn{Conn: Conn{Key: key, Server: to.Addr, State: tcpEstablished}, flags: to.Forward | NoOutput, bound: to, until: time.Now().Add(15 * time.Minute)}
+	k.say(key)
+	k.mu.Unlock()
+}
+
+// close ends a connection.
+func (k *fakeKernel) close(key ConnKey) {
+	k.mu.Lock()
+	c := k.conns[key]
+	c.State, c.flags, c.until = tcpClose, c.flags|Inactive, time.Now().Add(10*time.Second)
+	k.say(key)
+	k.mu.Unlock()
+}
+
+// say is the master daemon, without its buffer. The caller holds the lock.
+func (k *fakeKernel) say(key ConnKey) {
+	c := k.conns[key]
+	r := Record{Key: key, Server: c.Server, Flags: c.flags, State: c.State, Timeout: uint32(time.Until(c.until) / time.Second)}
+	b, _ := AppendMessage(nil, 1, 1472, []Record{r})
+	for _, t := range k.taps {
+		t.said <- b
+	}
+}
+
+func (k *fakeKernel) Tap(Daemon) (Hearer, error) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	t := &fakeTap{said: make(chan []byte, 10000), closed: make(chan struct{})}
+	k.taps = append(k.taps, t)
+	return t, nil
+}
+
+type fakeTap struct {
+	said   chan []byte
+	closed chan struct{}
+	once   sync.Once
+	gap    atomic.Bool // the next message comes after one that was lost
+}
+
+func (t *fakeTap) Hear(b []byte) (int, bool, error) {
+	select {
+	case m := <-t.said:
+		return copy(b, m), t.gap.Swap(false), nil
+	case <-t.closed:
+		return 0, false, errors.New("closed")
+	}
+}
+
+func (t *fakeTap) Inode() uint64 { return 1 }
+
+func (t *fakeTap) Close() error {
+	t.once.Do(func() { close(t.closed) })
+	return nil
+}
+
+// pool counts what is bound.
+func (k *fakeKernel) pool(context.Context, bool) (*Pool, error) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	k.expire()
+	if k.services == nil {
+		return nil, errors.New("the services are not in the kernel yet")
+	}
+	services := slices.Clone(k.services)
+	for i := range services {
+		services[i].Servers = slices.Clone(services[i].Servers)
+		for j := range services[i].Servers {
+			s := &services[i].Servers[j]
+			for _, c := range k.conns {
+				switch {
+				case c.bound == nil || c.bound.Addr != s.Addr:
+				case c.Key.Template:
+					s.Templates++
+				case c.flags&Inactive != 0:
+					s.Inactive++
+				default:
+					s.Active++
+				}
+			}
+		}
+	}
+	return NewPool(services), nil
+}
+
+// keys are the connections, as a set.
+func (k *fakeKernel) keys() map[ConnKey]string {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	k.expire()
+	out := make(map[ConnKey]string)
+	for key, c := range k.conns {
+		if !key.passing(c.State) {
+			out[key] = c.Server.String()
+		}
+	}
+	return out
+}
+
+// node is a director.
+type node struct {
+	name   string
+	kernel *fakeKernel
+	*Exchange
+	stop context.CancelFunc
+	done chan struct{}
+	mu   sync.Mutex
+	said []string
+}
+
+// cluster is two directors whose channel can be cut.
+type cluster struct {
+	*testing.T
+	nodes     [2]*node
+	transport Transport
+	mu        sync.Mutex // guards links
+	links     [2]*fakeLink
+	// spoil changes what is sent, nil drops it.
+	spoil func(payload []byte) []byte
+}
+
+// joined are the links, nil while the channel is cut.
+func (c *cluster) joined() [2]*fakeLink {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.links
+}
+
+func (c *cluster) join(links [2]*fakeLink) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.links = links
+}
+
+func newCluster(t *testing.T, transport Transport) *cluster {
+	c := &cluster{T: t, transport: transport}
+	for i := range c.nodes {
+		c.nodes[i] = c.start(fmt.Sprintf("lvs%d", i+1), newFakeKernel())
+	}
+	t.Cleanup(func() {
+		c.cut()
+		for _, n := range c.nodes {
+			n.stop()
+			<-n.done
+		}
+	})
+	return c
+}
+
+func (c *cluster) start(name string, kernel *fakeKernel) *node {
+	n := &node{name: name, kernel: kernel, done: make(chan struct{})}
+	n.Exchange = NewExchange(ExchangeOptions{
+		System: kernel, Pool: kernel.pool, OnWait: func() {},
+		Wake: func() {
+			for _, l := range c.joined() {
+				if l != nil && l.from == n {
+					l.compose()
+				}
+			}
+		},
+		Tell: func(_ slog.Level, _, text string) {
+			n.mu.Lock()
+			n.said = append(n.said, text)
+			n.mu.Unlock()
+		},
+	})
+	n.Set(ExchangeConfig{
+		On: true, Daemons: Config{Interface: "eth0", ID: 1, Transport: c.transport}.Daemons(), Transport: c.transport,
+		Others: []string{map[string]string{"lvs1": "lvs2", "lvs2": "lvs1"}[name]}, Gate: DefaultGate, Refresh: time.Minute,
+	})
+	var ctx context.Context
+	ctx, n.stop = context.WithCancel(c.Context())
+	go func() {
+		defer close(n.done)
+		if err := n.Run(ctx); err != nil {
+			c.Errorf("%s: %v", name, err)
+		}
+	}()
+	return n
+}
+
+// reboot starts a director anew, with an empty kernel.
+func (c *cluster) reboot(i int) {
+	c.cut()
+	c.nodes[i].stop()
+	<-c.nodes[i].done
+	c.nodes[i] = c.start(c.nodes[i].name, newFakeKernel())
+}
+
+// fakeLink carries messages one way.
+type fakeLink struct {
+	c        *cluster
+	from, to *node
+	back     *fakeLink
+	mu       sync.Mutex
+	queue    chan []byte
+	closed   chan struct{}
+	done     chan struct{}
+}
+
+func (l *fakeLink) Peer() string { return l.to.name }
+
+func (l *fakeLink) Send(ctx context.Context, payload []byte) error {
+	if l.c.spoil != nil {
+		if payload = l.c.spoil(payload); payload == nil {
+			return nil
+		}
+	}
+	select {
+	case l.queue <- payload:
+		return nil
+	case <-l.closed:
+		return errors.New("the session has ended")
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+func (l *fakeLink) compose() {
+	if b := l.from.Compose(l); b != nil {
+		select {
+		case l.queue <- b:
+		case <-l.closed:
+		}
+	}
+}
+
+// connect joins both directors.
+func (c *cluster) connect() {
+	var links [2]*fakeLink
+	for i := range links {
+		links[i] = &fakeLink{c: c, from: c.nodes[i], to: c.nodes[1-i], queue: make(chan []byte, 64), closed: make(chan struct{}), done: make(chan struct{})}
+	}
+	links[0].back, links[1].back = links[1], links[0]
+	c.join(links)
+	for _, l := range links {
+		l.from.Open(l)
+	}
+	for _, l := range links {
+		go func() {
+			defer close(l.done)
+			ctx, cancel := context.WithCancel(c.Context())
+			defer cancel()
+			go func() {
+				select {
+				case <-l.closed:
+					cancel()
+				case <-ctx.Done():
+				}
+			}()
+			for {
+				select {
+				case <-l.closed:
+					return
+				case payload := <-l.queue:
+					if err := l.to.Receive(ctx, l.back, payload); err != nil {
+						c.Logf("%s ends the session: %v", l.to.name, err)
+						go c.cutLinks(links)
+						return
+					}
+				}
+			}
+		}()
+	}
+}
+
+func (c *cluster) cut() { c.cutLinks(c.joined()) }
+
+func (c *cluster) cutLinks(links [2]*fakeLink) {
+	if links[0] == nil {
+		return
+	}
+	for _, l := range links {
+		l.mu.Lock()
+		select {
+		case <-l.closed:
+		default:
+			close(l.closed)
+		}
+		l.mu.Unlock()
+	}
+	for _, l := range links {
+		<-l.done
+	}
+	for _, l := range links {
+		l.from.Close(l)
+	}
+	if c.joined() == links {
+		c.join([2]*fakeLink{})
+	}
+}
+
+// until waits for a condition, in simulated time.
+func (c *cluster) until(what string, limit time.Duration, holds func() bool) {
+	c.Helper()
+	deadline := time.Now().Add(limit)
+	for !holds() {
+		if time.Now().After(deadline) {
+			for _, n := range c.nodes {
+				n.mu.Lock()
+				c.Logf("%s: %+v\n%s", n.name, n.Snapshot(), strings.Join(n.said, "\n"))
+				n.mu.Unlock()
+			}
+			c.Fatalf("waited %s for %s", limit, what)
+		}
+		time.Sleep(100 * time.Millisecond)
+	}
+}
+
+// equal waits until both kernels have the same connections.
+func (c *cluster) equal(limit time.Duration) {
+	c.Helper()
+	c.until("equal tables", limit, func() bool { return maps.Equal(c.nodes[0].kernel.keys(), c.nodes[1].kernel.keys()) })
+}
+
+var virtual = netip.MustParseAddr("192.0.2.10")
+
+func key(i int) ConnKey {
+	return ConnKey{Protocol: protocolTCP, Client: netip.AddrPortFrom(netip.AddrFrom4([4]byte{10, 0, byte(i >> 8), byte(i)}), 40000), Virtual: ap("192.0.2.10:80")}
+}
+
+// serve has the first director serve with so many connections.
+func (c *cluster) serve(n int) {
+	c.nodes[0].Serves([]netip.Addr{virtual})
+	for i := range n {
+		c.nodes[0].kernel.open(key(i), i%2)
+	}
+}
+
+// transports run a test over both.
+func transports(t *testing.T, test func(*testing.T, Transport)) {
+	for _, transport := range []Transport{Multicast, Channel} {
+		t.Run(string(transport), func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) { test(t, transport) })
+		})
+	}
+}
+
+// TestExchangeReboot: a director that comes back gets all connections, waits with
+// its addresses until then, and says so.
+func TestExchangeReboot(t *testing.T) {
+	transports(t, func(t *testing.T, transport Transport) {
+		c := newCluster(t, transport)
+		c.serve(3000)
+		c.connect()
+		c.equal(10 * time.Second)
+		c.reboot(1)
+		two := c.nodes[1]
+		c.until("a reason to wait", time.Second, func() bool { return two.Waiting() != "" })
+		c.connect()
+		c.equal(10 * time.Second)
+		c.until("no reason to wait", time.Second, func() bool { return two.Waiting() == "" })
+		s := two.Snapshot()
+		if p := s.Partners[0]; p.Last == nil || p.Last.Installed != 3000 || p.Last.Missing != 0 || p.Last.Compared != "entries" || p.Verified().IsZero() || s.State != "in sync" {
+			t.Errorf("status %+v, %+v", s, p.Last)
+		}
+		if got := c.nodes[0].Snapshot().State; got != "in sync" {
+			t.Errorf("the other one says %q", got)
+		}
+	})
+}
+
+// TestExchangeOneWay: nothing of a backup's table comes to a director that serves and
+// was never away, so that what is over there does not come back.
+func TestExchangeOneWay(t *testing.T) {
+	transports(t, func(t *testing.T, transport Transport) {
+		c := newCluster(t, transport)
+		c.serve(10)
+		c.nodes[1].kernel.open(key(99), 0) // what nobody has
+		c.until("serving", time.Minute, func() bool { return c.nodes[0].Waiting() == "" })
+		c.connect()
+		c.until("the backup's table", 10*time.Second, func() bool { return len(c.nodes[1].kernel.keys()) == 11 })
+		c.cut()
+		c.connect()
+		time.Sleep(time.Minute)
+		synctest.Wait()
+		if _, came := c.nodes[0].kernel.keys()[key(99)]; came && c.nodes[0].Snapshot().Partners[0].Last.Why != "connected" {
+			t.Error("a backup's connection came to the director that serves")
+		}
+	})
+}
+
+// TestExchangeGhosts: what is over on the director that serves goes on the other one
+// too, after two looks, and nothing that lives.
+func TestExchangeGhosts(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := newCluster(t, Multicast)
+		c.serve(200)
+		c.connect()
+		c.equal(10 * time.Second)
+		one, two := c.nodes[0].kernel, c.nodes[1].kernel
+		c.cut()
+		for i := range 50 {
+			one.mu.Lock()
+			delete(one.conns, key(i))
+			one.mu.Unlock()
+		}
+		// The listing passes over one that lives, once: the first look.
+		looks := 0
+		one.mu.Lock()
+		one.hide = func(k ConnKey) bool {
+			if k == key(100) {
+				looks++
+			}
+			return k == key(100) && looks <= listings+2
+		}
+		one.mu.Unlock()
+		// And the backup made one itself, which is not the other one's to end.
+		two.open(key(999), 0)
+		c.connect()
+		c.until("a second look", time.Minute, func() bool {
+			last := c.nodes[1].Snapshot().Partners[0].Last
+			return last != nil && last.Removed > 0
+		})
+		time.Sleep(5 * time.Second)
+		keys := two.keys()
+		for i := range 200 {
+			if _, there := keys[key(i)]; there != (i >= 50) {
+				t.Errorf("connection %d is there: %t", i, there)
+			}
+		}
+		if _, there := keys[key(999)]; !there {
+			t.Error("a connection of its own was removed")
+		}
+	})
+}
+
+// TestExchangeLive: over the channel connections come as they are made, and go as
+// they end; what was lost in between is made good.
+func TestExchangeLive(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := newCluster(t, Channel)
+		c.serve(0)
+		c.connect()
+		c.until("the channel", 10*time.Second, func() bool { return c.nodes[1].Waiting() == "" })
+		for i := range 500 {
+			c.nodes[0].kernel.open(key(i), i%2)
+		}
+		c.equal(time.Second)
+		for i := range 100 {
+			c.nodes[0].kernel.close(key(i))
+		}
+		c.equal(time.Second)
+		if n := len(c.nodes[1].kernel.keys()); n != 400 {
+			t.Errorf("%d connections, want 400", n)
+		}
+		// The socket overflows.
+		var taps []*fakeTap
+		c.nodes[0].kernel.set(func(k *fakeKernel) { taps, k.taps = k.taps, nil })
+		for i := 500; i < 600; i++ {
+			c.nodes[0].kernel.open(key(i), i%2)
+		}
+		c.nodes[0].kernel.set(func(k *fakeKernel) { k.taps = taps })
+		taps[len(taps)-1].gap.Store(true)
+		c.nodes[0].kernel.open(key(600), 0)
+		c.equal(10 * time.Second)
+		if n := len(c.nodes[1].kernel.keys()); n != 501 {
+			t.Errorf("%d connections, want 501", n)
+		}
+	})
+}
+
+// TestExchangeHandOver: a planned change waits until the other director has the very
+// last connection.
+func TestExchangeHandOver(t *testing.T) {
+	transports(t, func(t *testing.T, transport Transport) {
+		c := newCluster(t, transport)
+		if err := c.nodes[0].HandOver(t.Context()); !errors.Is(err, ErrNobody) {
+			t.Errorf("with nobody: %v", err)
+		}
+		c.serve(100)
+		c.connect()
+		c.equal(10 * time.Second)
+		c.nodes[0].kernel.set(func(k *fakeKernel) { k.taps = nil })
+		for i := 100; i < 200; i++ {
+			c.nodes[0].kernel.open(key(i), 0)
+		}
+		ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+		defer cancel()
+		if err := c.nodes[0].HandOver(ctx); err != nil {
+			t.Fatal(err)
+		}
+		if !maps.Equal(c.nodes[0].kernel.keys(), c.nodes[1].kernel.keys()) {
+			t.Error("the tables differ after it")
+		}
+	})
+}
+
+// TestExchangeFaults: whatever happens on the way, the tables are equal in the end,
+// and nothing that lives is removed.
+func TestExchangeFaults(t *testing.T) {
+	const count = 2000
+	for _, tt := range []struct {
+		name  string
+		fault func(t *testing.T, c *cluster)
+	}{
+		{"a socket of 8 KB", func(_ *testing.T, c *cluster) { c.nodes[1].kernel.set(func(k *fakeKernel) { k.room = 8 << 10 }) }},
+		{"a socket for one message", func(_ *testing.T, c *cluster) { c.nodes[1].kernel.set(func(k *fakeKernel) { k.room = 1 }) }},
+		{"truncated", func(_ *testing.T, c *cluster) { c.spoil = every(5, func(b []byte) []byte { return b[:len(b)-1] }, 3) }},
+		{"corrupt", func(_ *testing.T, c *cluster) {
+			c.spoil = every(3, func(b []byte) []byte {
+				b = slices.Clone(b)
+				b[len(b)/2] ^= 0x55
+				return b
+			}, 2)
+		}},
+		{"lost", func(_ *testing.T, c *cluster) { c.spoil = every(4, func([]byte) []byte { return nil }, 3) }},
+		{"services that come later", func(t *testing.T, c *cluster) {
+			k := c.nodes[1].kernel
+			k.mu.Lock()
+			services := k.services
+			k.services = nil
+			k.mu.Unlock()
+			time.AfterFunc(3*time.Second, func() {
+				k.mu.Lock()
+				k.services = services
+				k.mu.Unlock()
+			})
+		}},
+		{"another pool at first", func(t *testing.T, c *cluster) {
+			k := c.nodes[1].kernel
+			k.mu.Lock()
+			whole := slices.Clone(k.services)
+			k.services = slices.Clone(whole)
+			k.services[0].Servers = whole[0].Servers[:1]
+			k.mu.Unlock()
+			time.AfterFunc(10*time.Second, func() {
+				k.mu.Lock()
+				k.services = whole
+				k.mu.Unlock()
+			})
+		}},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			transports(t, func(t *testing.T, transport Transport) {
+				c := newCluster(t, transport)
+				c.connect()
+				c.until("each other", time.Minute, func() bool { return c.nodes[0].Waiting() == "" && c.nodes[1].Waiting() == "" })
+				c.serve(count)
+				c.reboot(1)
+				tt.fault(t, c)
+				c.connect()
+				c.until("equal tables", 5*time.Minute, func() bool {
+					if c.joined()[0] == nil {
+						c.connect() // a session that was ended is begun again
+					}
+					return len(c.nodes[1].kernel.keys()) == count && c.nodes[1].Snapshot().State == "in sync"
+				})
+				k := c.nodes[1].kernel
+				k.mu.Lock()
+				defer k.mu.Unlock()
+				for key, conn := range k.conns {
+					if conn.bound == nil {
+						t.Fatalf("%s belongs to no server", key)
+					}
+				}
+			})
+		})
+	}
+}
+
+// every spoils each nth message, some times.
+func every(n int, spoil func([]byte) []byte, times int) func([]byte) []byte {
+	i := 0
+	var mu sync.Mutex
+	return func(b []byte) []byte {
+		mu.Lock()
+		defer mu.Unlock()
+		if i++; i%n != 0 || times == 0 {
+			return b
+		}
+		times--
+		return spoil(b)
+	}
+}
+
+// TestExchangeMemory: what the kernel has no room for is said to be missing.
+func TestExchangeMemory(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := newCluster(t, Multicast)
+		c.serve(500)
+		c.nodes[1].kernel.set(func(k *fakeKernel) { k.memory = 300 })
+		c.connect()
+		c.until("a result", 30*time.Second, func() bool { return c.nodes[1].Snapshot().Partners[0].Last != nil })
+		s := c.nodes[1].Snapshot()
+		if s.Partners[0].Last.Missing != 200 || !strings.HasPrefix(s.State, "differs: of the connections of lvs1 200 are missing") {
+			t.Errorf("state %q, %+v", s.State, s.Partners[0].Last)
+		}
+		c.nodes[1].kernel.set(func(k *fakeKernel) { k.memory = 0 })
+		c.equal(time.Minute)
+	})
+}
+
+// TestExchangeTwoActives: while both serve neither takes the other's word for what it
+// knows, and both know all in the end.
+func TestExchangeTwoActives(t *testing.T) {
+	transports(t, func(t *testing.T, transport Transport) {
+		c := newCluster(t, transport)
+		c.serve(100)
+		c.connect()
+		c.equal(10 * time.Second)
+		c.cut()
+		one, two := c.nodes[0], c.nodes[1]
+		two.Serves([]netip.Addr{virtual})
+		for i := range 100 { // the same clients' ports, to the other server
+			two.kernel.open(key(i), 1-i%2)
+		}
+		for i := 100; i < 150; i++ {
+			two.kernel.open(key(i), 0)
+		}
+		c.connect()
+		time.Sleep(10 * time.Second)
+		for i := range 100 {
+			if got, want := one.kernel.keys()[key(i)], one.kernel.services[0].Servers[i%2].Addr.String(); got != want {
+				t.Fatalf("connection %d of the first is on %s now, was on %s", i, got, want)
+			}
+			if got, want := two.kernel.keys()[key(i)], two.kernel.services[0].Servers[1-i%2].Addr.String(); got != want {
+				t.Fatalf("connection %d of the second is on %s now, was on %s", i, got, want)
+			}
+		}
+		two.Serves(nil)
+		c.equal(2 * time.Minute)
+		if n := len(one.kernel.keys()); n != 150 {
+			t.Errorf("%d connections, want 150", n)
+		}
+	})
+}
+
+// TestExchangeCuts cuts the channel after each message of a takeover in turn.
+func TestExchangeCuts(t *testing.T) {
+	transports(t, func(t *testing.T, transport Transport) {
+		for at := 1; ; at++ {
+			c := newCluster(t, transport)
+			c.serve(1500)
+			sent := 0
+			reached := false
+			var mu sync.Mutex
+			c.spoil = func(b []byte) []byte {
+				mu.Lock()
+				defer mu.Unlock()
+				if sent++; sent == at {
+					reached = true
+					go c.cut()
+				}
+				return b
+			}
+			c.connect()
+			c.until("equal tables", time.Minute, func() bool {
+				if c.joined()[0] == nil {
+					c.connect()
+				}
+				return len(c.nodes[1].kernel.keys()) == 1500 && c.nodes[1].Snapshot().State == "in sync"
+			})
+			if !reached {
+				t.Logf("%d messages", at-1)
+				return
+			}
+		}
+	})
+}
+
+// TestExchangeRandom has connections come and go at random while directors reboot
+// and the channel is cut: in the end both kernels have the same.
+func TestExchangeRandom(t *testing.T) {
+	transports(t, func(t *testing.T, transport Transport) {
+		for seed := range uint64(20) {
+			rng := rand.New(rand.NewPCG(seed, 1))
+			c := newCluster(t, transport)
+			c.serve(0)
+			next := 0
+			for range 60 {
+				switch rng.IntN(8) {
+				case 0:
+					c.cut()
+				case 1:
+					if c.joined()[0] == nil {
+						c.connect()
+					}
+				case 2:
+					c.reboot(1)
+				case 3:
+					for k := range c.nodes[0].kernel.keys() {
+						c.nodes[0].kernel.close(k)
+						break
+					}
+				default:
+					for range rng.IntN(40) {
+						c.nodes[0].kernel.open(key(next), next%2)
+						next++
+					}
+				}
+				time.Sleep(time.Duration(rng.IntN(3000)) * time.Millisecond)
+			}
+			if c.joined()[0] == nil {
+				c.connect()
+			}
+			if transport == Multicast {
+				// Nothing carries what the kernels would; a planned change does.
+				c.until("a partner", time.Minute, func() bool { return c.nodes[0].HandOver(t.Context()) == nil })
+			}
+			have := c.nodes[0].kernel.keys()
+			c.until("all connections", 2*time.Minute, func() bool {
+				for k, server := range have {
+					if c.nodes[1].kernel.keys()[k] != server {
+						return false
+					}
+				}
+				return true
+			})
+		}
+	})
+}
