@@ -36,6 +36,10 @@ func (r *report) ownServer(n *node, svc *Service, server *Server) {
 	}
 }
 
+// Here reports whether the server is on this machine, so that hearing it says nothing of
+// the network.
+func (s Server) Here() bool { return s.Self || s.Address.Addr().IsLoopback() }
+
 // ownAddresses lists the addresses of the directors.
 func (r *report) ownAddresses() string {
 	var all []string

@@ -97,6 +97,7 @@ func (d *Director) apply(ctx context.Context, cfg *config.Config, used func() in
 	d.exchange.Set(d.exchangeConfig(cfg))
 	d.daemons.Set(connsync.Desired{Generation: generation, Daemons: syncDaemons(cfg)})
 	d.wantFilter()
+	d.awaitFilter(ctx)
 	d.want()
 	return generation, nil
 }

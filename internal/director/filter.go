@@ -1,7 +1,9 @@
 package director
 
 import (
+	"context"
 	"slices"
+	"time"
 
 	"lvsha/internal/config"
 	"lvsha/internal/packetfilter"
@@ -63,6 +65,21 @@ func marks(s config.Service) (out []packetfilter.Mark) {
 		}
 	}
 	return out
+}
+
+// filterTimeout bounds how long services wait for the packet filter.
+const filterTimeout = 500 * time.Millisecond
+
+// awaitFilter waits until the packet filter is as wanted, or cannot be. A mark without a
+// service by it does no harm, and neither does a source address: packets go to the service
+// of their address and port. The other way round, one that is given up for a service by
+// mark would be missed until its packets have that.
+func (d *Director) awaitFilter(ctx context.Context) {
+	ctx, cancel := context.WithTimeout(ctx, filterTimeout)
+	defer cancel()
+	if err := d.filter.Applied(ctx); err != nil {
+		d.log.Debug("services do not wait for the packet filter", "error", err)
+	}
 }
 
 // wantFilter hands the rules to the packet filter's reconciler, unless everything is
