@@ -176,6 +176,12 @@ func TestKernelFullNAT(t *testing.T) {
 		}
 		fmt.Printf("matrix: fullnat %s %s: %s\n", c.protocol, c.to, got)
 	}
+	// The server itself may be a client, which direct routing and NAT do not allow.
+	for _, protocol := range []string{"tcp", "udp"} {
+		if got := r.open(far, protocol, netip.MustParseAddrPort("10.0.0.100:7600")).says(6 * time.Second); got != "far 10.0.0.150>10.9.0.21:7600" {
+			t.Errorf("%s from the server itself: %s", protocol, got)
+		}
+	}
 	for _, protocol := range []string{"tcp", "udp"} {
 		seen := make(map[string]int)
 		for range 6 {

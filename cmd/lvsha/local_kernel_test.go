@@ -47,6 +47,12 @@ scheduler = "rr"
 address = "10.0.0.1"
 [[service.ports.server]]
 address = "10.0.0.2"
+# Whoever is active, itself.
+[service.page]
+listen = "10.0.0.100:7820/tcp"
+forward = "local"
+[[service.page.server]]
+address = "127.0.0.1"
 [sync]
 interface = "eth1"
 id = 4
@@ -77,7 +83,7 @@ func TestKernelLocal(t *testing.T) {
 				r.talk(h, protocol, netip.MustParseAddrPort(at))
 			}
 		}
-		for _, at := range []string{"10.0.0.100:7810", "10.0.0.100:7811"} {
+		for _, at := range []string{"10.0.0.100:7810", "10.0.0.100:7811", "10.0.0.100:7820"} {
 			r.talk(h, "tcp", netip.MustParseAddrPort(at))
 		}
 	}
@@ -149,6 +155,14 @@ func TestKernelLocal(t *testing.T) {
 			t.Errorf("%s: packets go round: %d for %d requests", where, packets, asked)
 		}
 	}
+	page := func(want string) {
+		t.Helper()
+		if got := r.open(r.client, "tcp", netip100(7820)).says(6 * time.Second); got != want+" 10.0.0.9>10.0.0.100:7820" {
+			t.Errorf("the page of the active director: %s", got)
+		}
+		fmt.Printf("matrix: local by a loopback address, %s is active: %s serves\n", want, want)
+	}
+	page("lvs1")
 	served("before")
 
 	type opened struct {
@@ -184,6 +198,7 @@ func TestKernelLocal(t *testing.T) {
 	r.active(d2)
 	idle(0)
 	survive("after a failover")
+	page("lvs2")
 	served("after a failover")
 	r.settle(3 * time.Second)
 	r.run(r.lvs[0], r.binary, "yield --back")
@@ -191,6 +206,7 @@ func TestKernelLocal(t *testing.T) {
 	idle(1)
 	survive("back again")
 	served("back again")
+	fmt.Println("matrix: directors that are servers: all of three answer, before and after failovers")
 
 	// A restart keeps the roles, and a stop leaves nothing.
 	r.check(d2.Kill())

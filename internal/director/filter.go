@@ -2,6 +2,7 @@ package director
 
 import (
 	"context"
+	"fmt"
 	"slices"
 	"time"
 
@@ -80,6 +81,23 @@ func (d *Director) awaitFilter(ctx context.Context) {
 	if err := d.filter.Applied(ctx); err != nil {
 		d.log.Debug("services do not wait for the packet filter", "error", err)
 	}
+}
+
+// protectionProblems are the other directors that are not where their sync messages are to
+// come from: all that they tell is dropped.
+func protectionProblems(cfg *config.Config, n Routing) (out []string) {
+	p := cfg.Protection
+	if p == nil || n == nil {
+		return nil
+	}
+	for _, peer := range p.Peers {
+		to, err := routeTo(n, peer)
+		if err != nil || to.local || to.ifname == p.Interface {
+			continue
+		}
+		out = append(out, fmt.Sprintf("sync: protect lets in %s on %s, and this machine has it on %s: list the addresses that the other directors have on %[2]s", peer, p.Interface, to.ifname))
+	}
+	return out
 }
 
 // wantFilter hands the rules to the packet filter's reconciler, unless everything is

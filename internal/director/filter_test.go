@@ -3,6 +3,7 @@ package director
 import (
 	"fmt"
 	"maps"
+	"net/netip"
 	"slices"
 	"strings"
 	"testing"
@@ -101,6 +102,12 @@ func TestFilterRules(t *testing.T) {
 			t.Errorf("%s: protection %+v", c.director, rules.Sync)
 		}
 
+		for ifname, want := range map[string]int{"eth0": 0, "eth1": 1} {
+			if got := protectionProblems(cfg, elsewhere{ifname: ifname}); len(got) != want {
+				t.Errorf("the other director is on %s: %q", ifname, got)
+			}
+		}
+
 		services := guardServices(cfg)
 		if len(services) != 1 || services[0].Key != ipvs.MarkKey(config.DirectorMark, false) || ipvs.Validate(services[0]) != nil {
 			t.Fatalf("%s: %+v", c.director, services)
@@ -112,4 +119,14 @@ func TestFilterRules(t *testing.T) {
 			}
 		}
 	}
+}
+
+// elsewhere is a machine that has all others on one interface.
+type elsewhere struct {
+	Routing
+	ifname string
+}
+
+func (e elsewhere) WayTo(netip.Addr) (string, netip.Addr, bool, error) {
+	return e.ifname, netip.Addr{}, false, nil
 }

@@ -55,6 +55,7 @@ func (d *Director) Status() control.Status {
 	}
 	s.Problems = append(s.Problems, d.sysctlProblems()...)
 	s.Problems = append(s.Problems, helperProblems(cfg, d.opts.Helpers)...)
+	s.Problems = append(s.Problems, protectionProblems(cfg, routing)...)
 	for i, service := range cfg.Services[:len(services)] { // none before the file is applied
 		for j := range s.Services[i].Servers {
 			row := &s.Services[i].Servers[j]
