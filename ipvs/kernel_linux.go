@@ -239,6 +239,8 @@ func destinationTo(d Destination) cfipvs.Destination {
 		to.FwdMethod = cfipvs.Masquerade
 	case TUN:
 		to.FwdMethod = cfipvs.Tunnel
+	case Local:
+		to.FwdMethod = cfipvs.Local
 	default:
 		to.FwdMethod = cfipvs.DirectRoute
 	}
@@ -263,6 +265,8 @@ func destinationFrom(d cfipvs.DestinationExtended) Destination {
 		from.Forward = DR
 	case cfipvs.Masquerade:
 		from.Forward = NAT
+	case cfipvs.Local:
+		from.Forward = Local
 	case cfipvs.Tunnel:
 		from.Forward = TUN
 		from.Tunnel = Tunnel{TunnelType(d.TunnelType), d.TunnelPort, Checksum(d.TunnelFlags)}

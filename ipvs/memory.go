@@ -234,7 +234,7 @@ func (m *Memory) refuse(c Change) error {
 			return syscall.ERANGE
 		case c.Destination.Tunnel.Type == GUE && c.Destination.Tunnel.Port == 0:
 			return syscall.EINVAL
-		case c.Destination.Forward < DR || c.Destination.Forward > TUN:
+		case c.Destination.Forward < DR || c.Destination.Forward > Local:
 			return syscall.EINVAL
 		case c.Op == AddServer && !unicast(c.Destination.Addr.Addr()):
 			return syscall.EINVAL

@@ -41,7 +41,7 @@ func FormatRules(rules []Rule) string {
 		}
 		b.WriteByte('\n')
 		for _, d := range r.Destinations {
-			if d.Forward == 0 || d.Extra != "" {
+			if d.Forward == 0 || d.Forward == Local || d.Extra != "" {
 				fmt.Fprintf(&b, "# -a %s -r %s -w %d: ipvsadm has no option for its forwarding (%s)\n", name, d.Addr, d.Weight, strings.TrimSpace(d.way()+" "+d.Extra))
 				continue
 			}

@@ -150,7 +150,7 @@ func (k ServiceKey) Compare(o ServiceKey) int {
 }
 
 // Forward is the forwarding method of a destination. Zero is not one; it is
-// read from the kernel for the methods lvsha never uses (local, bypass).
+// read from the kernel for the method lvsha never uses (bypass).
 type Forward uint8
 
 // The forwarding methods. Zero is not one.
@@ -163,9 +163,11 @@ const (
 	// TUN wraps the packet in another. It alone reaches servers of the other
 	// address family.
 	TUN
+	// Local leaves the packet as it is, to be delivered to this machine.
+	Local
 )
 
-// String returns the method as the configuration has it: "dr", "nat" or "tun".
+// String returns the method as the configuration has it: "dr", "nat", "tun" or "local".
 func (f Forward) String() string {
 	switch f {
 	case DR:
@@ -174,19 +176,21 @@ func (f Forward) String() string {
 		return "nat"
 	case TUN:
 		return "tun"
+	case Local:
+		return "local"
 	default:
 		return "other"
 	}
 }
 
-// ParseForward returns the method that "dr", "nat" or "tun" names.
+// ParseForward returns the method that "dr", "nat", "tun" or "local" names.
 func ParseForward(s string) (Forward, error) {
-	for _, f := range []Forward{DR, NAT, TUN} {
+	for _, f := range []Forward{DR, NAT, TUN, Local} {
 		if s == f.String() {
 			return f, nil
 		}
 	}
-	return 0, fmt.Errorf("forwarding method %q is none of dr, nat, tun", s)
+	return 0, fmt.Errorf("forwarding method %q is none of dr, nat, tun, local", s)
 }
 
 // Service is a virtual service with its destinations.

@@ -130,8 +130,8 @@ func badDestination(s Service, d Destination) string {
 		bad("tunnel: %s", why)
 	}
 	switch port := d.Addr.Port(); {
-	case d.Forward != DR && d.Forward != NAT && d.Forward != TUN:
-		bad("forwarding method is none of dr, nat, tun")
+	case d.Forward < DR || d.Forward > Local:
+		bad("forwarding method is none of dr, nat, tun, local")
 	case s.Key.Mark != 0 && port == 0:
 	case s.Key.Mark != 0 && d.Forward != NAT:
 		bad("%s cannot change the client's port to %d", d.Forward, port)

@@ -33,6 +33,15 @@ forward = "nat"
 address = "10.1.0.23:6999"
 `
 
+// soloFile has a service that is one by address and port, or by mark.
+const soloFile = `
+[service.solo]
+listen = "10.0.0.101:7620/tcp"
+forward = "nat"
+[[service.solo.server]]
+address = "10.1.0.23:6999"
+`
+
 // ruleset are lvsha's tables of a host in nft's words.
 func (r *rig) ruleset(h *lab.Host) string {
 	r.Helper()
@@ -68,11 +77,11 @@ func TestKernelCovers(t *testing.T) {
 	r.tell(r.nat, "tcp", netip.MustParseAddrPort("10.1.0.23:6999"))
 	r.tell(r.nat, "udp", netip.MustParseAddrPort("10.1.0.23:6999"))
 	r.run(h, "nft", "add table ip site")
-	d := r.lvsha(h, coversFile)
+	d := r.lvsha(h, coversFile+soloFile)
 	r.active(d)
 	r.eventually("the table and the filter", 10*time.Second, func() bool {
 		s, err := d.Status()
-		return err == nil && s.IPVS.State == "ok" && s.Filter != nil && s.Filter.State == "ok" && strings.Count(r.table(h), "-a ") == 5
+		return err == nil && s.IPVS.State == "ok" && s.Filter != nil && s.Filter.State == "ok" && strings.Count(r.table(h), "-a ") == 6
 	})
 	asks := func(name string, cells ...string) {
 		t.Helper()
@@ -123,11 +132,12 @@ func TestKernelCovers(t *testing.T) {
 	r.eventually("the rules are back", 10*time.Second, func() bool { return r.ruleset(h) == rules })
 	r.eventually("the repair is counted", 10*time.Second, func() bool {
 		s, err := d.Status()
-		return err == nil && s.Filter.Repaired > 0 && len(s.Services) == 2 &&
+		return err == nil && s.Filter.Repaired > 0 && len(s.Services) == 3 &&
 			slices.Equal(s.Services[0].Covers, []string{"10.0.0.100-10.0.0.102:7500-7509/tcp", "10.0.0.101:0/udp"})
 	})
 
-	// One port more, while a client asks another one.
+	// One port more, and a service that becomes one by mark and is not any more, while a
+	// client asks others and that one.
 	stop, lost := make(chan struct{}), make(chan string, 1)
 	go func() {
 		defer close(lost)
@@ -137,18 +147,23 @@ func TestKernelCovers(t *testing.T) {
 				return
 			default:
 			}
-			if got := r.ask(r.client, "tcp", netip.MustParseAddrPort("10.0.0.101:7505"), 0); !strings.HasPrefix(got, "nat ") {
-				lost <- got
-				return
+			for _, at := range []string{"10.0.0.101:7505", "10.0.0.101:7620"} {
+				if got := r.ask(r.client, "tcp", netip.MustParseAddrPort(at), 0); !strings.HasPrefix(got, "nat ") {
+					lost <- at + ": " + got
+					return
+				}
 			}
 		}
 	}()
 	for range 5 {
-		for _, file := range []string{strings.Replace(coversFile, `"10.0.0.100:443/tcp"`, `"10.0.0.100:443/tcp", "10.0.0.100:81/tcp"`, 1), coversFile} {
+		for _, file := range []string{
+			strings.Replace(coversFile, `"10.0.0.100:443/tcp"`, `"10.0.0.100:443/tcp", "10.0.0.100:81/tcp"`, 1) + strings.Replace(soloFile, "forward", "mark = 9\nforward", 1),
+			coversFile + soloFile,
+		} {
 			r.check(h.WriteFile(configPath, []byte(file), 0o644))
 			r.run(h, r.binary, "reload")
 			got := r.ask(r.client, "tcp", netip.MustParseAddrPort("10.0.0.100:81"), 0)
-			if wants := file != coversFile; strings.HasPrefix(got, first) != wants {
+			if wants := file != coversFile+soloFile; strings.HasPrefix(got, first) != wants {
 				t.Errorf("port 81, covered %v: %s", wants, got)
 			}
 		}

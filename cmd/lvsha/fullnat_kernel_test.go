@@ -55,7 +55,7 @@ func (r *grid) far() *lab.Host {
 // and NAT, by a mark, and with a range of source addresses.
 var fullnatFile = strings.NewReplacer(
 	`"10.0.0.102/24",`, `"10.0.0.102/24", "10.0.0.150/24", "10.0.0.151/24", "10.0.0.152/24",`,
-	`"2001:db8::102/64",`, `"2001:db8::102/64", "2001:db8::150/64",`,
+	`"2001:db8::102/64",`, `"2001:db8::102/64", "2001:db8::150/64",`, `"100ms"`, `"500ms"`,
 ).Replace(gridFile) + `
 [service.four]
 listen = ["10.0.0.100:7600/tcp", "10.0.0.100:7600/udp"]
@@ -175,6 +175,12 @@ func TestKernelFullNAT(t *testing.T) {
 			t.Errorf("%s %s: %s, want %s", c.protocol, c.to, got, c.want)
 		}
 		fmt.Printf("matrix: fullnat %s %s: %s\n", c.protocol, c.to, got)
+	}
+	// The server itself may be a client, which direct routing and NAT do not allow.
+	for _, protocol := range []string{"tcp", "udp"} {
+		if got := r.open(far, protocol, netip.MustParseAddrPort("10.0.0.100:7600")).says(6 * time.Second); got != "far 10.0.0.150>10.9.0.21:7600" {
+			t.Errorf("%s from the server itself: %s", protocol, got)
+		}
 	}
 	for _, protocol := range []string{"tcp", "udp"} {
 		seen := make(map[string]int)

@@ -107,7 +107,7 @@ func withIPVS(t testing.TB, runs ...testRun) (out string, code int) {
 	script := "ulimit -n 65536\ncode=0\n"
 	for _, run := range runs {
 		test := filepath.Join(dir, strings.ReplaceAll(run.pkg, "/", "-")+".test")
-		script += fmt.Sprintf("%s -test.timeout 5m %s || code=1\n", test, run.flags)
+		script += fmt.Sprintf("%s -test.timeout 15m %s || code=1\n", test, run.flags)
 		if m.Files[test] != "" {
 			continue
 		}
@@ -119,7 +119,7 @@ func withIPVS(t testing.TB, runs ...testRun) (out string, code int) {
 		m.Files[test] = test
 	}
 	m.Command = []string{"/bin/sh", "-c", script + "exit $code"}
-	limit := 10 * time.Minute
+	limit := 25 * time.Minute
 	if _, long := t.(*testing.B); long {
 		limit = time.Hour
 	}

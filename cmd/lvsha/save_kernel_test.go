@@ -90,7 +90,7 @@ func TestKernelSaveRestore(t *testing.T) {
 	for name, c := range map[string]struct{ rules, want string }{
 		"a wrong line":   {savedTable + "-a -t 10.0.0.9:80 -r 10.0.0.21\n", "/run/rules:20: service 10.0.0.9:80/tcp has no line with -A before"},
 		"a refusal":      {savedTable + "-A -t 10.0.0.201:80 -s rr\n-a -t 10.0.0.201:80 -r 10.0.0.255 -g\n", "the kernel takes 10.0.0.255 for no machine's address"},
-		"no such engine": {savedTable + "-A -t 10.0.0.201:80 -s rr -p 60 --pe nosuch\n", "persistence engine nosuch is not in this kernel"},
+		"no such engine": {savedTable + "-A -t 10.0.0.201:80 -s rr -p 60 --pe nosuch\n", `persistence engine "nosuch" is none of sip`},
 	} {
 		r.check(h.WriteFile("/run/rules", []byte(c.rules), 0o644))
 		if _, err := h.Run(r.binary, "restore", "/run/rules"); err == nil || !strings.Contains(err.Error(), c.want) {

@@ -6,7 +6,10 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
+	"syscall"
 	"time"
+
+	"golang.org/x/sys/unix"
 
 	"lvsha/internal/lab"
 )
@@ -85,4 +88,18 @@ func (c *talking) says(limit time.Duration) string {
 		}
 	}
 	return err.Error()
+}
+
+// netip100 is a port of the virtual address.
+func netip100(port uint16) netip.AddrPort { return netip.AddrPortFrom(vip, port) }
+
+// multicastBy has a socket's multicast leave by an interface.
+func multicastBy(raw syscall.RawConn, index int) error {
+	var err error
+	if e := raw.Control(func(fd uintptr) {
+		err = unix.SetsockoptIPMreqn(int(fd), unix.IPPROTO_IP, unix.IP_MULTICAST_IF, &unix.IPMreqn{Ifindex: int32(index)})
+	}); e != nil {
+		return e
+	}
+	return err
 }

@@ -57,6 +57,8 @@ type Config struct {
 	Sync *connsync.Config
 	// Health is how this director judges itself.
 	Health Health
+	// Protection is who may speak to the sync daemon; nil is everybody.
+	Protection *Protection
 	// Timeouts are those of the kernel's connections; zero ones are left as they are.
 	Timeouts ipvs.Timeouts
 }
@@ -155,6 +157,10 @@ type Server struct {
 	// FullNAT says of NAT that connections come from a source address out of Source.
 	FullNAT bool
 	Source  Pool
+	// Self says that the server is the director itself, and Peer that it is another
+	// director, by its address. The packets to them are not changed: under NAT they are
+	// servers like any other.
+	Self, Peer bool
 	// Tunnel is how packets are wrapped where Forward is TUN.
 	Tunnel ipvs.Tunnel
 	// UpperThreshold is how many connections keep new ones away until there are fewer

@@ -231,6 +231,8 @@ func reservedMark(mark uint32) string {
 	switch {
 	case mark >= FirstCheckMark && mark <= LastCheckMark:
 		return fmt.Sprintf("marks %#x to %#x are those of checks through services; want another", FirstCheckMark, LastCheckMark)
+	case mark == DirectorMark:
+		return fmt.Sprintf("mark %#x is that of directors that are servers themselves; want another", DirectorMark)
 	case isAutoMark(mark):
 		return fmt.Sprintf("marks %#x to %#x are those that lvsha chooses (mark = \"auto\"); want another", FirstAutoMark, LastAutoMark)
 	default:

@@ -113,7 +113,7 @@ func parseWith(text string, as Identity, read func(name string) ([]byte, error),
 	drafts := make([]*draft, len(views))
 	found := make([]Problems, len(views))
 	for i, d := range views {
-		view := &report{}
+		view := &report{cluster: directors, self: d.Name}
 		if i == own {
 			// The files of the others are on their machines.
 			view.read = read
@@ -165,7 +165,9 @@ type draft struct {
 	channel  channel
 	health   Health
 	timeouts ipvs.Timeouts
-	pacing   []vrrp.Pacing
+	// protection is nil without one.
+	protection *Protection
+	pacing     []vrrp.Pacing
 	// conditions, and the groups that may use them.
 	conditions []condition
 	groups     []group
@@ -177,6 +179,7 @@ func (r *report) draft(root *node, d director) *draft {
 	out.routers = r.routers(top["vrrp"], d)
 	out.services = r.services(top["service"], out.routers)
 	out.sync = r.sync(top["sync"])
+	out.protection = r.protection(top["sync"], out.sync, d)
 	r.unsynced(top["sync"], out.services)
 	out.conditions = r.conditions(top["track"], out.services)
 	for i := range out.routers {
@@ -208,7 +211,7 @@ func (r *report) draft(root *node, d director) *draft {
 // assemble makes the configuration of one director of a valid file.
 func assemble(directors []director, drafts []*draft, own int) *Config {
 	mine := drafts[own]
-	cfg := &Config{Services: mine.services, Sync: mine.sync, BFD: mine.bfd, Health: mine.health, Timeouts: mine.timeouts, Notify: mine.notify, Pacing: mine.pacing, Tracks: make(map[vrrp.Key][]track.Ref)}
+	cfg := &Config{Services: mine.services, Sync: mine.sync, BFD: mine.bfd, Health: mine.health, Timeouts: mine.timeouts, Protection: mine.protection, Notify: mine.notify, Pacing: mine.pacing, Tracks: make(map[vrrp.Key][]track.Ref)}
 	for _, c := range mine.conditions {
 		cfg.Conditions = append(cfg.Conditions, c.Condition)
 	}

@@ -15,6 +15,10 @@ const (
 	LastAutoMark  = 0x4dffffff
 )
 
+// DirectorMark is the firewall mark of packets to a service for which this director is a
+// server and not the active director.
+const DirectorMark = 0x4c4f0001 // "LO"
+
 // lastPort is the last of all ports, which port 0 stands for.
 const lastPort = math.MaxUint16
 

@@ -14,6 +14,9 @@ type report struct {
 	problems Problems
 	// read reads a file with a secret; nil means that it is another machine's.
 	read func(name string) ([]byte, error)
+	// cluster are all directors of the file, and self is the one that it is read for.
+	cluster []director
+	self    string
 	// reading is the service that is being read, and forwarded the servers of NAT that
 	// have been.
 	reading   reading

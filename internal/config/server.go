@@ -98,6 +98,7 @@ func (r *report) server(s section, svc *Service) (Server, bool) {
 		return out, false
 	}
 	out.Address = addr
+	r.ownServer(s.keys["address"], svc, &out)
 	r.reachable(s.keys["address"], svc, out)
 	r.fullNAT(s, svc, &out)
 	return out, true
@@ -136,12 +137,12 @@ func (r *report) reachable(n *node, svc *Service, server Server) {
 	for _, l := range svc.Listen {
 		at := server.At(l)
 		switch {
-		case (server.Forward == ipvs.DR || server.Forward == ipvs.NAT) && l.Addr.Addr().Is4() != at.Addr().Is4():
+		case server.Forward != ipvs.TUN && server.Forward != 0 && l.Addr.Addr().Is4() != at.Addr().Is4():
 			r.at(n, "%s is %s and %s is %s, and %s does not get from one to the other; make a service for each, or use forward = \"tun\"",
 				l, family(l.Addr.Addr()), at.Addr(), family(at.Addr()), server.Method())
 		case l.Mark != 0 && at.Port() == 0:
 			continue
-		case l.Mark != 0 && (server.Forward == ipvs.DR || server.Forward == ipvs.TUN):
+		case l.Mark != 0 && server.Forward != ipvs.NAT && server.Forward != 0:
 			r.at(n, "%s hands packets on as they are and cannot change their port to %d; leave the port out or use forward = \"nat\"", server.Forward, at.Port())
 		case l.Mark != 0 && svc.Persistence > 0:
 			r.at(n, "with persistence the kernel keeps the client's port under a firewall mark, and %d would not be used; leave the port out", at.Port())
@@ -149,7 +150,7 @@ func (r *report) reachable(n *node, svc *Service, server Server) {
 			continue
 		case l.Addr.Port() == 0 && at.Port() != 0:
 			r.at(n, "%s stands for every port and keeps the client's; leave the server's port out", l.Addr)
-		case (server.Forward == ipvs.DR || server.Forward == ipvs.TUN) && at.Port() != l.Addr.Port():
+		case server.Forward != ipvs.NAT && server.Forward != 0 && at.Port() != l.Addr.Port():
 			r.at(n, "%s hands packets on as they are and cannot change port %d to %d; leave the port out or use forward = \"nat\"", server.Forward, l.Addr.Port(), at.Port())
 		case at == l.Addr:
 			r.at(n, "the server is the service itself")
@@ -227,6 +228,7 @@ func (r *report) sorry(s section, svc *Service) *Server {
 		if out.Forward == ipvs.TUN {
 			out.Tunnel = svc.Tunnel
 		}
+		r.ownServer(n, svc, out)
 		r.reachable(n, svc, *out)
 		r.fullNAT(section{report: r, node: n}, svc, out)
 		return out

@@ -77,7 +77,7 @@ func (r *report) pace(s section, svc *Service) {
 // forwarding reads forward of a service, which has no default: the right one
 // depends on how the servers are set up, and the wrong one is silence.
 func (r *report) forwarding(s section, svc *Service) {
-	if !s.missing("forward", "want \"dr\" (servers on the same segment that have the address on lo), \"nat\" (servers whose gateway is the director), \"tun\" (servers that take IPIP) or \"fullnat\" (servers that need no way back)") {
+	if !s.missing("forward", "want \"dr\" (servers on the same segment that have the address on lo), \"nat\" (servers whose gateway is the director), \"tun\" (servers that take IPIP), \"fullnat\" (servers that need no way back) or \"local\" (the directors themselves)") {
 		svc.Forward, svc.FullNAT = r.method(s, 0, false)
 	}
 	r.reading.snat = r.snat(s, sources{})
@@ -90,7 +90,7 @@ func (r *report) method(s section, def ipvs.Forward, fullnat bool) (ipvs.Forward
 	if !ok {
 		return def, fullnat
 	}
-	words := []string{"dr", "nat", "tun", "fullnat"}
+	words := []string{"dr", "nat", "tun", "fullnat", "local"}
 	switch v {
 	case "dr":
 		return ipvs.DR, false
@@ -100,6 +100,8 @@ func (r *report) method(s section, def ipvs.Forward, fullnat bool) (ipvs.Forward
 		return ipvs.TUN, false
 	case "fullnat":
 		return ipvs.NAT, true
+	case "local":
+		return ipvs.Local, false
 	default:
 		s.bad("forward", "want %s, got %q%s", oneOf(words), v, didYouMean(v, words))
 	}

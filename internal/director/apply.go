@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"lvsha/healthcheck"
@@ -95,6 +96,7 @@ func (d *Director) apply(ctx context.Context, cfg *config.Config, used func() in
 	d.exchange.Set(d.exchangeConfig(cfg))
 	d.daemons.Set(connsync.Desired{Generation: generation, Daemons: syncDaemons(cfg)})
 	d.wantFilter()
+	d.awaitFilter(ctx)
 	d.want()
 	if generation > 1 {
 		d.sysctlsSoon() // the first time when the table is filled
@@ -142,7 +144,7 @@ func (d *Director) want() {
 	if !d.flushing {
 		d.tables++
 		d.table.Set(ipvs.Desired{
-			Generation: d.tables, Timeouts: d.cfg.Timeouts, Services: append(d.judging.table(), d.steering.services()...), Reload: d.generation, Respected: respected(d.cfg),
+			Generation: d.tables, Timeouts: d.cfg.Timeouts, Services: slices.Concat(d.judging.table(), d.steering.services(), guardServices(d.cfg)), Reload: d.generation, Respected: respected(d.cfg),
 		})
 	}
 	quorums, doubt, hasten := d.judging.quorums(), d.judging.doubted.Why, d.judging.doubted.Hasten

@@ -74,6 +74,13 @@ func (d *Director) attend(ctx context.Context, items []any) {
 
 func (d *Director) transition(t vrrp.Transition) {
 	d.serveNow()
+	d.mu.Lock()
+	changed := d.active[t.Key] != (t.To == vrrp.Active)
+	d.active[t.Key] = t.To == vrrp.Active
+	d.mu.Unlock()
+	if changed {
+		d.wantFilter()
+	}
 	d.notifyTransition(t)
 	d.log.Info(fmt.Sprintf("%s is %s", t.Name, t.To), "router", t.Name, "from", t.From.String(), "reason", t.Reason)
 	d.events.add(t.At, "vrrp", t.Name, fmt.Sprintf("%s -> %s: %s", t.From, t.To, t.Reason))

@@ -139,10 +139,15 @@ type Director struct {
 	generation uint64
 	tables     uint64 // numbers the desired tables
 	steering   steering
-	flushing   bool // nothing is wanted any more: the table is given up
+	// active are the virtual routers for which this director is.
+	active   map[vrrp.Key]bool
+	flushing bool // nothing is wanted any more: the table is given up
 	// settings are the kernel parameters that the services need.
 	settings []machine.Setting
-	judging  judging
+	// unset are those that could not be set the last time, with the reasons, and "" what
+	// could not be put back. They are written while sysctls is held too.
+	unset   map[string]string
+	judging judging
 }
 
 // New loads the file, reads what the last process left behind and prepares
@@ -169,7 +174,7 @@ func New(opts Options) (*Director, error) {
 	d := &Director{
 		opts: opts, log: opts.Logger, events: newEventLog(), inbox: newInbox(), started: time.Now(), cfg: cfg,
 		stop: make(chan vrrp.StopMode, 2), reloads: make(chan reload), requests: make(chan func()), sysctlsDue: make(chan struct{}, 1), quiet: make(map[serverKey]time.Time), ended: make(chan struct{}),
-		followed: make(map[vrrp.Key]vrrp.Followed),
+		followed: make(map[vrrp.Key]vrrp.Followed), active: make(map[vrrp.Key]bool),
 	}
 	if d.beats, err = openHeartbeats(opts.Dir); err != nil {
 		// Serving goes before being able to resume.

@@ -1,17 +1,29 @@
 package director
 
 import (
+	"context"
+	"fmt"
 	"slices"
+	"time"
 
 	"lvsha/internal/config"
 	"lvsha/internal/packetfilter"
 )
 
-// filterRules are what the services of a file need of the packet filter.
-func filterRules(cfg *config.Config) (out packetfilter.Rules) {
+// filterRules are what the services of a file need of the packet filter, in the roles
+// that this director has.
+func filterRules(cfg *config.Config, r roles) (out packetfilter.Rules) {
+	out.Marks = guards(cfg, r)
 	for _, s := range cfg.Services {
-		out.Marks = append(out.Marks, marks(s)...)
+		for _, m := range marks(s) {
+			if !isServer(s) || !r.idle(m.From) {
+				out.Marks = append(out.Marks, m)
+			}
+		}
 		out.Sources = append(out.Sources, sourceAddresses(s)...)
+	}
+	if p := cfg.Protection; p != nil {
+		out.Sync = &packetfilter.Sync{Interface: p.Interface, Group: p.Group, Peers: p.Peers}
 	}
 	if len(out.Sources) > 0 {
 		// A probe through a service comes from this director's own address, and its
@@ -56,12 +68,44 @@ func marks(s config.Service) (out []packetfilter.Mark) {
 	return out
 }
 
+// filterTimeout bounds how long services wait for the packet filter.
+const filterTimeout = 500 * time.Millisecond
+
+// awaitFilter waits until the packet filter is as wanted, or cannot be. A mark without a
+// service by it does no harm, and neither does a source address: packets go to the service
+// of their address and port. The other way round, one that is given up for a service by
+// mark would be missed until its packets have that.
+func (d *Director) awaitFilter(ctx context.Context) {
+	ctx, cancel := context.WithTimeout(ctx, filterTimeout)
+	defer cancel()
+	if err := d.filter.Applied(ctx); err != nil {
+		d.log.Debug("services do not wait for the packet filter", "error", err)
+	}
+}
+
+// protectionProblems are the other directors that are not where their sync messages are to
+// come from: all that they tell is dropped.
+func protectionProblems(cfg *config.Config, n Routing) (out []string) {
+	p := cfg.Protection
+	if p == nil || n == nil {
+		return nil
+	}
+	for _, peer := range p.Peers {
+		to, err := routeTo(n, peer)
+		if err != nil || to.local || to.ifname == p.Interface {
+			continue
+		}
+		out = append(out, fmt.Sprintf("sync: protect lets in %s on %s, and this machine has it on %s: list the addresses that the other directors have on %[2]s", peer, p.Interface, to.ifname))
+	}
+	return out
+}
+
 // wantFilter hands the rules to the packet filter's reconciler, unless everything is
 // being given up.
 func (d *Director) wantFilter() {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	if !d.flushing {
-		d.filter.Set(filterRules(d.cfg))
+		d.filter.Set(filterRules(d.cfg, rolesOf(d.cfg, d.active)))
 	}
 }

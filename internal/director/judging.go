@@ -113,7 +113,7 @@ func newRow(s config.Service, listen ipvs.ServiceKey, st steering, was *judgedRo
 			row.targets = append(row.targets, st.target(server, listen, check))
 			row.through = row.through || check.Through
 			this.weights = append(this.weights, check.Weight)
-			this.telling = append(this.telling, tells(check))
+			this.telling = append(this.telling, tells(check) && !server.Here())
 			this.window = max(this.window, check.Patience(), check.Recovery())
 		}
 		this.targets = row.targets[from:len(row.targets):len(row.targets)]

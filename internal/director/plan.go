@@ -37,11 +37,11 @@ func (d *Director) Plan(ctx context.Context, ask control.PlanRequest) (control.P
 	st := newSteering(cfg, d.steered(), sourceOf(cfg, d.opts.Routing))
 	used := usedBy(table.Services)
 	d.mu.Lock()
-	was, wasSt := d.cfg, d.steering
+	was, wasSt, r := d.cfg, d.steering, rolesOf(cfg, d.active)
 	next, assumed := d.judging.preview(cfg, st, d.judgments, used)
 	d.mu.Unlock()
 
-	out := control.Plan{File: cfg.File, Changes: fileChanges(was, cfg), IPVS: []control.PlannedIPVS{}}
+	out := control.Plan{File: cfg.File, Changes: fileChanges(was, cfg, r), IPVS: []control.PlannedIPVS{}}
 	out.Changes = append(out.Changes, checkChanges(targets(was, wasSt, used), targets(cfg, st, used))...)
 	if !table.Listed {
 		out.Warnings = append(out.Warnings, "the kernel's table is not known: IPVS "+table.State)
@@ -52,7 +52,7 @@ func (d *Director) Plan(ctx context.Context, ask control.PlanRequest) (control.P
 		mine[s.Key] = true
 	}
 	have := slices.Concat(table.Services, table.Foreign)
-	want := append(next, st.services()...)
+	want := slices.Concat(next, st.services(), guardServices(cfg))
 	for _, s := range want {
 		if err := ipvs.Validate(s); err != nil {
 			out.Warnings = append(out.Warnings, err.Error())
@@ -136,8 +136,9 @@ func (j *judging) preview(cfg *config.Config, st steering, known judgments, used
 	return next.table(), assumed
 }
 
-// fileChanges are what differs between two files, other than checks.
-func fileChanges(was, next *config.Config) []control.PlannedChange {
+// fileChanges are what differs between two files, other than checks, in the roles that
+// this director has.
+func fileChanges(was, next *config.Config, r roles) []control.PlannedChange {
 	out := []control.PlannedChange{}
 	add := func(kind, name, change string) {
 		out = append(out, control.PlannedChange{Kind: kind, Name: name, Change: change})
@@ -154,7 +155,8 @@ func fileChanges(was, next *config.Config) []control.PlannedChange {
 	}{
 		{"connection sync", was.Sync, next.Sync}, {"BFD", was.BFD, next.BFD}, {"health", was.Health, next.Health},
 		{"notify", was.Notify, next.Notify}, {"pacing", was.Pacing, next.Pacing}, {"directors", was.Directors, next.Directors},
-		{"tracking", was.Tracks, next.Tracks}, {"sysctls", was.ManageSysctls, next.ManageSysctls},
+		{"tracking", was.Tracks, next.Tracks}, {"timeouts", was.Timeouts, next.Timeouts}, {"sync protection", was.Protection, next.Protection},
+		{"packet filter", filterRules(was, r), filterRules(next, r)}, {"sysctls", was.ManageSysctls, next.ManageSysctls},
 	} {
 		if !reflect.DeepEqual(part.was, part.next) {
 			add(part.kind, "", changed(reflect.ValueOf(part.was), reflect.ValueOf(part.next)))

@@ -16,7 +16,7 @@ import (
 // Status is part of control.Daemon: it joins what the rooms show.
 func (d *Director) Status() control.Status {
 	d.mu.Lock()
-	cfg, generation, st := d.cfg, d.generation, d.steering
+	cfg, generation, st, roles := d.cfg, d.generation, d.steering, rolesOf(d.cfg, d.active)
 	services, matter := d.judging.status(d.monitor.Status)
 	d.mu.Unlock()
 	table, daemons := d.table.Snapshot(), d.daemons.Snapshot()
@@ -27,7 +27,7 @@ func (d *Director) Status() control.Status {
 		Problems:   missingCapabilities(), VRRP: []control.Router{}, Services: []control.Service{}, Foreign: []string{},
 		IPVS: control.IPVS{State: table.State, Repaired: table.Drift, Error: table.Error, Checks: checkPaths(st, table)},
 	}
-	if rules := filterRules(cfg); !rules.Empty() {
+	if rules := filterRules(cfg, roles); !rules.Empty() {
 		filter := d.filter.Snapshot()
 		s.Filter = &control.Filter{State: filter.State, Repaired: filter.Repaired, Marks: len(rules.Marks), Sources: len(rules.Sources)}
 		if filter.State != "ok" {
@@ -55,6 +55,7 @@ func (d *Director) Status() control.Status {
 	}
 	s.Problems = append(s.Problems, d.sysctlProblems()...)
 	s.Problems = append(s.Problems, helperProblems(cfg, d.opts.Helpers)...)
+	s.Problems = append(s.Problems, protectionProblems(cfg, routing)...)
 	for i, service := range cfg.Services[:len(services)] { // none before the file is applied
 		for j := range s.Services[i].Servers {
 			row := &s.Services[i].Servers[j]

@@ -83,20 +83,31 @@ func (d *Director) manageSysctls() {
 			d.log.Error("recording the sysctls that are set", "error", err)
 		}
 	}
+	failed := make(map[string]string)
 	for _, c := range set {
 		if c.Follows {
 			continue
 		}
 		if err := d.opts.Routing.SetSysctl(c.Name, c.Set); err != nil {
-			d.log.Error("setting a sysctl", "name", machine.Dotted(c.Name), "error", err)
+			// Again and again, and told once.
+			if failed[c.Name] = err.Error(); failed[c.Name] != d.unset[c.Name] {
+				d.log.Error("setting a sysctl", "name", machine.Dotted(c.Name), "error", err)
+			}
 			continue
 		}
 		d.log.Info("sysctl set", "name", machine.Dotted(c.Name), "value", c.Set, "was", c.Found)
 		d.event("sysctl", machine.Dotted(c.Name), fmt.Sprintf("%s, which was %s", c, c.Found))
 	}
-	if err := d.putBack(back); err != nil {
+	err := d.putBack(back)
+	if err != nil && err.Error() != d.unset[""] {
 		d.log.Error("putting sysctls back", "error", err)
 	}
+	if err != nil {
+		failed[""] = err.Error()
+	}
+	d.mu.Lock()
+	d.unset = failed
+	d.mu.Unlock()
 }
 
 // foundSysctl reads what a parameter was before lvsha set it.
@@ -128,7 +139,7 @@ func withChanges(list, more []machine.Changed) []machine.Changed {
 // sysctlProblems are the parameters without which services do not work.
 func (d *Director) sysctlProblems() (out []string) {
 	d.mu.Lock()
-	settings, managed := d.settings, d.cfg.ManageSysctls
+	settings, unset, managed := d.settings, d.unset, d.cfg.ManageSysctls
 	d.mu.Unlock()
 	if d.opts.Routing == nil {
 		return nil
@@ -138,8 +149,11 @@ func (d *Director) sysctlProblems() (out []string) {
 			continue
 		}
 		text := w.String()
-		if !managed {
+		switch {
+		case !managed:
 			text += ", or manage_sysctls = true in the file"
+		case unset[w.Name] != "":
+			text += " (lvsha could not: " + unset[w.Name] + ")"
 		}
 		out = append(out, text)
 	}

@@ -45,6 +45,9 @@ func attributes(m netlink.Message) (*netlink.AttributeDecoder, error) {
 // generation is the number of the ruleset (nf_tables_getgen).
 func (k *kernel) generation() (uint32, error) {
 	msgs, err := k.execute(unix.NFT_MSG_GETGEN, 0, unix.AF_UNSPEC, nil)
+	if errors.Is(err, unix.EINVAL) {
+		return 0, ErrNoNftables // of nfnetlink_rcv_msg, which knows no such subsystem
+	}
 	if err != nil {
 		return 0, err
 	}

@@ -133,6 +133,18 @@ func TestKernelTables(t *testing.T) {
 			same(t, k, r, true)
 		}
 	}
+	// Messages of this machine alone, and a group of IPv6.
+	for _, s := range []packetfilter.Sync{
+		{Interface: "lo", Group: netip.MustParseAddrPort("224.0.0.81:8848")},
+		{Interface: "eth1", Group: netip.MustParseAddrPort("[ff02::81]:8848"), Peers: []netip.Addr{addr("fe80::2")}},
+	} {
+		r := packetfilter.Rules{Sync: &s}
+		if err := k.Replace(r.Tables()); err != nil {
+			t.Fatal(err)
+		}
+		same(t, k, r, true)
+	}
+	same(t, k, all, false)
 	less := all
 	less.Marks = less.Marks[:1]
 	same(t, k, less, false)

@@ -60,7 +60,8 @@ type Sync struct {
 	Interface string
 	// Group is their multicast group and port.
 	Group netip.AddrPort
-	// Peers are the addresses of the other directors, of IPv4.
+	// Peers are the addresses of the other directors, of the family of the group; none
+	// means anybody who is heard there.
 	Peers []netip.Addr
 }
 

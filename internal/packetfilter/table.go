@@ -155,9 +155,7 @@ func (r Rules) Tables() []Table {
 		t := Table{IPv6: ipv6}
 		t.marks(r.Marks)
 		t.sources(r.Sources, r.Exempt)
-		if !ipv6 {
-			t.sync(r.Sync)
-		}
+		t.sync(r.Sync)
 		if len(t.Chains) > 0 {
 			out = append(out, t)
 		}
@@ -231,21 +229,26 @@ func (t *Table) sources(sources []Source, exempt Masked) {
 
 // sync lets in what the other directors send to the group, and nothing else.
 func (t *Table) sync(s *Sync) {
-	if s == nil {
+	if s == nil || s.Group.Addr().Is6() != t.IPv6 {
 		return
 	}
 	const udp = 17
 	is := []Condition{
 		{Protocol, Value{Number: udp}}, {Port, Value{Number: uint32(s.Group.Port())}}, {Destination, Value{Addr: s.Group.Addr()}},
 	}
+	input := Chain{Name: "input", Hook: Input, Priority: justBefore}
+	if len(s.Peers) == 0 {
+		input.Rules = []Rule{{Is: append(slices.Clone(is), Condition{Incoming, Value{Name: s.Interface}}), Do: Accept}, {Is: is, Do: Drop}}
+		t.Chains = append(t.Chains, input)
+		return
+	}
 	set := Set{Name: "directors", Fields: []Field{Incoming, SourceAddress}}
 	for _, p := range s.Peers {
 		set.Elements = append(set.Elements, Element{Values: []Value{{Name: s.Interface}, {Addr: p}}})
 	}
 	t.Sets = append(t.Sets, set)
-	t.Chains = append(t.Chains, Chain{Name: "input", Hook: Input, Priority: justBefore, Rules: []Rule{
-		{Is: is, Set: set.Name, Fields: set.Fields, Do: Accept}, {Is: is, Do: Drop},
-	}})
+	input.Rules = []Rule{{Is: is, Set: set.Name, Fields: set.Fields, Do: Accept}, {Is: is, Do: Drop}}
+	t.Chains = append(t.Chains, input)
 }
 
 // interval reports whether the set has ranges.
