@@ -194,7 +194,7 @@ func (w *worker) logChanges(made Plan, drift bool) {
 	if drift {
 		level = slog.LevelWarn
 	}
-	log := w.log.With("drift", drift, "generation", w.generation)
+	log := w.log.With("drift", drift, "generation", w.reload)
 	ctx := context.Background()
 	if len(made) > quietPlan {
 		log.Log(ctx, level, "IPVS table changed", "changes", len(made))
