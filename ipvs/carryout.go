@@ -1,6 +1,7 @@
 package ipvs
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -194,7 +195,7 @@ func (w *worker) logChanges(made Plan, drift bool) {
 	if drift {
 		level = slog.LevelWarn
 	}
-	log := w.log.With("drift", drift, "generation", w.reload)
+	log := w.log.With("drift", drift, "generation", cmp.Or(w.reload, w.generation))
 	ctx := context.Background()
 	if len(made) > quietPlan {
 		log.Log(ctx, level, "IPVS table changed", "changes", len(made))
