@@ -75,14 +75,16 @@ func (l *Loader) keep(as Identity, rest string, services []part, cfg *Config) {
 
 // lonely reports whether every service of a file can be read without the others: none
 // follows another, is named by anything, has programs to notify, which are read together,
-// or shares the source addresses of full NAT. What else looks at several services at once
+// shares the source addresses of full NAT, or names a file with a secret, which may be
+// another one though the text is the same. What else looks at several services at once
 // belongs here, or into change.
 func lonely(rest string, services []part) bool {
 	if mentions(rest) {
 		return false
 	}
 	return !slices.ContainsFunc(services, func(p part) bool {
-		return strings.Contains(p.text, "follow") || strings.Contains(p.text, "notify") || strings.Contains(p.text, "fullnat")
+		return strings.Contains(p.text, "follow") || strings.Contains(p.text, "notify") || strings.Contains(p.text, "fullnat") ||
+			strings.Contains(p.text, "_file")
 	})
 }
 

@@ -9,6 +9,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"lvsha/healthcheck"
 	"lvsha/internal/config"
 )
 
@@ -95,4 +96,29 @@ func examples(t *testing.T) []string {
 		t.Fatalf("examples: %v, %v", out, err)
 	}
 	return out
+}
+
+// TestLoaderSecrets changes a file that the text names.
+func TestLoaderSecrets(t *testing.T) {
+	dir := t.TempDir()
+	path, secret := filepath.Join(dir, "lvsha.toml"), filepath.Join(dir, "password")
+	write := func(path, text string) {
+		t.Helper()
+		if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	write(path, manyServices(3)+"[service.x]\nlisten = \"192.0.2.99:6379/tcp\"\nowner = \"none\"\nforward = \"nat\"\ncheck = { type = \"redis\", password_file = \""+secret+"\" }\n[[service.x.server]]\naddress = \"10.0.0.1\"\n")
+	loader := config.NewLoader(path, "")
+	for _, want := range []string{"first", "second"} {
+		write(secret, want)
+		cfg, err := loader.Load()
+		if err != nil {
+			t.Fatal(err)
+		}
+		check := cfg.Services[len(cfg.Services)-1].Servers[0].Checks[0]
+		if got := string(check.Ask.(healthcheck.Redis).Password); got != want {
+			t.Errorf("password %q, want %q", got, want)
+		}
+	}
 }
