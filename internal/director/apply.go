@@ -12,6 +12,7 @@ import (
 	"lvsha/internal/control"
 	"lvsha/ipvs"
 	connsync "lvsha/sync"
+	"lvsha/vrrp"
 )
 
 // errStopping refuses a reload that comes too late.
@@ -93,8 +94,7 @@ func (d *Director) apply(ctx context.Context, cfg *config.Config, used func() in
 	}
 	d.channel.Configure(channelConfig(cfg))
 	d.channel.touch()
-	d.exchange.Set(d.exchangeConfig(cfg))
-	d.daemons.Set(connsync.Desired{Generation: generation, Daemons: syncDaemons(cfg)})
+	d.wantDaemons()
 	d.wantFilter()
 	d.awaitFilter(ctx)
 	d.want()
@@ -114,11 +114,34 @@ func respected(cfg *config.Config) (keys []ipvs.ServiceKey) {
 	return keys
 }
 
-func syncDaemons(cfg *config.Config) []connsync.Daemon {
+// wantDaemons says which of the kernel's sync daemons are to run, and what is to be
+// exchanged.
+func (d *Director) wantDaemons() {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.flushing {
+		return
+	}
+	daemons := syncDaemons(d.cfg, d.active)
+	d.exchange.Set(d.exchangeConfig(d.cfg, daemons))
+	d.daemons.Set(connsync.Desired{Generation: d.generation, Daemons: daemons})
+}
+
+// syncDaemons are both daemons, or that of the role: the master's with an active virtual
+// router, else the backup's.
+func syncDaemons(cfg *config.Config, active map[vrrp.Key]bool) []connsync.Daemon {
 	if cfg.Sync == nil {
 		return nil
 	}
-	return cfg.Sync.Daemons()
+	daemons := cfg.Sync.Daemons()
+	if !cfg.Sync.ByRole {
+		return daemons
+	}
+	role := connsync.Backup
+	if slices.ContainsFunc(cfg.Routers, func(r vrrp.Config) bool { return active[r.Key()] }) {
+		role = connsync.Master
+	}
+	return slices.DeleteFunc(daemons, func(d connsync.Daemon) bool { return d.Role != role })
 }
 
 // judgeShare is how many times longer than a judgment the time between two is at

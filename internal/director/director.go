@@ -184,6 +184,12 @@ func New(opts Options) (*Director, error) {
 		}
 	}
 	d.store = &store{path: recordPath(opts.Dir), record: last}
+	if last.Phase == Running || last.Phase == Held {
+		// Until it turns out otherwise.
+		for _, r := range last.Routers {
+			d.active[r.Key] = r.Active
+		}
+	}
 	if d.overrides, err = openOverrides(opts.State); err != nil {
 		opts.Logger.Error("going on without what operators asked for", "error", err)
 	}
