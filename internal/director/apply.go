@@ -79,6 +79,7 @@ func (d *Director) apply(ctx context.Context, cfg *config.Config, used func() in
 	d.mu.Lock()
 	// What is probed is compared only where the file has changed: setting it anew costs
 	// more than all the rest of changing a weight.
+	was := filterRules(d.cfg, rolesOf(d.cfg, d.active))
 	asBefore := d.generation > 0 && sameTargets(d.cfg, d.steering, cfg, st)
 	d.generation++
 	d.cfg, d.steering, generation = cfg, st, d.generation
@@ -96,9 +97,7 @@ func (d *Director) apply(ctx context.Context, cfg *config.Config, used func() in
 	d.channel.touch()
 	d.exchange.Set(d.exchangeConfig(cfg))
 	d.daemons.Set(connsync.Desired{Generation: generation, Daemons: syncDaemons(cfg)})
-	d.wantFilter()
-	d.awaitFilter(ctx)
-	d.want()
+	d.changeOver(ctx, was)
 	return generation, nil
 }
 
@@ -132,6 +131,21 @@ func (d *Director) wantSoon() {
 	d.want()
 }
 
+// desired are all services that the kernel is to have. The caller holds mu.
+func (d *Director) desired() []ipvs.Service {
+	out := slices.Concat(d.judging.table(), d.steering.services(), guardServices(d.cfg))
+	there := make(map[ipvs.ServiceKey]bool, len(out))
+	for _, s := range out {
+		there[s.Key] = len(d.kept) > 0
+	}
+	for _, s := range d.kept {
+		if !there[s.Key] {
+			out = append(out, s)
+		}
+	}
+	return out
+}
+
 // want judges the services and hands the desired table to the reconciler, unless the
 // table has been given up: a verdict that comes late must not bring it back.
 func (d *Director) want() {
@@ -142,7 +156,7 @@ func (d *Director) want() {
 	if !d.flushing {
 		d.tables++
 		d.table.Set(ipvs.Desired{
-			Generation: d.tables, Timeouts: d.cfg.Timeouts, Services: slices.Concat(d.judging.table(), d.steering.services(), guardServices(d.cfg)), Reload: d.generation, Respected: respected(d.cfg),
+			Generation: d.tables, Timeouts: d.cfg.Timeouts, Services: d.desired(), Reload: d.generation, Respected: respected(d.cfg),
 		})
 	}
 	quorums, doubt, hasten := d.judging.quorums(), d.judging.doubted.Why, d.judging.doubted.Hasten
