@@ -227,8 +227,8 @@ func (w *worker) release() error {
 	w.settled, w.released = false, true
 	w.timeouts = Timeouts{}
 	err := w.open()
-	if err == nil {
-		err = w.look()
+	if err == nil && !w.listed {
+		err = w.look(nil)
 	}
 	switch {
 	case errors.Is(err, ErrNoIPVS):
@@ -243,11 +243,9 @@ func (w *worker) release() error {
 	var errs []error
 	var plan Plan
 	for _, k := range sortedKeys(w.owned) {
-		if s, there := w.known[k]; there {
-			plan = append(plan, Change{Op: RemoveService, Service: s.settings()})
-		} else {
-			delete(w.owned, k)
-		}
+		// One that was not there at the last look may have come since; to look again would
+		// take longer than all the rest.
+		plan = append(plan, Change{Op: RemoveService, Service: Service{Key: k}})
 	}
 	var made Plan
 	for i, err := range doAll(w.kernel, plan) {
@@ -255,7 +253,9 @@ func (w *worker) release() error {
 			errs = append(errs, err)
 			continue
 		}
-		made = append(made, plan[i])
+		if err == nil {
+			made = append(made, plan[i])
+		}
 		delete(w.known, plan[i].Service.Key)
 		delete(w.owned, plan[i].Service.Key)
 	}

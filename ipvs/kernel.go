@@ -41,6 +41,15 @@ type Kernel interface {
 	Close() error
 }
 
+// hurrier is a Kernel whose table is large and read in pieces: reading it ends with
+// errHurried as soon as hurry says so.
+type hurrier interface {
+	listUnless(hurry func() bool) ([]Service, error)
+}
+
+// errHurried is what listUnless ends with.
+var errHurried = errors.New("reading the table was put off")
+
 // batcher is a Kernel that takes many changes at once, in their order, and returns the
 // error of each. It goes on after those that fail.
 type batcher interface {

@@ -57,6 +57,11 @@ func closeClient(c cfipvs.Client) error {
 
 // List dumps the services, and the destinations of each.
 func (k *kernel) List() ([]Service, error) {
+	return k.listUnless(func() bool { return false })
+}
+
+// listUnless asks before each service.
+func (k *kernel) listUnless(hurry func() bool) ([]Service, error) {
 	services, err := k.c.Services()
 	if err != nil && !errors.Is(err, os.ErrNotExist) { // which is an empty table
 		return nil, fmt.Errorf("listing IPVS services: %w", explain(err))
@@ -69,6 +74,9 @@ func (k *kernel) List() ([]Service, error) {
 	}
 	table := make([]Service, 0, len(services))
 	for _, s := range services {
+		if hurry() {
+			return nil, errHurried
+		}
 		svc := serviceFrom(s.Service)
 		svc.Engine = engines[svc.Key]
 		svc.Traffic = trafficFrom(s.Stats64)

@@ -84,13 +84,19 @@ func New(opts Options) *Reconciler {
 	if log == nil {
 		log = slog.New(slog.DiscardHandler)
 	}
-	return &Reconciler{
+	r := &Reconciler{
 		opts:      opts,
 		wake:      make(chan struct{}, 1),
 		work:      newWorker(opts, log),
 		status:    Status{State: "starting"},
 		published: make(chan struct{}),
 	}
+	r.work.hurry = func() bool {
+		r.mu.Lock()
+		defer r.mu.Unlock()
+		return r.pending != nil || len(r.flushes) > 0
+	}
+	return r
 }
 
 // Set gives a new desired table and returns at once. Of several given in quick

@@ -21,6 +21,8 @@ const (
 	minRetry, maxRetry = time.Second, 30 * time.Second
 	// maxOpenRetry bounds it for a kernel that cannot be opened or read.
 	maxOpenRetry = 5 * time.Second
+	// patience is how many intervals late a look may be because of tables that are given.
+	patience = 3
 	// quietPlan is how many changes are logged one by one.
 	quietPlan = 20
 )
@@ -29,6 +31,8 @@ const (
 type worker struct {
 	opts Options
 	log  *slog.Logger
+	// hurry says that a table waits to be carried out.
+	hurry func() bool
 
 	kernel    Kernel // nil while it cannot be opened or read
 	openRetry time.Duration
@@ -132,7 +136,11 @@ func (w *worker) turn(pending *Desired, look bool) pass {
 	}
 	if err == nil && (look || !w.listed || p.stale || time.Since(w.looked) >= w.interval) {
 		start := time.Now()
-		if err = w.look(); err == nil {
+		hurry := w.hurry
+		if look || !w.listed || p.stale || time.Since(w.looked) >= patience*w.interval {
+			hurry = nil // who has been put off again and again is put off no more
+		}
+		if err = w.look(hurry); err == nil {
 			p.table = true
 			plan := w.plan()
 			w.pace(time.Since(start))
@@ -141,6 +149,11 @@ func (w *worker) turn(pending *Desired, look bool) pass {
 				w.timeoutErr = w.keepTimeouts()
 			}
 		}
+	}
+	if errors.Is(err, errHurried) {
+		w.conclude(&p, nil)
+		p.next = 0
+		return p
 	}
 	w.conclude(&p, err)
 	return p
@@ -233,9 +246,15 @@ func (w *worker) close() {
 	w.kernel = nil
 }
 
-// look reads the kernel's table.
-func (w *worker) look() error {
-	table, err := w.kernel.List()
+// look reads the kernel's table, unless hurry says that something else is more urgent.
+func (w *worker) look(hurry func() bool) error {
+	var table []Service
+	var err error
+	if k, can := w.kernel.(hurrier); can && hurry != nil {
+		table, err = k.listUnless(hurry)
+	} else {
+		table, err = w.kernel.List()
+	}
 	if err != nil {
 		return err
 	}

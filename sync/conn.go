@@ -134,6 +134,20 @@ func (k ConnKey) passing(state uint16) bool {
 	return false
 }
 
+// ending says whether a connection in a state does not go on: its timer is not set
+// anew by packets to come.
+func (k ConnKey) ending(state uint16) bool {
+	switch {
+	case k.Template:
+		return false
+	case k.Protocol == protocolTCP:
+		return state != tcpEstablished && state != tcpListen
+	case k.Protocol == protocolSCTP:
+		return state != sctpEstablished
+	}
+	return false
+}
+
 func protocolName(protocol uint8) string {
 	switch protocol {
 	case protocolTCP:

@@ -344,6 +344,9 @@ func (e *Exchange) turn(ctx context.Context, now time.Time) time.Duration {
 	if err != nil {
 		e.s.unready = err.Error()
 	} else {
+		if !slices.ContainsFunc(e.cfg.Daemons, func(d Daemon) bool { return d.Role == Backup }) {
+			e.s.unready = "the backup daemon does not run while this director serves"
+		}
 		e.look(pool)
 		for _, s := range uncounted {
 			s.counted = true

@@ -93,8 +93,15 @@ func (e *Exchange) table(ctx context.Context, youngest bool) (records []Record, 
 	}
 	refresh := e.cfg.Refresh
 	e.mu.Unlock()
-	seen := make(map[ConnKey]bool)
+	seen, want := make(map[ConnKey]bool), 0
 	for range listings {
+		// What vanishes while the kernel lists moves others out of sight, those of
+		// other network namespaces too. What was counted before is to be seen.
+		pool, err := e.opts.Pool(ctx, true)
+		if err != nil {
+			return nil, false, err
+		}
+		want = max(want, pool.conns())
 		for c, err := range e.opts.System.Conns(false) {
 			if err != nil {
 				return nil, false, fmt.Errorf("reading the connection table: %w", err)
@@ -115,17 +122,14 @@ func (e *Exchange) table(ctx context.Context, youngest bool) (records []Record, 
 			if refresh > 0 && !r.Key.Template {
 				// The kernel tells of what goes on, so that what does not need not live
 				// longer there than here.
-				r.Timeout = c.Expires + uint32(refresh/time.Second)
+				r.Timeout = c.Expires + 1
+				if !r.Key.ending(r.State) {
+					r.Timeout += uint32(refresh / time.Second)
+				}
 			}
 			records = append(records, r)
 		}
-		// What vanishes while the kernel lists moves others out of sight, those of
-		// other network namespaces too. Its counters tell.
-		pool, err := e.opts.Pool(ctx, true)
-		if err != nil {
-			return nil, false, err
-		}
-		if len(seen) >= pool.conns() {
+		if len(seen) >= want {
 			break
 		}
 	}

@@ -183,7 +183,7 @@ const meterEvery = 5 * time.Second
 // meter looks at the backup daemon's socket, if there is nothing better to do.
 func (e *Exchange) meter(now time.Time) {
 	e.mu.Lock()
-	due := e.s.problem == "" && now.Sub(e.metered) >= meterEvery
+	due := e.s.problem == "" && e.s.unready == "" && now.Sub(e.metered) >= meterEvery
 	e.mu.Unlock()
 	if !due || !e.installing.TryLock() {
 		return

@@ -49,7 +49,10 @@ func (s *Shadow) Seed(now time.Time, r Record, left time.Duration) {
 	if old, known := s.entries[r.Key]; known && !old.seeded && old.until.After(now) {
 		return
 	}
-	s.entries[r.Key] = shadowed{r, now.Add(left + s.Slack), true}
+	if !r.Key.ending(r.State) {
+		left += s.Slack
+	}
+	s.entries[r.Key] = shadowed{r, now.Add(left), true}
 }
 
 func (s *Shadow) put(now time.Time, r Record) {
@@ -61,7 +64,7 @@ func (s *Shadow) put(now time.Time, r Record) {
 	if timeout == 0 {
 		timeout = defaultTimeout(r.Key, r.State)
 	}
-	if !r.Key.passing(r.State) {
+	if !r.Key.ending(r.State) {
 		timeout += s.Slack
 	}
 	s.entries[r.Key] = shadowed{r, now.Add(timeout), false}

@@ -266,6 +266,23 @@ func TestKernelDoctorAlone(t *testing.T) {
 	r.check(h.Sysctl("net/ipv4/ip_forward", "1"))
 	r.check(h.Sysctl("net/ipv6/conf/all/forwarding", "1"))
 
+	// Addresses on an interface with the virtual router's MAC address are asked for on the
+	// one below, of which the active director hears itself.
+	virtual := strings.Replace(clinicFile, "vrid      = 51", "vrid      = 51\nvirtual_mac = true", 1)
+	for i, host := range r.lvs {
+		r.check(host.WriteFile(configPath, []byte(virtual), 0o644))
+		if _, err := host.Run(r.binary, "reload"); err != nil {
+			t.Fatal(err)
+		}
+		r.eventually("the address has moved", 10*time.Second, func() bool { return i == 1 || r.has(host, vip) })
+	}
+	r.eventually("one director is active", 20*time.Second, func() bool {
+		return r.daemons[0].Router("four").State == "active" && r.daemons[1].Router("four").State == "backup"
+	})
+	for _, host := range r.lvs {
+		r.finds("virtual MAC addresses", host, "")
+	}
+
 	for _, d := range r.daemons {
 		r.check(d.Kill())
 	}

@@ -119,7 +119,11 @@ func withIPVS(t testing.TB, runs ...testRun) (out string, code int) {
 		m.Files[test] = test
 	}
 	m.Command = []string{"/bin/sh", "-c", script + "exit $code"}
-	ctx, cancel := context.WithTimeout(t.Context(), 25*time.Minute)
+	limit := 25 * time.Minute
+	if _, long := t.(*testing.B); long {
+		limit = time.Hour
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), limit)
 	defer cancel()
 	var text bytes.Buffer
 	code, err = lab.RunWithIPVS(ctx, m, io.MultiWriter(&text, os.Stderr))

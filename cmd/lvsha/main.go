@@ -54,6 +54,7 @@ func commands() []command {
 		{"events", "[-f] [--json] [-s SOCKET]", "show what happened, newest last", events},
 		{"key", "[--out FILE] [--as NAME]", "make this director's key, and print the line for the file", key},
 		{"realserver", "up|down|status [--vip ADDRESS…]", "do a real server's half of direct routing and tunnels, or undo it", realServer},
+		{"connections", "[--service S] [--client C] [--count] …", "list or count the kernel's connections", connections},
 		{"save", "[--json]", "print the kernel's table as ipvsadm-save -n does", save},
 		{"restore", "[FILE] [--dry-run] [--json]", "have the services of saved rules in the kernel, all or nothing", restore},
 		{"doctor", "[-v] [--json] [-c FILE] [-s SOCKET]", "look for the faults that checks of servers do not explain", runDoctor},
@@ -162,6 +163,6 @@ func runDir(socket string) string { return filepath.Dir(socket) }
 func usage(w io.Writer) {
 	fmt.Fprintln(w, "lvsha is the HA director for Linux Virtual Server.\n\nusage: lvsha COMMAND [FLAGS]; lvsha COMMAND -h explains one")
 	for _, c := range commands() {
-		fmt.Fprintf(w, "  %-10s %-41s %s\n", c.name, c.args, c.about)
+		fmt.Fprintf(w, "  %-11s %-41s %s\n", c.name, c.args, c.about)
 	}
 }

@@ -30,12 +30,14 @@ import (
 type grid struct {
 	*rig
 	dr, tun, nat *lab.Host
+	back         *lab.Segment
 }
 
 func newGrid(t *testing.T) *grid {
 	t.Helper()
 	r := &grid{rig: newRig6(t)}
-	back, err := r.net.Segment("back")
+	var err error
+	r.back, err = r.net.Segment("back")
 	r.check(err)
 	host := func(name string, on *lab.Segment, address, address6 string) *lab.Host {
 		h, err := r.net.Host(name)
@@ -51,14 +53,9 @@ func newGrid(t *testing.T) *grid {
 	}
 	r.dr = host("dr", r.segment, "10.0.0.21/24", "2001:db8::21/64")
 	r.tun = host("tun", r.segment, "10.0.0.22/24", "2001:db8::22/64")
-	r.nat = host("nat", back, "10.1.0.23/24", "2001:db8:1::23/64")
-	for i, h := range r.lvs {
-		_, err = back.Attach(h, "eth1", fmt.Sprintf("10.1.0.%d/24", i+1))
-		r.check(err)
-		r.run(h, "ip", fmt.Sprintf("addr add 2001:db8:1::%d/64 dev eth1 nodad", i+1))
-		for _, name := range []string{"all", "eth0", "eth1"} {
-			r.check(h.Sysctl("net/ipv4/conf/"+name+"/rp_filter", "0"))
-		}
+	r.nat = host("nat", r.back, "10.1.0.23/24", "2001:db8:1::23/64")
+	for i := range r.lvs {
+		r.equip(i)
 	}
 	r.run(r.nat, "ip", "route add default via 10.1.0.254")
 	r.run(r.nat, "ip", "-6 route add default via 2001:db8:1::254")
@@ -74,6 +71,18 @@ func newGrid(t *testing.T) *grid {
 		r.check(r.tun.Sysctl("net/ipv4/conf/"+name+"/rp_filter", "0"))
 	}
 	return r
+}
+
+// equip gives a director its place on the back.
+func (r *grid) equip(i int) {
+	r.Helper()
+	h := r.lvs[i]
+	_, err := r.back.Attach(h, "eth1", fmt.Sprintf("10.1.0.%d/24", i+1))
+	r.check(err)
+	r.run(h, "ip", fmt.Sprintf("addr add 2001:db8:1::%d/64 dev eth1 nodad", i+1))
+	for _, name := range []string{"all", "eth0", "eth1"} {
+		r.check(h.Sysctl("net/ipv4/conf/"+name+"/rp_filter", "0"))
+	}
 }
 
 func (r *rig) run(h *lab.Host, program, args string) {

@@ -165,6 +165,9 @@ func (a serverAsk) parts(links *netif.Links, server *realserver.Server) (parts [
 			server.Director = server.Director || slices.ContainsFunc(d.Addresses, func(d netip.Addr) bool { return slices.Contains(own, d) })
 		}
 		if len(parts)+len(notes) == 0 && len(a.vips) == 0 {
+			if len(a.as) > 0 {
+				return nil, nil, fmt.Errorf("no service of %s has the server %s", a.file, joinAddresses(own))
+			}
 			return nil, nil, fmt.Errorf("no service of %s has a server with an address of this machine (%s); say which one it is with --as ADDRESS, or what it serves with --vip ADDRESS",
 				a.file, joinAddresses(own))
 		}

@@ -44,13 +44,10 @@ func run(ctx context.Context, c *call) error {
 		fmt.Fprintf(c.stderr, "lvsha run: --realtime is 1 to 99, or 0 for none, not %d\n", *realtime)
 		return errUsage
 	}
-	ready := func() {}
+	filled := make(chan struct{})
 	if os.Getenv("GOGC") == "" {
-		// With thousands of servers most of the heap lives long, and probes leave
-		// little behind: more collections cost less than room for garbage. Until the table
-		// is first filled it is the other way round.
+		// Until the table is first filled nothing is worth a collection.
 		gc.SetGCPercent(400)
-		ready = func() { gc.SetGCPercent(50) }
 	}
 	// From here on no signal is the end: what a dead daemon left in the kernel
 	// may be ours already.
@@ -94,7 +91,7 @@ func run(ctx context.Context, c *call) error {
 		Dir: dir, State: stateDir(*state, *socket), Logger: log,
 		Port: port, BFD: sessions, Links: links, Routing: links, IPVS: ipvs.Open, Sync: connsync.Open, Filter: packetfilter.Open, Helpers: ipvs.Helpers, Conns: connsync.Host{}, LocalTo: netif.LocalTo,
 		VRRPThread: func() { scheduleVRRP(*realtime, log) },
-		Filled:     ready,
+		Filled:     func() { close(filled) },
 		Notify: func(state string) {
 			if _, err := daemon.SdNotify(false, state); err != nil {
 				log.Debug("notifying the service manager", "error", err)
@@ -119,7 +116,17 @@ func run(ctx context.Context, c *call) error {
 	if err != nil {
 		return err
 	}
-	return serve(ctx, d, server, signals, log)
+	return serve(ctx, d, server, signals, filled, log)
+}
+
+// settle is for the time after the start: with thousands of servers most of the heap
+// lives long, and probes leave little behind, so that more collections cost less than room
+// for garbage.
+func settle() {
+	if os.Getenv("GOGC") == "" {
+		gc.SetGCPercent(50)
+		gc.FreeOSMemory()
+	}
 }
 
 // stateDir is where what operators ask for survives reboots.
@@ -152,11 +159,19 @@ func (s signals) ignore() {
 // serve runs the daemon and its socket until a signal or a failure ends them.
 // SIGTERM and SIGINT give everything up, SIGUSR2 leaves everything to the next
 // process, SIGHUP reloads.
-func serve(ctx context.Context, d *director.Director, server *control.Socket, signals signals, log *slog.Logger) error {
+func serve(ctx context.Context, d *director.Director, server *control.Socket, signals signals, filled <-chan struct{}, log *slog.Logger) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	group, ctx := errgroup.WithContext(ctx)
 	group.Go(func() error { return server.Run(ctx) })
+	group.Go(func() error {
+		select {
+		case <-filled:
+			settle()
+		case <-ctx.Done():
+		}
+		return nil
+	})
 	group.Go(func() error {
 		defer cancel()
 		return d.Run(ctx)

@@ -3,10 +3,12 @@
 package main_test
 
 import (
+	"context"
 	"encoding/binary"
 	"errors"
 	"fmt"
 	"net/netip"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"syscall"
@@ -18,6 +20,21 @@ import (
 	"lvsha/internal/lab"
 	"lvsha/ipvs"
 )
+
+// largeConf is the same for keepalived.
+func largeConf(services int, heavy ...int) string {
+	var b strings.Builder
+	for i := range services {
+		host, port, _ := strings.Cut(largeListen(i), ":")
+		fmt.Fprintf(&b, "virtual_server %s %s {\n delay_loop 60\n lb_algo wlc\n lb_kind NAT\n protocol TCP\n", host, port)
+		for j := range serversEach {
+			fmt.Fprintf(&b, " real_server %s %d {\n  weight %d\n  TCP_CHECK {\n   connect_timeout 2\n   retry 1\n  }\n }\n",
+				farmAddress(i*serversEach+j), farmPort, largeWeight(i, j, heavy))
+		}
+		b.WriteString("}\n")
+	}
+	return b.String()
+}
 
 // wiretap hears what the programs of one host ask of the kernel's IPVS.
 type wiretap struct {
@@ -89,7 +106,7 @@ func (w *wiretap) listen() {
 					w.lastSeen = monotonic()
 				}
 			}
-			length := int(binary.NativeEndian.Uint32(rest) + 3&^3)
+			length := (int(binary.NativeEndian.Uint32(rest)) + 3) &^ 3
 			if length < 16 || length > len(rest) {
 				break
 			}
@@ -180,7 +197,9 @@ func (l *largeRun) late() (n uint64) {
 	if l.daemon == nil {
 		return 0
 	}
-	s, err := l.daemon.Status()
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	defer cancel()
+	s, _, err := l.daemon.Client().Status(ctx)
 	l.check(err)
 	for _, v := range s.Services {
 		for _, server := range v.Servers {
@@ -257,7 +276,6 @@ func BenchmarkKernelTable(b *testing.B) {
 			r.check(l.process.Signal(syscall.SIGTERM))
 			<-l.process.Done()
 			took := monotonic() - at
-			_, _, last = l.tap.seen()
 			fmt.Printf("%-10s stop: ended after %v\n", kind, took.Round(time.Millisecond))
 			if kind == "lvsha" && took > time.Second {
 				b.Errorf("stop: %v, want 1s", took)

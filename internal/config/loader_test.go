@@ -50,12 +50,12 @@ addresses = ["192.0.2.10/24"]
 		loader := config.NewLoader("lvsha.toml", "")
 		versions := []string{text, text}
 		for _, e := range edits {
-			for _, n := range []int{1, 2, -1} {
+			for _, n := range []int{1, -1} {
 				versions = append(versions, strings.Replace(text, e[0], e[1], n), text)
 			}
 		}
 		lines := strings.SplitAfter(text, "\n")
-		for i := 0; i < len(lines); i += 1 + len(lines)/6 {
+		for i := 0; i < len(lines); i += 1 + len(lines)/3 {
 			// Without a line, and without one and all behind it.
 			versions = append(versions, strings.Join(lines[:i], "")+strings.Join(lines[i+1:], ""), strings.Join(lines[:i], ""), text)
 		}

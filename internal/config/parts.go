@@ -24,7 +24,7 @@ type part struct {
 // places, or keys written in another way. Of a text that is TOML nothing is cut wrongly:
 // bare words in brackets at the beginning of a line are the header of a table.
 func parts(text string) (rest string, services []part, ok bool) {
-	if strings.Contains(text, `"""`) || strings.Contains(text, "'''") || strings.ContainsAny(text[:min(len(text), 3)], "\xef\xbb\xbf\xff\xfe") {
+	if strings.Contains(text, `"""`) || strings.Contains(text, "'''") || len(text) > 0 && text[0] >= 0x80 { // a byte order mark
 		return "", nil, false
 	}
 	var others strings.Builder

@@ -31,6 +31,7 @@ func (r *report) sync(n *node) *connsync.Config {
 		Buffer:    s.number("buffer", 0, 64<<10, 1<<30),
 
 		TemplatesOnly: s.flag("templates_only"),
+		ByRole:        s.word("daemons", "both", "role") == "role",
 	}
 	switch {
 	case out.Transport == connsync.Multicast:
@@ -39,6 +40,9 @@ func (r *report) sync(n *node) *connsync.Config {
 		s.bad("interface", "is for transport = %q; %q goes from address to address of the directors", connsync.Multicast, connsync.Channel)
 	default:
 		out.Interface = "lo"
+	}
+	if out.Transport == connsync.Channel && out.ByRole {
+		s.bad("daemons", "want \"both\" with transport = %q: to go by role is for directors that speak with keepalived", connsync.Channel)
 	}
 	if out.Transport == connsync.Channel && out.Refresh == 0 {
 		s.bad("refresh", "want at least 1s with transport = %q, which follows the table by what the kernel tells", connsync.Channel)

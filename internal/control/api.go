@@ -424,6 +424,9 @@ type Sync struct {
 	Extra    int        `json:"extra"`
 	Unbound  int        `json:"unbound"`
 	Verified *time.Time `json:"verified,omitempty"`
+	// Known counts the entries that are followed by what the kernel tells; with
+	// transport "channel".
+	Known int `json:"known,omitempty"`
 	// Queue is the memory that waits in the kernel's socket for sync messages, in octets,
 	// and Dropped how many messages it has dropped.
 	Queue   int    `json:"queue"`

@@ -12,6 +12,7 @@ import (
 	"lvsha/internal/control"
 	"lvsha/ipvs"
 	connsync "lvsha/sync"
+	"lvsha/vrrp"
 )
 
 // errStopping refuses a reload that comes too late.
@@ -77,9 +78,9 @@ func (d *Director) apply(ctx context.Context, cfg *config.Config, used func() in
 	}
 	st := newSteering(cfg, d.steered(), sourceOf(cfg, d.opts.Routing))
 	d.mu.Lock()
+	was := filterRules(d.cfg, rolesOf(d.cfg, d.active))
 	// What is probed is compared only where the file has changed: setting it anew costs
 	// more than all the rest of changing a weight.
-	was := filterRules(d.cfg, rolesOf(d.cfg, d.active))
 	asBefore := d.generation > 0 && sameTargets(d.cfg, d.steering, cfg, st)
 	d.generation++
 	d.cfg, d.steering, generation = cfg, st, d.generation
@@ -89,15 +90,16 @@ func (d *Director) apply(ctx context.Context, cfg *config.Config, used func() in
 	d.follow(ctx)
 	d.tracker.Set(cfg.Conditions)
 	d.retrack()
-	d.manageSysctls()
 	if !asBefore {
 		d.monitor.Set(targets(cfg, st, used()))
 	}
 	d.channel.Configure(channelConfig(cfg))
 	d.channel.touch()
-	d.exchange.Set(d.exchangeConfig(cfg))
-	d.daemons.Set(connsync.Desired{Generation: generation, Daemons: syncDaemons(cfg)})
+	d.wantDaemons()
 	d.changeOver(ctx, was)
+	if generation > 1 {
+		d.sysctlsSoon() // the first time when the table is filled
+	}
 	return generation, nil
 }
 
@@ -111,11 +113,34 @@ func respected(cfg *config.Config) (keys []ipvs.ServiceKey) {
 	return keys
 }
 
-func syncDaemons(cfg *config.Config) []connsync.Daemon {
+// wantDaemons says which of the kernel's sync daemons are to run, and what is to be
+// exchanged.
+func (d *Director) wantDaemons() {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.flushing {
+		return
+	}
+	daemons := syncDaemons(d.cfg, d.active)
+	d.exchange.Set(d.exchangeConfig(d.cfg, daemons))
+	d.daemons.Set(connsync.Desired{Generation: d.generation, Daemons: daemons})
+}
+
+// syncDaemons are both daemons, or that of the role: the master's with an active virtual
+// router, else the backup's.
+func syncDaemons(cfg *config.Config, active map[vrrp.Key]bool) []connsync.Daemon {
 	if cfg.Sync == nil {
 		return nil
 	}
-	return cfg.Sync.Daemons()
+	daemons := cfg.Sync.Daemons()
+	if !cfg.Sync.ByRole {
+		return daemons
+	}
+	role := connsync.Backup
+	if slices.ContainsFunc(cfg.Routers, func(r vrrp.Config) bool { return active[r.Key()] }) {
+		role = connsync.Master
+	}
+	return slices.DeleteFunc(daemons, func(d connsync.Daemon) bool { return d.Role != role })
 }
 
 // judgeShare is how many times longer than a judgment the time between two is at

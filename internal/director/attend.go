@@ -80,6 +80,9 @@ func (d *Director) transition(t vrrp.Transition) {
 	d.mu.Unlock()
 	if changed {
 		d.wantFilter()
+		if d.cfg.Sync != nil && d.cfg.Sync.ByRole {
+			d.wantDaemons()
+		}
 	}
 	d.notifyTransition(t)
 	d.log.Info(fmt.Sprintf("%s is %s", t.Name, t.To), "router", t.Name, "from", t.From.String(), "reason", t.Reason)
@@ -124,7 +127,7 @@ func (d *Director) excused(what excused) {
 	}
 	d.log.Warn("checks through services learn nothing", "server", what.way.String(), "reason", what.why)
 	d.event("check", what.way.String(), "learns nothing: "+what.why)
-	d.manageSysctls()
+	d.sysctlsSoon()
 }
 
 // toldChanges is how many changes of IPVS are events one by one: more would leave no
@@ -132,7 +135,10 @@ func (d *Director) excused(what excused) {
 const toldChanges = 200
 
 func (d *Director) applied(r ipvs.Result) {
-	d.filled.Do(d.opts.Filled)
+	d.filled.Do(func() {
+		d.opts.Filled()
+		d.sysctlsSoon()
+	})
 	kind := "ipvs"
 	if r.Drift {
 		kind = "ipvs repaired"

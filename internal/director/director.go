@@ -109,6 +109,8 @@ type Director struct {
 	followed map[vrrp.Key]vrrp.Followed
 	hooks    hooks
 
+	// sysctlsDue has capacity 1: kernel parameters are to be looked at.
+	sysctlsDue chan struct{}
 	// requests are run on the director's goroutine, whose quiet is: since when servers
 	// that drain have been seen to get no new connections.
 	requests chan func()
@@ -145,7 +147,10 @@ type Director struct {
 	flushing bool // nothing is wanted any more: the table is given up
 	// settings are the kernel parameters that the services need.
 	settings []machine.Setting
-	judging  judging
+	// unset are those that could not be set the last time, with the reasons, and "" what
+	// could not be put back. They are written while sysctls is held too.
+	unset   map[string]string
+	judging judging
 }
 
 // New loads the file, reads what the last process left behind and prepares
@@ -171,7 +176,7 @@ func New(opts Options) (*Director, error) {
 	}
 	d := &Director{
 		opts: opts, log: opts.Logger, events: newEventLog(), inbox: newInbox(), started: time.Now(), cfg: cfg,
-		stop: make(chan vrrp.StopMode, 2), reloads: make(chan reload), requests: make(chan func()), quiet: make(map[serverKey]time.Time), ended: make(chan struct{}),
+		stop: make(chan vrrp.StopMode, 2), reloads: make(chan reload), requests: make(chan func()), sysctlsDue: make(chan struct{}, 1), quiet: make(map[serverKey]time.Time), ended: make(chan struct{}),
 		followed: make(map[vrrp.Key]vrrp.Followed), active: make(map[vrrp.Key]bool),
 	}
 	if d.beats, err = openHeartbeats(opts.Dir); err != nil {
@@ -182,6 +187,12 @@ func New(opts Options) (*Director, error) {
 		}
 	}
 	d.store = &store{path: recordPath(opts.Dir), record: last}
+	if last.Phase == Running || last.Phase == Held {
+		// Until it turns out otherwise.
+		for _, r := range last.Routers {
+			d.active[r.Key] = r.Active
+		}
+	}
 	if d.overrides, err = openOverrides(opts.State); err != nil {
 		opts.Logger.Error("going on without what operators asked for", "error", err)
 	}

@@ -450,6 +450,13 @@ func TestManageSysctls(t *testing.T) {
 	d.manageSysctls()
 	expect("somebody else sets one", recorded, "net/ipv4/ip_forward 1")
 	n.broken = errors.New("read-only")
+	n.settings["net/ipv4/ip_forward"] = 0
+	d.manageSysctls()
+	expect("one cannot be set", recorded)
+	if problems := d.sysctlProblems(); len(problems) != 1 || !strings.HasSuffix(problems[0], "sysctl -w net.ipv4.ip_forward=1 (lvsha could not: read-only)") {
+		t.Errorf("problems: %q", problems)
+	}
+	n.settings["net/ipv4/ip_forward"] = 1
 	d.cfg = cfg
 	d.manageSysctls()
 	// What has its old value by itself needs no writing.

@@ -15,22 +15,43 @@ import (
 // the module of IPVS come later, and so may others who set them.
 const sysctlInterval = 10 * time.Second
 
-// keepSysctls looks at the kernel parameters now and then, apart from the director's
-// goroutine: asking for the ways to many servers takes a while.
+// sysctlShare is how many times longer than a look the time between two is at least.
+const sysctlShare = 50
+
+// keepSysctls looks at the kernel parameters when there is another file, and now and
+// then, apart from the director's goroutine: asking for the ways to many servers takes a
+// while, and nothing is to wait for it.
 func (d *Director) keepSysctls(ctx context.Context) error {
-	ticker := time.NewTicker(sysctlInterval)
-	defer ticker.Stop()
+	timer := time.NewTimer(sysctlInterval)
+	defer timer.Stop()
 	for {
 		select {
 		case <-ctx.Done():
 			return nil
-		case <-ticker.C:
-			d.manageSysctls()
-			d.mu.Lock()
-			cfg := d.cfg
-			d.mu.Unlock()
-			d.exchange.Set(d.exchangeConfig(cfg)) // which goes by some of them
+		case <-timer.C:
+		case <-d.sysctlsDue:
 		}
+		start := time.Now()
+		d.manageSysctls()
+		d.mu.Lock()
+		d.exchange.Set(d.exchangeConfig(d.cfg, syncDaemons(d.cfg, d.active))) // which goes by some of them
+		d.mu.Unlock()
+		rest := sysctlShare * time.Since(start)
+		if rest > sysctlInterval {
+			// Thousands of servers: one reload after the other is not worth it.
+			if pause(ctx, min(rest, time.Minute)) != nil {
+				return nil
+			}
+		}
+		timer.Reset(max(sysctlInterval, rest))
+	}
+}
+
+// sysctlsSoon has the kernel parameters looked at.
+func (d *Director) sysctlsSoon() {
+	select {
+	case d.sysctlsDue <- struct{}{}:
+	default:
 	}
 }
 
@@ -61,20 +82,31 @@ func (d *Director) manageSysctls() {
 			d.log.Error("recording the sysctls that are set", "error", err)
 		}
 	}
+	failed := make(map[string]string)
 	for _, c := range set {
 		if c.Follows {
 			continue
 		}
 		if err := d.opts.Routing.SetSysctl(c.Name, c.Set); err != nil {
-			d.log.Error("setting a sysctl", "name", machine.Dotted(c.Name), "error", err)
+			// Again and again, and told once.
+			if failed[c.Name] = err.Error(); failed[c.Name] != d.unset[c.Name] {
+				d.log.Error("setting a sysctl", "name", machine.Dotted(c.Name), "error", err)
+			}
 			continue
 		}
 		d.log.Info("sysctl set", "name", machine.Dotted(c.Name), "value", c.Set, "was", c.Found)
 		d.event("sysctl", machine.Dotted(c.Name), fmt.Sprintf("%s, which was %s", c, c.Found))
 	}
-	if err := d.putBack(back); err != nil {
+	err := d.putBack(back)
+	if err != nil && err.Error() != d.unset[""] {
 		d.log.Error("putting sysctls back", "error", err)
 	}
+	if err != nil {
+		failed[""] = err.Error()
+	}
+	d.mu.Lock()
+	d.unset = failed
+	d.mu.Unlock()
 }
 
 // foundSysctl reads what a parameter was before lvsha set it.
@@ -106,7 +138,7 @@ func withChanges(list, more []machine.Changed) []machine.Changed {
 // sysctlProblems are the parameters without which services do not work.
 func (d *Director) sysctlProblems() (out []string) {
 	d.mu.Lock()
-	settings, managed := d.settings, d.cfg.ManageSysctls
+	settings, unset, managed := d.settings, d.unset, d.cfg.ManageSysctls
 	d.mu.Unlock()
 	if d.opts.Routing == nil {
 		return nil
@@ -116,8 +148,11 @@ func (d *Director) sysctlProblems() (out []string) {
 			continue
 		}
 		text := w.String()
-		if !managed {
+		switch {
+		case !managed:
 			text += ", or manage_sysctls = true in the file"
+		case unset[w.Name] != "":
+			text += " (lvsha could not: " + unset[w.Name] + ")"
 		}
 		out = append(out, text)
 	}

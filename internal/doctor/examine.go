@@ -215,8 +215,12 @@ func settle(r *Report, o Options) {
 	settings := machine.Director(o.Config, o.Machine, o.Machine.Sysctl)
 	r.Looked = append(r.Looked, fmt.Sprintf("%d kernel parameters", len(settings)))
 	var named []string
+	otherwise := ", or manage_sysctls = true in the file"
+	if o.Config.ManageSysctls {
+		otherwise = ", which the daemon does as long as it runs"
+	}
 	for _, w := range machine.Assess(settings, o.Machine.Sysctl) {
-		f := Finding{Sysctl, machine.Dotted(w.Name), fmt.Sprintf("%s is %s: %s", machine.Dotted(w.Name), w.Have, w.Why), "", w.Remedy() + ", or manage_sysctls = true in the file"}
+		f := Finding{Sysctl, machine.Dotted(w.Name), fmt.Sprintf("%s is %s: %s", machine.Dotted(w.Name), w.Have, w.Why), "", w.Remedy() + otherwise}
 		if w.Level == machine.Must {
 			r.Findings = append(r.Findings, f)
 		} else {

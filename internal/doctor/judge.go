@@ -83,13 +83,13 @@ func (p *plan) judgeOwners(a answers) map[netip.Addr]mac {
 				continue
 			}
 			evidence := fmt.Sprintf("MAC address %s on %s", h.from, q.iface)
-			asks := "ARP"
+			asks, how := "ARP", "arp_ignore = 1, arp_announce = 2, the address on lo alone"
 			if q.vip.Is6() {
-				asks = "neighbour solicitations"
+				asks, how = "neighbour solicitations", "the address on lo alone"
 			}
 			if isServer {
 				p.find(ARP, q.vip.String(), fmt.Sprintf("the real server %s of service %s answers %s for %s: clients reach it past the director", at, service, asks, q.vip),
-					fmt.Sprintf("%s, which is that of %s", evidence, at), fmt.Sprintf("lvsha realserver up on %s (arp_ignore = 1, arp_announce = 2, the address on lo alone)", at))
+					fmt.Sprintf("%s, which is that of %s", evidence, at), fmt.Sprintf("lvsha realserver up on %s (%s)", at, how))
 				continue
 			}
 			p.find(ARP, q.vip.String(), fmt.Sprintf("a machine that is no director of the file answers %s for %s (%s)", asks, q.vip, names(p.vips[q.vip])), evidence,
@@ -248,16 +248,25 @@ func (p *plan) judgeRouters(a answers, held map[netip.Addr]mac) {
 		arrived := slices.ContainsFunc(a.heard, func(h heard) bool {
 			return h.router.IsValid() && h.vrid == r.VRID && h.router.Is6() == (r.Family() == vrrp.IPv6) && !p.local(h.router) && h.iface == r.Key().Interface
 		})
-		if arrived || !vip.IsValid() {
+		if !vip.IsValid() || arrived && !p.local(vip) {
 			continue
 		}
 		group, name := "224.0.0.18", "another director"
 		if r.Family() == vrrp.IPv6 {
 			group = "ff02::12"
 		}
-		evidence := fmt.Sprintf("%s is answered for by MAC address %s, and no advertisement came to %s on %s meanwhile", vip, by, group, r.Key().Interface)
-		if director, at, ok := p.who(by, func(x netip.Addr) string { return p.directors[x] }); ok {
+		director, at, known := p.who(by, func(x netip.Addr) string { return p.directors[x] })
+		if known {
 			name = fmt.Sprintf("%s (%s)", director, at)
+		}
+		if arrived {
+			p.find(ARP, vip.String(), fmt.Sprintf("this director and %s both have %s of virtual router %s, though its advertisements arrive here", name, vip, r.Name),
+				fmt.Sprintf("MAC address %s answers for it, and this machine has it", by),
+				"see whether this director's advertisements arrive there (lvsha doctor on it), and whether both daemons run and have the same file")
+			continue
+		}
+		evidence := fmt.Sprintf("%s is answered for by MAC address %s, and no advertisement came to %s on %s meanwhile", vip, by, group, r.Key().Interface)
+		if known {
 			evidence += fmt.Sprintf("; %s answers", at)
 		}
 		p.find(Multicast, r.Name, fmt.Sprintf("advertisements of virtual router %s by %s do not arrive, though it has the address %s", r.Name, name, vip), evidence,

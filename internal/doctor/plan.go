@@ -1,6 +1,8 @@
 package doctor
 
 import (
+	"cmp"
+	"fmt"
 	"net/netip"
 	"slices"
 	"strings"
@@ -118,6 +120,9 @@ func (p *plan) own(ifname string, ipv6 bool) (netip.Addr, mac, bool) {
 	return netip.Addr{}, mac{}, false
 }
 
+// maxQuestions bounds the questions, which are known by 16 bits.
+const maxQuestions = 50_000
+
 // newPlan is what there is to ask about a file. client is the address of a client for each
 // family, which nobody here has.
 func newPlan(cfg *config.Config, f facts, id uint16, client func(ipv6 bool) netip.Addr) *plan {
@@ -127,16 +132,19 @@ func newPlan(cfg *config.Config, f facts, id uint16, client func(ipv6 bool) neti
 	}
 	carriers := make(map[netip.Addr]string)
 	for _, r := range cfg.Routers {
-		for _, a := range r.Placed() {
+		// An interface of its own, with the virtual router's MAC address, is not where to ask.
+		for _, a := range slices.Concat(r.Addresses, r.Excluded) {
 			p.vips[a.Prefix.Addr()] = append(p.vips[a.Prefix.Addr()], "virtual router "+r.Name)
-			carriers[a.Prefix.Addr()] = a.Interface
+			carriers[a.Prefix.Addr()] = cmp.Or(a.Interface, r.Interface)
 		}
 	}
 	for _, s := range cfg.Services {
-		for _, l := range s.Listen {
-			if l.Mark == 0 {
-				p.vips[l.Addr.Addr()] = append(p.vips[l.Addr.Addr()], "service "+s.Name)
-			}
+		addresses, whole := s.Addresses()
+		for _, vip := range addresses {
+			p.vips[vip] = append(p.vips[vip], "service "+s.Name)
+		}
+		if !whole {
+			p.report.Skipped = append(p.report.Skipped, "service "+s.Name+": it goes by a firewall mark, and its addresses are not (all) in the file")
 		}
 		for _, server := range s.Servers {
 			p.servers[server.Address.Addr()] = s.Name
@@ -153,9 +161,14 @@ func newPlan(cfg *config.Config, f facts, id uint16, client func(ipv6 bool) neti
 		p.askOwner(vip, iface)
 	}
 	for _, s := range cfg.Services {
-		for _, l := range s.Listen {
+		addresses, _ := s.Addresses()
+		for _, vip := range addresses {
 			for _, server := range s.Servers {
-				p.askServer(s, l, server, carriers[l.Addr.Addr()], client)
+				if len(p.questions) > maxQuestions {
+					p.report.Skipped = append(p.report.Skipped, fmt.Sprintf("service %s and those after it: there is too much to ask about", s.Name))
+					return p
+				}
+				p.askServer(s, vip, server, carriers[vip], client)
 			}
 		}
 	}
@@ -177,7 +190,7 @@ func (p *plan) askOwner(vip netip.Addr, ifname string) {
 }
 
 // askServer asks a server of a service what its forwarding method depends on.
-func (p *plan) askServer(s config.Service, l ipvs.ServiceKey, server config.Server, front string, client func(bool) netip.Addr) {
+func (p *plan) askServer(s config.Service, vip netip.Addr, server config.Server, front string, client func(bool) netip.Addr) {
 	address := server.Address.Addr()
 	ifname := p.iface(address)
 	if p.local(address) || address.IsLoopback() || ifname == "" {
@@ -196,8 +209,9 @@ func (p *plan) askServer(s config.Service, l ipvs.ServiceKey, server config.Serv
 			return question{iface: ifname, frame: ethernet(to, hw, etherOf(address), echo(own, address, p.id, seq, 0))}
 		})
 	}
-	vip := l.Addr.Addr()
 	switch {
+	case server.FullNAT:
+		// Answers come to an address of the director by whatever way.
 	case server.Forward == ipvs.NAT && near && (front == "" || p.local(vip)):
 		// On a backup the gateway is another machine.
 		if slices.ContainsFunc(p.gateways, func(g gatewayQuestion) bool { return g.server == address }) {
@@ -208,9 +222,7 @@ func (p *plan) askServer(s config.Service, l ipvs.ServiceKey, server config.Serv
 			return question{iface: ifname, frame: ethernet(to, hw, etherOf(address), echo(g.client, address, p.id, seq, 0))}
 		})
 		p.gateways = append(p.gateways, g)
-	case l.Mark != 0:
-		// Its addresses are not in the file.
-	case server.Forward == ipvs.DR && near:
+	case server.Forward == ipvs.DR && near && vip.Is4() == address.Is4():
 		p.askOwner(vip, ifname)
 		if p.asked(vip, server) {
 			return

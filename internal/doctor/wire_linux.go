@@ -34,6 +34,10 @@ var _ wire = (*sockets)(nil)
 // openWire listens on all interfaces that are up and have a hardware address.
 func openWire(links []vrrp.Link) (*sockets, error) {
 	s := &sockets{frames: make(map[string]*raw.Conn), plain: make(map[string]net.PacketConn)}
+	own := make(map[mac]bool) // of interfaces on others too, such as those of virtual routers
+	for _, l := range links {
+		own[l.MAC] = true
+	}
 	for _, l := range links {
 		if !l.Up || l.MAC == (mac{}) {
 			continue
@@ -43,7 +47,7 @@ func openWire(links []vrrp.Link) (*sockets, error) {
 			return nil, errors.Join(fmt.Errorf("listening on %s (needs CAP_NET_RAW): %w", l.Name, err), s.close())
 		}
 		s.frames[l.Name] = c
-		s.ears.Go(func() { s.listen(c, l) })
+		s.ears.Go(func() { s.listen(c, l.Name, own) })
 	}
 	return s, nil
 }
@@ -77,7 +81,7 @@ func interesting() []bpf.Instruction {
 
 // listen keeps what is heard on an interface until that is closed. What this machine
 // sends itself is not heard.
-func (s *sockets) listen(c *raw.Conn, l vrrp.Link) {
+func (s *sockets) listen(c *raw.Conn, ifname string, own map[mac]bool) {
 	b := make([]byte, 2048)
 	for {
 		n, _, err := c.ReadFrom(b)
@@ -85,10 +89,10 @@ func (s *sockets) listen(c *raw.Conn, l vrrp.Link) {
 			return
 		}
 		h, ok := parse(b[:n])
-		if !ok || h.from == l.MAC {
+		if !ok || own[h.from] {
 			continue
 		}
-		h.iface = l.Name
+		h.iface = ifname
 		s.mu.Lock()
 		if len(s.heard) < maxHeard {
 			s.heard = append(s.heard, h)

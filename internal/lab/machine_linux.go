@@ -24,7 +24,7 @@ var Packages = []string{"qemu-system-x86", "linux-image-cloud-amd64", "busybox-s
 
 // kernelModules are what the lab uses inside the machine.
 var kernelModules = []string{
-	"veth", "bridge", "dummy", "ipip", "nf_conntrack", "ip_vs", "ip_vs_rr", "ip_vs_wrr", "ip_vs_lc", "ip_vs_wlc",
+	"veth", "bridge", "dummy", "macvlan", "ipip", "nf_conntrack", "ip_vs", "ip_vs_rr", "ip_vs_wrr", "ip_vs_lc", "ip_vs_wlc",
 	"ip_vs_lblc", "ip_vs_lblcr", "ip_vs_dh", "ip_vs_sh", "ip_vs_sed", "ip_vs_nq", "ip_vs_fo", "ip_vs_ovf", "ip_vs_mh", "ip_vs_pe_sip", "ip_vs_ftp",
 	"sctp", "sit", "ip6_tunnel", "ip_gre", "ip6_gre", "fou", "fou6",
 	"nf_tables", "nft_ct", "nft_chain_nat", "nft_nat", "af_packet_diag", "nlmon",
@@ -77,7 +77,8 @@ func (m *Machine) Run(ctx context.Context, out io.Writer) (int, error) {
 	}
 	cmd := exec.CommandContext(ctx, "qemu-system-x86_64", "-nodefaults", "-no-user-config", "-display", "none", "-no-reboot",
 		"-machine", "pc,accel=tcg", "-cpu", "max", "-smp", "2", "-m", strconv.Itoa(memory),
-		"-kernel", kernel, "-initrd", "/proc/self/fd/3", "-append", "console=ttyS0 quiet panic=-1",
+		// Of a machine that is short of processors the kernel takes the timer for broken.
+		"-kernel", kernel, "-initrd", "/proc/self/fd/3", "-append", "console=ttyS0 quiet no_timer_check panic=-1",
 		"-chardev", "file,id=console,path=/proc/self/fd/4", "-serial", "chardev:console",
 		"-chardev", "file,id=output,path=/proc/self/fd/5", "-serial", "chardev:output")
 	cmd.ExtraFiles = []*os.File{disk, consoleIn, outputIn}

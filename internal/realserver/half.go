@@ -42,6 +42,8 @@ type Facts struct {
 	Links   []vrrp.Link
 	Tunnels []netif.Tunnel
 	Ports   []netif.GUEPort
+	// Default is the interface of the default route of IPv4; empty is none.
+	Default string
 	// Director says that this machine is one of the directors too, and may have the
 	// virtual addresses on its interfaces.
 	Director bool
@@ -57,17 +59,13 @@ func (f Facts) carrier(a netip.Addr) string {
 	return ""
 }
 
-// several reports whether packets may come in by one interface and leave by another:
-// more than one that is no tunnel has addresses of IPv4.
-func (f Facts) several() bool {
-	n := 0
-	for _, l := range f.Links {
+// detour reports whether answers to clients leave by another interface than the one with
+// the directors: the default route is not by it, and there are others.
+func (f Facts) detour(carrier string) bool {
+	return f.Default != carrier && slices.ContainsFunc(f.Links, func(l vrrp.Link) bool {
 		tunnel := slices.ContainsFunc(f.Tunnels, func(t netif.Tunnel) bool { return t.Name == l.Name })
-		if l.Name != loopback && !tunnel && slices.ContainsFunc(l.Addresses, func(p netip.Prefix) bool { return p.Addr().Is4() }) {
-			n++
-		}
-	}
-	return n > 1
+		return l.Name != loopback && l.Name != carrier && !tunnel && slices.ContainsFunc(l.Addresses, func(p netip.Prefix) bool { return p.Addr().Is4() })
+	})
 }
 
 const conf4 = "net/ipv4/conf/"
@@ -105,7 +103,7 @@ func NewHalf(parts []Part, f Facts) (Half, error) {
 	h.Settings = machine.Quiet("all", why)
 	for _, ifname := range quiet {
 		h.Settings = append(h.Settings, machine.Quiet(ifname, why)...)
-		if f.several() {
+		if f.detour(ifname) {
 			h.Settings = append(h.Settings, loose(ifname, "packets of clients are dropped to which the way is another interface"))
 		}
 	}

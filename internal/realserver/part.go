@@ -36,29 +36,33 @@ func Parts(cfg *config.Config, own []netip.Addr) (parts []Part, notes []string) 
 		if s.Sorry != nil {
 			servers = append(slices.Clone(servers), *s.Sorry)
 		}
-		noted := false
+		addresses, whole := s.Addresses()
+		var told []string
+		tell := func(format string, args ...any) {
+			if n := fmt.Sprintf(format, args...); !slices.Contains(told, n) {
+				told = append(told, n)
+			}
+		}
 		for _, server := range servers {
 			at := server.Address.Addr()
-			if !slices.Contains(own, at) {
-				continue
-			}
-			for _, l := range s.Listen {
-				switch {
-				case server.Forward != ipvs.DR && server.Forward != ipvs.TUN:
-					if !noted {
-						notes = append(notes, fmt.Sprintf("service %s: %s needs nothing here but answers that go back through the directors", s.Name, server.Forward))
+			switch {
+			case !slices.Contains(own, at):
+			case server.FullNAT:
+				tell("service %s: fullnat needs nothing here", s.Name)
+			case server.Forward != ipvs.DR && server.Forward != ipvs.TUN:
+				tell("service %s: %s needs nothing here but answers that go back through the directors", s.Name, server.Forward)
+			default:
+				if !whole {
+					tell("service %s goes by a firewall mark, so its addresses are not (all) in the file: add them with --vip", s.Name)
+				}
+				for _, vip := range addresses {
+					if server.Forward == ipvs.TUN || vip.Is4() == at.Is4() {
+						seen[Part{VIP: vip, Server: at, Forward: server.Forward, Tunnel: server.Tunnel}] = true
 					}
-					noted = true
-				case l.Mark != 0:
-					if !noted {
-						notes = append(notes, fmt.Sprintf("service %s goes by firewall mark, so its addresses are not in the file: add them with --vip", s.Name))
-					}
-					noted = true
-				default:
-					seen[Part{VIP: l.Addr.Addr(), Server: at, Forward: server.Forward, Tunnel: server.Tunnel}] = true
 				}
 			}
 		}
+		notes = append(notes, told...)
 	}
 	return slices.SortedFunc(maps.Keys(seen), Part.compare), notes
 }

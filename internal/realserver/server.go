@@ -16,6 +16,7 @@ import (
 // Kernel is where the half is put in place; netif.Links is the real one.
 type Kernel interface {
 	List() ([]vrrp.Link, error)
+	WayTo(a netip.Addr) (ifname string, source netip.Addr, local bool, err error)
 	Add(iface string, a vrrp.Address) error
 	Drop(iface string, p netip.Prefix) error
 	Tunnels() ([]netif.Tunnel, error)
@@ -49,6 +50,11 @@ func (s Server) facts() (f Facts, err error) {
 	}
 	if f.Tunnels, err = s.Kernel.Tunnels(); err != nil {
 		return f, err
+	}
+	// An address that nobody has (RFC 5737) goes by the default route; without one there is
+	// an error.
+	if ifname, _, local, err := s.Kernel.WayTo(netip.AddrFrom4([4]byte{198, 51, 100, 1})); err == nil && !local {
+		f.Default = ifname
 	}
 	f.Ports, err = s.Kernel.GUEPorts()
 	return f, err

@@ -43,6 +43,12 @@ func (k *kernel) step() error {
 func (k *kernel) List() ([]vrrp.Link, error)         { return slices.Clone(k.links), nil }
 func (k *kernel) Tunnels() ([]netif.Tunnel, error)   { return slices.Clone(k.tunnels), nil }
 func (k *kernel) GUEPorts() ([]netif.GUEPort, error) { return slices.Clone(k.ports), nil }
+
+// WayTo is by the default route.
+func (k *kernel) WayTo(netip.Addr) (ifname string, source netip.Addr, local bool, err error) {
+	return "eth1", netip.Addr{}, false, nil
+}
+
 func (k *kernel) link(ifname string) *vrrp.Link {
 	i := slices.IndexFunc(k.links, func(l vrrp.Link) bool { return l.Name == ifname })
 	return &k.links[i]
@@ -150,7 +156,7 @@ scheduler = "rr"
 [vrrp.web]
 interface = "eth0"
 vrid = 51
-addresses = ["192.0.2.10/24"]
+addresses = ["192.0.2.10/24", "192.0.2.11/24"]
 auth = { keys = [{ id = 1, file = "/nowhere/that/a/server/has" }] }
 [vrrp.six]
 interface = "eth0"
@@ -174,6 +180,11 @@ listen = "192.0.2.10:81/tcp"
 forward = "tun"
 tunnel = { type = "gue", port = 6080 }
 [[service.four.server]]
+address = "192.0.2.21"
+[service.many]
+listen = ["192.0.2.11:8000-8010/tcp", "192.0.2.11:443/udp"]
+forward = "dr"
+[[service.many.server]]
 address = "192.0.2.21"
 [service.other]
 listen = "192.0.2.10:82/tcp"
@@ -203,11 +214,11 @@ func TestParts(t *testing.T) {
 	for _, p := range asked {
 		got = append(got, fmt.Sprintf("%s %s %s to %s", p.VIP, p.Forward, p.Tunnel, p.Server))
 	}
-	want := []string{"192.0.2.10 dr ipip to 192.0.2.21", "192.0.2.10 tun gue port 6080 to 192.0.2.21", "2001:db8::10 tun gue port 6080 to 192.0.2.21"}
+	want := []string{"192.0.2.10 dr ipip to 192.0.2.21", "192.0.2.10 tun gue port 6080 to 192.0.2.21", "192.0.2.11 dr ipip to 192.0.2.21", "2001:db8::10 tun gue port 6080 to 192.0.2.21"}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("parts (-want +got):\n%s", diff)
 	}
-	if len(notes) != 2 || !strings.Contains(notes[0], "marked goes by firewall mark") || !strings.Contains(notes[1], "other: nat needs nothing here") {
+	if len(notes) != 2 || !strings.Contains(notes[0], "marked goes by a firewall mark") || !strings.Contains(notes[1], "other: nat needs nothing here") {
 		t.Errorf("notes %q", notes)
 	}
 }
@@ -262,7 +273,7 @@ func TestUpDown(t *testing.T) {
 	if refused < 8 {
 		t.Errorf("only %d steps were refused", refused)
 	}
-	for _, want := range []string{"lo [127.0.0.1/8 192.0.2.10/32 2001:db8::10/128]", "lvsha-ipip [192.0.2.10/32]", "lvsha-sit []", "eth0/rp_filter 2", "eth1/rp_filter 1", "all/arp_ignore 1"} {
+	for _, want := range []string{"lo [127.0.0.1/8 192.0.2.10/32 192.0.2.11/32 2001:db8::10/128]", "lvsha-ipip [192.0.2.10/32]", "lvsha-sit []", "eth0/rp_filter 2", "eth1/rp_filter 1", "all/arp_ignore 1"} {
 		if !strings.Contains(whole, want) {
 			t.Errorf("%q is not in\n%s", want, whole)
 		}

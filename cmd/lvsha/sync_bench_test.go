@@ -1,0 +1,13 @@
+package main_test
+
+import "testing"
+
+// BenchmarkLargeSync prints how long a director that boots takes to have a large
+// table.
+func BenchmarkLargeSync(b *testing.B) {
+	for b.Loop() {
+		if _, code := withIPVS(b, testRun{"cmd/lvsha", "-test.timeout 1h -test.run '^$' -test.bench '^BenchmarkKernelLargeSync$' -test.benchtime 1x"}); code != 0 {
+			b.Errorf("exit code %d", code)
+		}
+	}
+}
