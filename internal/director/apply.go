@@ -78,6 +78,7 @@ func (d *Director) apply(ctx context.Context, cfg *config.Config, used func() in
 	}
 	st := newSteering(cfg, d.steered(), sourceOf(cfg, d.opts.Routing))
 	d.mu.Lock()
+	was := filterRules(d.cfg, rolesOf(d.cfg, d.active))
 	// What is probed is compared only where the file has changed: setting it anew costs
 	// more than all the rest of changing a weight.
 	asBefore := d.generation > 0 && sameTargets(d.cfg, d.steering, cfg, st)
@@ -95,9 +96,7 @@ func (d *Director) apply(ctx context.Context, cfg *config.Config, used func() in
 	d.channel.Configure(channelConfig(cfg))
 	d.channel.touch()
 	d.wantDaemons()
-	d.wantFilter()
-	d.awaitFilter(ctx)
-	d.want()
+	d.changeOver(ctx, was)
 	if generation > 1 {
 		d.sysctlsSoon() // the first time when the table is filled
 	}
@@ -157,6 +156,21 @@ func (d *Director) wantSoon() {
 	d.want()
 }
 
+// desired are all services that the kernel is to have. The caller holds mu.
+func (d *Director) desired() []ipvs.Service {
+	out := slices.Concat(d.judging.table(), d.steering.services(), guardServices(d.cfg))
+	there := make(map[ipvs.ServiceKey]bool, len(out))
+	for _, s := range out {
+		there[s.Key] = len(d.kept) > 0
+	}
+	for _, s := range d.kept {
+		if !there[s.Key] {
+			out = append(out, s)
+		}
+	}
+	return out
+}
+
 // want judges the services and hands the desired table to the reconciler, unless the
 // table has been given up: a verdict that comes late must not bring it back.
 func (d *Director) want() {
@@ -167,7 +181,7 @@ func (d *Director) want() {
 	if !d.flushing {
 		d.tables++
 		d.table.Set(ipvs.Desired{
-			Generation: d.tables, Timeouts: d.cfg.Timeouts, Services: slices.Concat(d.judging.table(), d.steering.services(), guardServices(d.cfg)), Reload: d.generation, Respected: respected(d.cfg),
+			Generation: d.tables, Timeouts: d.cfg.Timeouts, Services: d.desired(), Reload: d.generation, Respected: respected(d.cfg),
 		})
 	}
 	quorums, doubt, hasten := d.judging.quorums(), d.judging.doubted.Why, d.judging.doubted.Hasten

@@ -122,6 +122,9 @@ type Director struct {
 
 	excuses     excuses
 	ipvsProblem string // the last one told, of the director's goroutine
+	// kept are services that go when the packet filter has changed; of the director's
+	// goroutine.
+	kept []ipvs.Service
 	// rejudge fires when services have to be judged although nothing happened, or
 	// happened too soon after the last time, which judgeAfter ends. They and
 	// doubtTold, the last doubt told, belong to the director's goroutine, as does
