@@ -68,7 +68,7 @@ func (d *Director) manageSysctls() {
 		return
 	}
 	before := d.store.read().Sysctls
-	settings := machine.Director(cfg, remember(d.opts.Routing), foundSysctl(d.opts.Routing, before))
+	settings := machine.Director(cfg, rememberWays(d.opts.Routing, cfg), foundSysctl(d.opts.Routing, before))
 	d.mu.Lock()
 	d.settings = settings
 	d.mu.Unlock()
