@@ -8,6 +8,7 @@ import (
 	"net/netip"
 	"strings"
 	"testing"
+	"time"
 )
 
 // TestKernelConnections: connections of every method and family, templates and marks, by
@@ -27,6 +28,7 @@ func TestKernelConnections(t *testing.T) {
 		service("marked", "mark 5", "forward = \"dr\"\npersistence = \"5m\"", "10.0.0.21")
 	d := r.lvsha(h, file)
 	r.active(d)
+	r.eventually("the table is complete", 20*time.Second, func() bool { return strings.Count(r.table(h), "-a ") == 7 })
 	ask := map[string]struct {
 		protocol, to, at string
 	}{

@@ -77,6 +77,8 @@ func TestKernelSysctls(t *testing.T) {
 		"net/ipv4/vs/expire_nodest_conn=1 net/ipv4/vs/expire_quiescent_template=1 net/ipv4/vs/conn_reuse_mode=1 net/ipv4/vs/sloppy_tcp=1"
 	is := func(what, want string) {
 		t.Helper()
+		// They are set when the table is filled, beside everything else.
+		lab.Eventually("", 5*time.Second, func() bool { return r.sysctls(h, names...) == want })
 		if got := r.sysctls(h, names...); got != want {
 			t.Errorf("%s:\n%s\nwant\n%s", what, got, want)
 		}
@@ -84,13 +86,11 @@ func TestKernelSysctls(t *testing.T) {
 
 	d := r.lvsha(h, natFile)
 	r.becomes(d, "active")
-	s, err := d.Status()
-	r.check(err)
-	problems := strings.Join(s.Problems, "\n")
 	for _, want := range []string{"sysctl -w net.ipv4.ip_forward=1", "sysctl -w net.ipv6.conf.all.forwarding=1"} {
-		if strings.Count(problems, want) != 1 {
-			t.Errorf("problems lack %q:\n%s", want, problems)
-		}
+		r.eventually("the status has "+want, 10*time.Second, func() bool {
+			s, err := d.Status()
+			return err == nil && strings.Count(strings.Join(s.Problems, "\n"), want) == 1
+		})
 	}
 	is("without manage_sysctls", found)
 
@@ -114,7 +114,7 @@ func TestKernelSysctls(t *testing.T) {
 	r.becomes(d, "active")
 	// As a file in sysctl.d does that is applied late.
 	r.check(h.Sysctl("net/ipv4/ip_forward", "0"))
-	_, err = lab.Eventually("", 25*time.Second, func() bool { return r.sysctls(h, names...) == set })
+	_, err := lab.Eventually("", 25*time.Second, func() bool { return r.sysctls(h, names...) == set })
 	if err != nil {
 		is("after somebody else has set one", set)
 	}

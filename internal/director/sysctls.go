@@ -34,9 +34,8 @@ func (d *Director) keepSysctls(ctx context.Context) error {
 		start := time.Now()
 		d.manageSysctls()
 		d.mu.Lock()
-		cfg := d.cfg
+		d.exchange.Set(d.exchangeConfig(d.cfg, syncDaemons(d.cfg, d.active))) // which goes by some of them
 		d.mu.Unlock()
-		d.exchange.Set(d.exchangeConfig(cfg)) // which goes by some of them
 		rest := sysctlShare * time.Since(start)
 		if rest > sysctlInterval {
 			// Thousands of servers: one reload after the other is not worth it.
