@@ -9,7 +9,7 @@ RACE         = ./vrrp/... ./healthcheck/... ./ipvs/... ./sync/... ./internal/con
 
 export CGO_ENABLED ?= 0
 
-.PHONY: build demo test check lint race install bench-vrrp bench-checks bench-ipvs soak conformance go
+.PHONY: build demo test check lint race install bench-vrrp bench-checks bench-ipvs bench-sync soak conformance go
 
 build: go
 	$(GO) build -trimpath -o bin/lvsha ./cmd/lvsha
@@ -63,13 +63,20 @@ bench-ipvs: go
 	  $(GO) test -run '^$$' -bench "^Benchmark$$part$$" -benchtime 1x -timeout 60m ./cmd/lvsha || failed="$$failed $$part"; \
 	done; test -z "$$failed" || { echo "bars were missed in:$$failed"; exit 1; }
 
+# What connections survive beside keepalived, and large tables, each table from one run.
+bench-sync: go
+	@internal/lab/install test
+	@for part in Sync LargeSync; do echo; echo "$$part, from $$(date +%T), load $$(cut -d' ' -f1-3 /proc/loadavg)"; \
+	  $(GO) test -run '^$$' -bench "^Benchmark$$part$$" -benchtime 1x -timeout 90m ./cmd/lvsha || failed="$$failed $$part"; \
+	done; test -z "$$failed" || { echo "bars were missed in:$$failed"; exit 1; }
+
 # Long runs of what make test does once.
 soak: go
 	@internal/lab/install test
 	$(GO) test -count 10 -timeout 2h ./cmd/lvsha ./vrrp ./internal/netif
 	$(GO) test -tags soak -run '^TestSoak' -timeout 1h ./cmd/lvsha -v
 	for f in vrrp:FuzzDecode vrrp:FuzzTrailer vrrp:FuzzParseIPv4 vrrp:FuzzParseARP vrrp:FuzzParseNA internal/bfd:FuzzPacket \
-	  internal/notify:FuzzSplit healthcheck:FuzzHealthStatus internal/peer:FuzzFrame internal/config:FuzzParse ipvs:FuzzParseServiceKey ipvs:FuzzParseRules internal/doctor:FuzzParse; do \
+	  internal/notify:FuzzSplit healthcheck:FuzzHealthStatus internal/peer:FuzzFrame internal/config:FuzzParse ipvs:FuzzParseServiceKey ipvs:FuzzParseRules sync:FuzzDecode sync:FuzzListing internal/doctor:FuzzParse; do \
 	  $(GO) test -run '^$$' -fuzz "^$${f#*:}$$" -fuzztime 10m ./$${f%:*} || exit 1; done
 
 # The table of requirements, with the results of this run.

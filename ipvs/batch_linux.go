@@ -76,7 +76,7 @@ func (k *kernel) doAll(changes []Change) []error {
 	errs := make([]error, len(changes))
 	for from := 0; from < len(changes); {
 		to := from
-		for to < len(changes) && to-from < batchSize && batchable(changes[to]) {
+		for to < len(changes) && to-from < batchSize && batchable(&changes[to]) {
 			to++
 		}
 		if to-from < 2 && changes[from].Op != MoveServer {
@@ -96,7 +96,7 @@ func (k *kernel) doAll(changes []Change) []error {
 
 // batchable reports whether a change goes into a batch. Services with a persistence
 // engine, and edits, are few and go one by one.
-func batchable(c Change) bool {
+func batchable(c *Change) bool {
 	return c.Op != SetService && (c.Op != AddService || c.Service.Engine == "")
 }
 
@@ -106,8 +106,9 @@ func (b *batch) do(changes []Change, errs []error) error {
 	b.out = b.out[:0]
 	first := b.seq + 1
 	index := make([]int, 0, 2*len(changes)) // the change of each request
-	for i, c := range changes {
-		for _, cmd := range commands(c) {
+	for i := range changes {
+		c := &changes[i]
+		for _, cmd := range commands(c.Op) {
 			b.request(cmd, c)
 			index = append(index, i)
 		}
@@ -148,8 +149,8 @@ func (b *batch) do(changes []Change, errs []error) error {
 }
 
 // commands are those that make a change.
-func commands(c Change) []uint8 {
-	switch c.Op {
+func commands(op Op) []uint8 {
+	switch op {
 	case AddService:
 		return []uint8{cmdNewService}
 	case RemoveService:
@@ -177,7 +178,7 @@ func (b *batch) lastRequest() (at int) {
 }
 
 // request appends a request. Its length is a multiple of four, as that of its attributes.
-func (b *batch) request(cmd uint8, c Change) {
+func (b *batch) request(cmd uint8, c *Change) {
 	b.seq++
 	start := len(b.out)
 	b.out = binary.NativeEndian.AppendUint32(b.out, 0) // the length

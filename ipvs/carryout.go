@@ -1,6 +1,7 @@
 package ipvs
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -34,12 +35,16 @@ func (w *worker) carryOut(plan Plan, looked bool, p *pass) {
 	t := attempt{worker: w, pass: p, looked: looked, drifting: drifting, trouble: trouble, failed: failed}
 	// What takes connections away comes last, when it is known whether what makes up for
 	// it was done.
+	t.made = make(Plan, 0, len(plan))
 	gives, takes := plan.split()
 	t.run(gives)
 	t.run(takes)
 	made, drift := t.made, t.drift
 	w.logChanges(made, drift > 0)
-	p.made, p.drift, p.table = append(p.made, made...), p.drift+drift, true
+	if len(p.made) > 0 {
+		made = append(p.made, made...)
+	}
+	p.made, p.drift, p.table = made, p.drift+drift, true
 
 	for k := range w.owned {
 		_, there := w.known[k]
@@ -70,7 +75,8 @@ const maxBatch = 256
 // run makes the changes of a part of a plan.
 func (t *attempt) run(plan Plan) {
 	t.adding = make(map[ServiceKey]bool)
-	for _, c := range plan {
+	for i := range plan {
+		c := &plan[i]
 		key := c.Service.Key
 		if n := len(t.batch); t.failed[key] || n > 0 && c.Op == MoveServer && t.batch[n-1].Op != MoveServer {
 			t.flush() // what follows depends on what became of it
@@ -84,13 +90,13 @@ func (t *attempt) run(plan Plan) {
 		case retry && time.Now().Before(was.until):
 			t.failed[key] = true
 			continue
-		case t.failed[key] && (c.Op == MoveServer || t.lastServer(c)):
+		case t.failed[key] && (c.Op == MoveServer || t.lastServer(*c)):
 			continue
 		}
 		if c.Op == AddService {
 			t.adding[key] = true
 		}
-		if t.batch = append(t.batch, c); len(t.batch) == maxBatch {
+		if t.batch = append(t.batch, *c); len(t.batch) == maxBatch {
 			t.flush()
 		}
 	}
@@ -99,16 +105,15 @@ func (t *attempt) run(plan Plan) {
 
 // flush makes the changes that have been decided on.
 func (t *attempt) flush() {
-	batch := t.batch
-	t.batch = nil
 	clear(t.adding)
-	for i, err := range doAll(t.kernel, batch) {
-		t.done(batch[i], err)
+	for i, err := range doAll(t.kernel, t.batch) {
+		t.done(&t.batch[i], err)
 	}
+	t.batch = t.batch[:0]
 }
 
 // done takes notice of a change that was tried.
-func (t *attempt) done(c Change, err error) {
+func (t *attempt) done(c *Change, err error) {
 	key := c.Service.Key
 	_, there := t.known[key]
 	was := t.failures[c.row()]
@@ -126,14 +131,14 @@ func (t *attempt) done(c Change, err error) {
 		return
 	}
 	delete(t.failures, c.row())
-	if err := t.known.apply(c); err != nil {
+	if err := t.known.apply(*c); err != nil {
 		// The kernel took what does not fit what is known: read it anew.
 		t.listed = false
 	}
 	if c.Op == RemoveService {
 		delete(t.owned, key)
 	}
-	t.made = append(t.made, c)
+	t.made = append(t.made, *c)
 	if t.drifting && !t.trouble[key] {
 		t.drift++
 	}
@@ -190,7 +195,7 @@ func (w *worker) logChanges(made Plan, drift bool) {
 	if drift {
 		level = slog.LevelWarn
 	}
-	log := w.log.With("drift", drift, "generation", w.generation)
+	log := w.log.With("drift", drift, "generation", cmp.Or(w.reload, w.generation))
 	ctx := context.Background()
 	if len(made) > quietPlan {
 		log.Log(ctx, level, "IPVS table changed", "changes", len(made))

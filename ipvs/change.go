@@ -126,11 +126,21 @@ func (p Plan) String() string {
 // split returns what takes connections from a server, apart from the rest, both in the
 // order of the plan.
 func (p Plan) split() (gives, takes Plan) {
-	for _, c := range p {
-		if c.takes() {
-			takes = append(takes, c)
+	n := 0
+	for i := range p {
+		if p[i].takes() {
+			n++
+		}
+	}
+	if n == 0 {
+		return p, nil // a change is large, and plans may be
+	}
+	gives, takes = make(Plan, 0, len(p)-n), make(Plan, 0, n)
+	for i := range p {
+		if p[i].takes() {
+			takes = append(takes, p[i])
 		} else {
-			gives = append(gives, c)
+			gives = append(gives, p[i])
 		}
 	}
 	return gives, takes
@@ -138,7 +148,7 @@ func (p Plan) split() (gives, takes Plan) {
 
 // takes reports whether a change leaves its server, or all of its service, without
 // new connections.
-func (c Change) takes() bool {
+func (c *Change) takes() bool {
 	return c.Op == RemoveService || c.Op == RemoveServer || c.Op == SetServer && c.Destination.Weight == 0
 }
 

@@ -14,7 +14,14 @@ import (
 // key the first counts.
 func Diff(have, want []Service, ours func(ServiceKey) bool) Plan {
 	have, want = normalTable(have), normalTable(want)
-	var add, set, remove Plan
+	rows := 0 // of services that are to be added
+	for _, s := range want {
+		if i, there := slices.BinarySearchFunc(have, s, compareServices); !there || i == len(have) {
+			rows += 1 + len(s.Destinations)
+		}
+	}
+	add := make(Plan, 0, rows)
+	var set, remove Plan
 	for len(have) > 0 || len(want) > 0 {
 		switch {
 		case len(want) == 0 || len(have) > 0 && have[0].Key.Compare(want[0].Key) < 0:
@@ -23,7 +30,7 @@ func Diff(have, want []Service, ours func(ServiceKey) bool) Plan {
 			}
 			have = have[1:]
 		case len(have) == 0 || want[0].Key.Compare(have[0].Key) < 0:
-			add = append(add, addService(want[0])...)
+			add = addService(add, want[0])
 			want = want[1:]
 		default:
 			set = append(set, setService(have[0], want[0])...)
@@ -33,9 +40,10 @@ func Diff(have, want []Service, ours func(ServiceKey) bool) Plan {
 	return append(append(add, set...), remove...)
 }
 
-func addService(s Service) Plan {
+// addService appends what adds a service.
+func addService(p Plan, s Service) Plan {
 	settings := s.settings()
-	p := Plan{{Op: AddService, Service: settings}}
+	p = append(p, Change{Op: AddService, Service: settings})
 	for _, d := range s.Destinations {
 		p = append(p, Change{Op: AddServer, Service: settings, Destination: d})
 	}

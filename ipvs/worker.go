@@ -73,7 +73,7 @@ type row struct {
 	server  netip.AddrPort
 }
 
-func (c Change) row() row {
+func (c *Change) row() row {
 	return row{c.Service.Key, c.Destination.Addr}
 }
 

@@ -132,6 +132,9 @@ type Config struct {
 	Group  netip.AddrPort
 	TTL    uint8
 	MaxLen uint16
+	// ByRole runs one daemon at a time, as keepalived does: the master's where a
+	// virtual address is, the backup's elsewhere.
+	ByRole bool
 	// Gate is how long a director that starts waits for the connections of a living
 	// one before it takes addresses from it.
 	Gate time.Duration

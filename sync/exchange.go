@@ -289,13 +289,12 @@ func (e *Exchange) Compose(link Link) []byte {
 	return say(sayReport, now)
 }
 
+// equal says whether there is no news in another report.
 func (r report) equal(o report) bool {
-	// A count that moves a little is not news.
+	// A count that moves a little is none.
 	near := r.Conns == o.Conns || r.Conns > 0 && o.Conns > 0 && max(r.Conns, o.Conns) < 2*min(r.Conns, o.Conns)
-	serves := slices.Equal(r.Serves, o.Serves)
-	r.Conns, o.Conns, r.Serves, o.Serves = 0, 0, nil, nil
-	return near && serves && r.Epoch == o.Epoch && r.Waiting == o.Waiting && r.Turns == o.Turns && r.Pool == o.Pool &&
-		r.Transport == o.Transport && r.Problem == o.Problem
+	return near && slices.Equal(r.Serves, o.Serves) && r.Epoch == o.Epoch && r.Waiting == o.Waiting && r.Turns == o.Turns &&
+		r.Pool == o.Pool && r.Transport == o.Transport && r.Problem == o.Problem
 }
 
 // Run works until ctx ends.
@@ -344,6 +343,9 @@ func (e *Exchange) turn(ctx context.Context, now time.Time) time.Duration {
 	if err != nil {
 		e.s.unready = err.Error()
 	} else {
+		if !slices.ContainsFunc(e.cfg.Daemons, func(d Daemon) bool { return d.Role == Backup }) {
+			e.s.unready = "the backup daemon does not run while this director serves"
+		}
 		e.look(pool)
 		for _, s := range uncounted {
 			s.counted = true

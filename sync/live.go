@@ -27,7 +27,7 @@ const (
 // listener is the goroutine that hears the master daemon.
 type listener struct {
 	tap  Hearer
-	for_ Daemon
+	of   Daemon
 	done chan struct{}
 }
 
@@ -62,7 +62,7 @@ func (e *Exchange) listen(l *listener) {
 		case <-l.done:
 			l.stop()
 		default:
-			if l.for_.same(master) {
+			if l.of.same(master) {
 				return
 			}
 			l.stop()
@@ -77,7 +77,7 @@ func (e *Exchange) listen(l *listener) {
 	e.mu.Lock()
 	e.shadow, e.warm, e.own = NewShadow(cfg.Refresh+10*time.Second), false, []uint64{tap.Inode()}
 	e.mu.Unlock()
-	l.tap, l.for_, l.done = tap, master, make(chan struct{})
+	l.tap, l.of, l.done = tap, master, make(chan struct{})
 	go func(done chan struct{}) {
 		defer close(done)
 		e.hearAll(tap, master.ID)
@@ -183,7 +183,7 @@ const meterEvery = 5 * time.Second
 // meter looks at the backup daemon's socket, if there is nothing better to do.
 func (e *Exchange) meter(now time.Time) {
 	e.mu.Lock()
-	due := e.s.problem == "" && now.Sub(e.metered) >= meterEvery
+	due := e.s.problem == "" && e.s.unready == "" && now.Sub(e.metered) >= meterEvery
 	e.mu.Unlock()
 	if !due || !e.installing.TryLock() {
 		return

@@ -45,8 +45,6 @@ const (
 	NoClientPort Flags = 0x0800
 	Template     Flags = 0x1000
 	onePacket    Flags = 0x2000
-
-	takenIn = ForwardMask | NoOutput | Inactive | SeqMask | NoClientPort | Template
 )
 
 // Record is one connection or template in a sync message.

@@ -33,7 +33,7 @@ type grid struct {
 	back         *lab.Segment
 }
 
-func newGrid(t *testing.T) *grid {
+func newGrid(t testing.TB) *grid {
 	t.Helper()
 	r := &grid{rig: newRig6(t)}
 	var err error

@@ -65,7 +65,7 @@ func timeoutsKeys() []string { return []string{"tcp", "tcpfin", "udp"} }
 func dampingKeys() []string { return []string{"changes", "hold", "within"} }
 
 func syncKeys() []string {
-	return []string{"buffer", "gate", "group", "id", "interface", "max_length", "protect", "refresh", "templates_only", "transport", "ttl"}
+	return []string{"buffer", "daemons", "gate", "group", "id", "interface", "max_length", "protect", "refresh", "templates_only", "transport", "ttl"}
 }
 
 // keepalivedWords are our keys for what keepalived calls otherwise, for those who

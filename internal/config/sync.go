@@ -31,6 +31,7 @@ func (r *report) sync(n *node) *connsync.Config {
 		Buffer:    s.number("buffer", 0, 64<<10, 1<<30),
 
 		TemplatesOnly: s.flag("templates_only"),
+		ByRole:        s.word("daemons", "both", "role") == "role",
 	}
 	switch {
 	case out.Transport == connsync.Multicast:
@@ -39,6 +40,12 @@ func (r *report) sync(n *node) *connsync.Config {
 		s.bad("interface", "is for transport = %q; %q goes from address to address of the directors", connsync.Multicast, connsync.Channel)
 	default:
 		out.Interface = "lo"
+	}
+	if out.Transport == connsync.Channel {
+		r.channelled(s)
+	}
+	if out.Transport == connsync.Channel && out.ByRole {
+		s.bad("daemons", "want \"both\" with transport = %q: to go by role is for directors that speak with keepalived", connsync.Channel)
 	}
 	if out.Transport == connsync.Channel && out.Refresh == 0 {
 		s.bad("refresh", "want at least 1s with transport = %q, which follows the table by what the kernel tells", connsync.Channel)
@@ -52,6 +59,22 @@ func (r *report) sync(n *node) *connsync.Config {
 		}
 	}
 	return out
+}
+
+// channelled holds that there is a channel to carry the connections: between two
+// directors at least, with the key and an address of each.
+func (r *report) channelled(s section) {
+	if len(r.cluster) < 2 {
+		s.bad("transport", "%q needs another director: a [director.NAME] with its address and key", connsync.Channel)
+	}
+	for _, d := range r.cluster {
+		switch {
+		case d.Pin.IsZero():
+			s.bad("transport", "%q needs the key of every director, and [director.%s] has none (lvsha key)", connsync.Channel, d.Name)
+		case len(d.Addresses) == 0:
+			s.bad("transport", "%q needs the address of every director, and [director.%s] has none", connsync.Channel, d.Name)
+		}
+	}
 }
 
 // unsynced holds that no service has servers of the other address family beside

@@ -12,6 +12,7 @@ import (
 	"lvsha/internal/control"
 	"lvsha/ipvs"
 	connsync "lvsha/sync"
+	"lvsha/vrrp"
 )
 
 // errStopping refuses a reload that comes too late.
@@ -77,6 +78,7 @@ func (d *Director) apply(ctx context.Context, cfg *config.Config, used func() in
 	}
 	st := newSteering(cfg, d.steered(), sourceOf(cfg, d.opts.Routing))
 	d.mu.Lock()
+	was := filterRules(d.cfg, rolesOf(d.cfg, d.active))
 	// What is probed is compared only where the file has changed: setting it anew costs
 	// more than all the rest of changing a weight.
 	asBefore := d.generation > 0 && sameTargets(d.cfg, d.steering, cfg, st)
@@ -93,11 +95,8 @@ func (d *Director) apply(ctx context.Context, cfg *config.Config, used func() in
 	}
 	d.channel.Configure(channelConfig(cfg))
 	d.channel.touch()
-	d.exchange.Set(d.exchangeConfig(cfg))
-	d.daemons.Set(connsync.Desired{Generation: generation, Daemons: syncDaemons(cfg)})
-	d.wantFilter()
-	d.awaitFilter(ctx)
-	d.want()
+	d.wantDaemons()
+	d.changeOver(ctx, was)
 	if generation > 1 {
 		d.sysctlsSoon() // the first time when the table is filled
 	}
@@ -114,11 +113,34 @@ func respected(cfg *config.Config) (keys []ipvs.ServiceKey) {
 	return keys
 }
 
-func syncDaemons(cfg *config.Config) []connsync.Daemon {
+// wantDaemons says which of the kernel's sync daemons are to run, and what is to be
+// exchanged.
+func (d *Director) wantDaemons() {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.flushing {
+		return
+	}
+	daemons := syncDaemons(d.cfg, d.active)
+	d.exchange.Set(d.exchangeConfig(d.cfg, daemons))
+	d.daemons.Set(connsync.Desired{Generation: d.generation, Daemons: daemons})
+}
+
+// syncDaemons are both daemons, or that of the role: the master's with an active virtual
+// router, else the backup's.
+func syncDaemons(cfg *config.Config, active map[vrrp.Key]bool) []connsync.Daemon {
 	if cfg.Sync == nil {
 		return nil
 	}
-	return cfg.Sync.Daemons()
+	daemons := cfg.Sync.Daemons()
+	if !cfg.Sync.ByRole {
+		return daemons
+	}
+	role := connsync.Backup
+	if slices.ContainsFunc(cfg.Routers, func(r vrrp.Config) bool { return active[r.Key()] }) {
+		role = connsync.Master
+	}
+	return slices.DeleteFunc(daemons, func(d connsync.Daemon) bool { return d.Role != role })
 }
 
 // judgeShare is how many times longer than a judgment the time between two is at
@@ -134,6 +156,21 @@ func (d *Director) wantSoon() {
 	d.want()
 }
 
+// desired are all services that the kernel is to have. The caller holds mu.
+func (d *Director) desired() []ipvs.Service {
+	out := slices.Concat(d.judging.table(), d.steering.services(), guardServices(d.cfg))
+	there := make(map[ipvs.ServiceKey]bool, len(out))
+	for _, s := range out {
+		there[s.Key] = len(d.kept) > 0
+	}
+	for _, s := range d.kept {
+		if !there[s.Key] {
+			out = append(out, s)
+		}
+	}
+	return out
+}
+
 // want judges the services and hands the desired table to the reconciler, unless the
 // table has been given up: a verdict that comes late must not bring it back.
 func (d *Director) want() {
@@ -144,7 +181,7 @@ func (d *Director) want() {
 	if !d.flushing {
 		d.tables++
 		d.table.Set(ipvs.Desired{
-			Generation: d.tables, Timeouts: d.cfg.Timeouts, Services: slices.Concat(d.judging.table(), d.steering.services(), guardServices(d.cfg)), Reload: d.generation, Respected: respected(d.cfg),
+			Generation: d.tables, Timeouts: d.cfg.Timeouts, Services: d.desired(), Reload: d.generation, Respected: respected(d.cfg),
 		})
 	}
 	quorums, doubt, hasten := d.judging.quorums(), d.judging.doubted.Why, d.judging.doubted.Hasten

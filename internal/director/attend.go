@@ -80,6 +80,9 @@ func (d *Director) transition(t vrrp.Transition) {
 	d.mu.Unlock()
 	if changed {
 		d.wantFilter()
+		if d.cfg.Sync != nil && d.cfg.Sync.ByRole {
+			d.wantDaemons()
+		}
 	}
 	d.notifyTransition(t)
 	d.log.Info(fmt.Sprintf("%s is %s", t.Name, t.To), "router", t.Name, "from", t.From.String(), "reason", t.Reason)

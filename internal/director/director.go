@@ -122,6 +122,9 @@ type Director struct {
 
 	excuses     excuses
 	ipvsProblem string // the last one told, of the director's goroutine
+	// kept are services that go when the packet filter has changed; of the director's
+	// goroutine.
+	kept []ipvs.Service
 	// rejudge fires when services have to be judged although nothing happened, or
 	// happened too soon after the last time, which judgeAfter ends. They and
 	// doubtTold, the last doubt told, belong to the director's goroutine, as does
@@ -184,6 +187,12 @@ func New(opts Options) (*Director, error) {
 		}
 	}
 	d.store = &store{path: recordPath(opts.Dir), record: last}
+	if last.Phase == Running || last.Phase == Held {
+		// Until it turns out otherwise.
+		for _, r := range last.Routers {
+			d.active[r.Key] = r.Active
+		}
+	}
 	if d.overrides, err = openOverrides(opts.State); err != nil {
 		opts.Logger.Error("going on without what operators asked for", "error", err)
 	}

@@ -114,13 +114,14 @@ func syncForward(f ipvs.Forward) connsync.Flags {
 	}
 }
 
-// exchangeConfig is what the file says about the exchange of connections.
-func (d *Director) exchangeConfig(cfg *config.Config) connsync.ExchangeConfig {
+// exchangeConfig is what the file says about the exchange of connections beside these
+// sync daemons.
+func (d *Director) exchangeConfig(cfg *config.Config, daemons []connsync.Daemon) connsync.ExchangeConfig {
 	if cfg.Sync == nil {
 		return connsync.ExchangeConfig{Off: "the file has no [sync]"}
 	}
 	out := connsync.ExchangeConfig{
-		On: true, Daemons: cfg.Sync.Daemons(), Transport: cfg.Sync.Transport, Gate: cfg.Sync.Gate, Refresh: d.syncRefresh(),
+		On: true, Daemons: daemons, Transport: cfg.Sync.Transport, Gate: cfg.Sync.Gate, Refresh: d.syncRefresh(),
 	}
 	if cfg.Channel.Key != nil {
 		for _, o := range cfg.Directors {

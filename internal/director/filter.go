@@ -68,19 +68,39 @@ func marks(s config.Service) (out []packetfilter.Mark) {
 	return out
 }
 
-// filterTimeout bounds how long services wait for the packet filter.
-const filterTimeout = 500 * time.Millisecond
+// changeTimeout bounds how long a step of a change waits for the one before.
+const changeTimeout = 500 * time.Millisecond
 
-// awaitFilter waits until the packet filter is as wanted, or cannot be. A mark without a
-// service by it does no harm, and neither does a source address: packets go to the service
-// of their address and port. The other way round, one that is given up for a service by
-// mark would be missed until its packets have that.
-func (d *Director) awaitFilter(ctx context.Context) {
-	ctx, cancel := context.WithTimeout(ctx, filterTimeout)
-	defer cancel()
-	if err := d.filter.Applied(ctx); err != nil {
-		d.log.Debug("services do not wait for the packet filter", "error", err)
+// changeOver has IPVS and the packet filter follow a file. was is what the packet filter
+// had. Where packets get other marks they must find a service before and after: so the
+// new services come first, beside the old ones, then the marks, and then the old ones
+// go. Source addresses are there before the servers that need them.
+func (d *Director) changeOver(ctx context.Context, was packetfilter.Rules) {
+	d.mu.Lock()
+	next, running := filterRules(d.cfg, rolesOf(d.cfg, d.active)), d.generation > 1 && !d.flushing
+	d.mu.Unlock()
+	await := func(applied func(context.Context) error) {
+		ctx, cancel := context.WithTimeout(ctx, changeTimeout)
+		defer cancel()
+		if err := applied(ctx); err != nil {
+			d.log.Debug("a change does not wait for the step before it", "error", err)
+		}
 	}
+	if running && !slices.Equal(was.Marks, next.Marks) {
+		if !slices.Equal(was.Sources, next.Sources) {
+			both := was
+			both.Sources, both.Exempt = slices.Concat(was.Sources, next.Sources), next.Exempt
+			d.filter.Set(both)
+			await(d.filter.Applied)
+		}
+		d.kept = d.table.Snapshot().Services
+		d.want()
+		await(func(ctx context.Context) error { return d.table.Applied(ctx, d.tables) })
+		d.kept = nil
+	}
+	d.wantFilter()
+	await(d.filter.Applied)
+	d.want()
 }
 
 // protectionProblems are the other directors that are not where their sync messages are to

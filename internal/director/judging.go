@@ -256,10 +256,11 @@ func (row *judgedRow) judge(now time.Time, seen []healthcheck.Judgment, doubted 
 
 // table is what the kernel's table should be.
 func (j *judging) table() []ipvs.Service {
-	var table []ipvs.Service
+	table := make([]ipvs.Service, 0, len(j.rows))
 	for _, row := range j.rows {
 		s := row.service
 		service := s.On(row.listen)
+		service.Destinations = make([]ipvs.Destination, 0, len(row.servers))
 		sorry := s.Sorry != nil && !row.outcome.Quorum
 		for i, share := range row.outcome.Shares {
 			d := row.servers[i].Destination(row.listen)

@@ -1,6 +1,11 @@
 package director
 
-import "net/netip"
+import (
+	"net/netip"
+
+	"lvsha/internal/config"
+	"lvsha/ipvs"
+)
 
 // Routing tells what this machine does with packets, on which services and the checks
 // through them depend.
@@ -51,6 +56,32 @@ func remember(n Routing) Routing {
 		return nil
 	}
 	return &remembered{n, make(map[netip.Addr]answeredRoute), make(map[[2]string]answeredSetting)}
+}
+
+// rememberWays is remember, with the ways to the servers of NAT in a file asked for
+// together where that is possible: they may be thousands.
+func rememberWays(n Routing, cfg *config.Config) Routing {
+	r, _ := remember(n).(*remembered)
+	many, can := n.(interface {
+		WaysTo(as []netip.Addr, tell func(a netip.Addr, ifname string, source netip.Addr, local bool, err error))
+	})
+	if r == nil || !can {
+		return remember(n)
+	}
+	var servers []netip.Addr
+	seen := make(map[netip.Addr]bool)
+	for _, s := range cfg.Services {
+		for _, server := range s.Servers {
+			if a := server.Address.Addr(); server.Forward == ipvs.NAT && !seen[a] {
+				seen[a] = true
+				servers = append(servers, a)
+			}
+		}
+	}
+	many.WaysTo(servers, func(a netip.Addr, ifname string, source netip.Addr, local bool, err error) {
+		r.routes[a] = answeredRoute{route{ifname, source, local}, err}
+	})
+	return r
 }
 
 // WayTo asks for each address once.

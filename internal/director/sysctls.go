@@ -38,9 +38,8 @@ func (d *Director) keepSysctls(ctx context.Context) error {
 		start := time.Now()
 		d.manageSysctls()
 		d.mu.Lock()
-		cfg := d.cfg
+		d.exchange.Set(d.exchangeConfig(d.cfg, syncDaemons(d.cfg, d.active))) // which goes by some of them
 		d.mu.Unlock()
-		d.exchange.Set(d.exchangeConfig(cfg)) // which goes by some of them
 		rest := sysctlShare * time.Since(start)
 		if rest > sysctlInterval && servers(cfg) > manyServers {
 			// One reload after the other is not worth it. Of few servers a look only takes
@@ -82,7 +81,7 @@ func (d *Director) manageSysctls() {
 		return
 	}
 	before := d.store.read().Sysctls
-	settings := machine.Director(cfg, remember(d.opts.Routing), foundSysctl(d.opts.Routing, before))
+	settings := machine.Director(cfg, rememberWays(d.opts.Routing, cfg), foundSysctl(d.opts.Routing, before))
 	d.mu.Lock()
 	d.settings = settings
 	d.mu.Unlock()

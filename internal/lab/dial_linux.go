@@ -14,15 +14,22 @@ import (
 // host's thread, so that many connections can be in the making at once.
 func Dial(ctx context.Context, h *Host, to netip.AddrPort) (net.Conn, error) {
 	var fd int
+	family := unix.AF_INET
+	var peer unix.Sockaddr = &unix.SockaddrInet6{Addr: to.Addr().As16(), Port: int(to.Port())}
+	if to.Addr().Is4() {
+		peer = &unix.SockaddrInet4{Addr: to.Addr().As4(), Port: int(to.Port())}
+	} else {
+		family = unix.AF_INET6
+	}
 	err := h.Do(func() (err error) {
-		fd, err = unix.Socket(unix.AF_INET, unix.SOCK_STREAM|unix.SOCK_NONBLOCK|unix.SOCK_CLOEXEC, 0)
+		fd, err = unix.Socket(family, unix.SOCK_STREAM|unix.SOCK_NONBLOCK|unix.SOCK_CLOEXEC, 0)
 		return err
 	})
 	if err != nil {
 		return nil, fmt.Errorf("%s: making a socket: %w", h.Name, err)
 	}
 	// A socket belongs to its namespace for life, so any thread may connect it.
-	err = unix.Connect(fd, &unix.SockaddrInet4{Addr: to.Addr().As4(), Port: int(to.Port())})
+	err = unix.Connect(fd, peer)
 	if err != nil && err != unix.EINPROGRESS {
 		unix.Close(fd)
 		return nil, fmt.Errorf("%s: connecting to %s: %w", h.Name, to, err)

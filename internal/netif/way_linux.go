@@ -18,40 +18,67 @@ import (
 // what address unless the sender says otherwise, and whether the address is this
 // machine's own. An error means that they do not.
 func (l *Links) WayTo(a netip.Addr) (ifname string, source netip.Addr, local bool, err error) {
-	var found route
-	err = onRoutes(func(c *netlink.Conn) error {
-		attributes := netlink.NewAttributeEncoder()
-		attributes.Bytes(unix.RTA_DST, a.AsSlice())
-		encoded, err := attributes.Encode()
-		if err != nil {
-			return err
+	l.WaysTo([]netip.Addr{a}, func(_ netip.Addr, name string, from netip.Addr, own bool, why error) {
+		ifname, source, local, err = name, from, own, why
+	})
+	return ifname, source, local, err
+}
+
+// WaysTo is WayTo of many addresses, each of which is told. It asks over one connection,
+// and the kernel for the name of each interface once.
+func (l *Links) WaysTo(as []netip.Addr, tell func(a netip.Addr, ifname string, source netip.Addr, local bool, err error)) {
+	names := make(map[int]string)
+	next := 0
+	err := onRoutes(func(c *netlink.Conn) error {
+		for ; next < len(as); next++ {
+			found, name, err := askRoute(c, as[next], names)
+			if err != nil {
+				tell(as[next], "", netip.Addr{}, false, fmt.Errorf("finding a route to %s: %w", as[next], explain(err, "CAP_NET_ADMIN")))
+				continue
+			}
+			tell(as[next], name, found.source, found.kind == unix.RTN_LOCAL, nil)
 		}
-		header := make([]byte, unix.SizeofRtMsg)
-		header[0], header[1] = unix.AF_INET, byte(a.BitLen())
-		if a.Is6() {
-			header[0] = unix.AF_INET6
-		}
-		answers, err := c.Execute(netlink.Message{
-			Header: netlink.Header{Type: unix.RTM_GETROUTE, Flags: netlink.Request},
-			Data:   append(header, encoded...),
-		})
-		if err != nil {
-			return err
-		}
-		if len(answers) == 0 {
-			return errors.New("the kernel does not answer")
-		}
-		found, err = parseRoute(answers[0].Data)
-		return err
+		return nil
+	})
+	for ; next < len(as); next++ { // it could not be asked
+		tell(as[next], "", netip.Addr{}, false, fmt.Errorf("finding a route to %s: %w", as[next], err))
+	}
+}
+
+// askRoute asks for the route to an address, and keeps the names of interfaces.
+func askRoute(c *netlink.Conn, a netip.Addr, names map[int]string) (found route, ifname string, err error) {
+	attributes := netlink.NewAttributeEncoder()
+	attributes.Bytes(unix.RTA_DST, a.AsSlice())
+	encoded, err := attributes.Encode()
+	if err != nil {
+		return route{}, "", err
+	}
+	header := make([]byte, unix.SizeofRtMsg)
+	header[0], header[1] = unix.AF_INET, byte(a.BitLen())
+	if a.Is6() {
+		header[0] = unix.AF_INET6
+	}
+	answers, err := c.Execute(netlink.Message{
+		Header: netlink.Header{Type: unix.RTM_GETROUTE, Flags: netlink.Request},
+		Data:   append(header, encoded...),
 	})
 	if err != nil {
-		return "", netip.Addr{}, false, fmt.Errorf("finding a route to %s: %w", a, err)
+		return route{}, "", err
 	}
-	link, err := net.InterfaceByIndex(found.index)
-	if err != nil {
-		return "", netip.Addr{}, false, fmt.Errorf("finding a route to %s: interface %d: %w", a, found.index, err)
+	if len(answers) == 0 {
+		return route{}, "", errors.New("the kernel does not answer")
 	}
-	return link.Name, found.source, found.kind == unix.RTN_LOCAL, nil
+	if found, err = parseRoute(answers[0].Data); err != nil {
+		return route{}, "", err
+	}
+	if names[found.index] == "" {
+		link, err := net.InterfaceByIndex(found.index)
+		if err != nil {
+			return route{}, "", fmt.Errorf("interface %d: %w", found.index, err)
+		}
+		names[found.index] = link.Name
+	}
+	return found, names[found.index], nil
 }
 
 // Setting reads a parameter of net.ipv4.conf, such as "rp_filter", that is in
