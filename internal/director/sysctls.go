@@ -8,6 +8,7 @@ import (
 	"slices"
 	"time"
 
+	"lvsha/internal/config"
 	"lvsha/internal/machine"
 )
 
@@ -17,6 +18,9 @@ const sysctlInterval = 10 * time.Second
 
 // sysctlShare is how many times longer than a look the time between two is at least.
 const sysctlShare = 50
+
+// manyServers is from where on asking for the ways to them is work.
+const manyServers = 1000
 
 // keepSysctls looks at the kernel parameters when there is another file, and now and
 // then, apart from the director's goroutine: asking for the ways to many servers takes a
@@ -37,14 +41,23 @@ func (d *Director) keepSysctls(ctx context.Context) error {
 		d.exchange.Set(d.exchangeConfig(d.cfg, syncDaemons(d.cfg, d.active))) // which goes by some of them
 		d.mu.Unlock()
 		rest := sysctlShare * time.Since(start)
-		if rest > sysctlInterval {
-			// Thousands of servers: one reload after the other is not worth it.
+		if rest > sysctlInterval && servers(cfg) > manyServers {
+			// One reload after the other is not worth it. Of few servers a look only takes
+			// long on a machine that has other work, and somebody may wait for it.
 			if pause(ctx, min(rest, time.Minute)) != nil {
 				return nil
 			}
 		}
 		timer.Reset(max(sysctlInterval, rest))
 	}
+}
+
+// servers counts the servers of a file.
+func servers(cfg *config.Config) (n int) {
+	for _, s := range cfg.Services {
+		n += len(s.Servers)
+	}
+	return n
 }
 
 // sysctlsSoon has the kernel parameters looked at.
