@@ -38,7 +38,8 @@ func (d *Director) keepSysctls(ctx context.Context) error {
 		start := time.Now()
 		d.manageSysctls()
 		d.mu.Lock()
-		d.exchange.Set(d.exchangeConfig(d.cfg, syncDaemons(d.cfg, d.active))) // which goes by some of them
+		cfg := d.cfg
+		d.exchange.Set(d.exchangeConfig(cfg, syncDaemons(cfg, d.active))) // which goes by some of them
 		d.mu.Unlock()
 		rest := sysctlShare * time.Since(start)
 		if rest > sysctlInterval && servers(cfg) > manyServers {
