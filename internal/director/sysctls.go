@@ -38,11 +38,11 @@ func (d *Director) keepSysctls(ctx context.Context) error {
 		start := time.Now()
 		d.manageSysctls()
 		d.mu.Lock()
-		cfg := d.cfg
-		d.exchange.Set(d.exchangeConfig(cfg, syncDaemons(cfg, d.active))) // which goes by some of them
+		d.exchange.Set(d.exchangeConfig(d.cfg, syncDaemons(d.cfg, d.active))) // which goes by some of them
+		many := servers(d.cfg) > manyServers
 		d.mu.Unlock()
 		rest := sysctlShare * time.Since(start)
-		if rest > sysctlInterval && servers(cfg) > manyServers {
+		if rest > sysctlInterval && many {
 			// One reload after the other is not worth it. Of few servers a look only takes
 			// long on a machine that has other work, and somebody may wait for it.
 			if pause(ctx, min(rest, time.Minute)) != nil {
