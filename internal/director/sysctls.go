@@ -214,9 +214,10 @@ func restoreSysctls(n Routing, changes []machine.Changed) (done []string, over [
 		have, err := n.Sysctl(c.Name)
 		switch {
 		case errors.Is(err, fs.ErrNotExist):
+		case err == nil && have == c.Found: // it never was set, or has been put back
 		case err == nil && c.Stale(have):
 			done = append(done, fmt.Sprintf("left %s at %s, which somebody else has set", machine.Dotted(c.Name), have))
-		case err == nil && have != c.Found:
+		case err == nil:
 			err = n.SetSysctl(c.Name, c.Found)
 			if err == nil {
 				done = append(done, fmt.Sprintf("set %s to %s again", machine.Dotted(c.Name), c.Found))

@@ -234,10 +234,10 @@ func (s Server) putBack(c machine.Changed) (what string, err error) {
 		return "", nil
 	case err != nil:
 		return "", err
+	case have == c.Found: // it never was set, or has been put back
+		return "", nil
 	case c.Stale(have):
 		return fmt.Sprintf("left %s at %s, which somebody else has set", machine.Dotted(c.Name), have), nil
-	case have == c.Found:
-		return "", nil
 	}
 	if err := s.Kernel.SetSysctl(c.Name, c.Found); err != nil {
 		return "", err

@@ -247,6 +247,9 @@ func TestUpDown(t *testing.T) {
 				if err := s.Down(); err != nil || k.String() != before {
 					t.Errorf("down after %d steps: %v\n%s", steps, err, cmp.Diff(before, k.String()))
 				}
+				if text := strings.Join(told, "\n"); strings.Contains(text, "somebody else") {
+					t.Errorf("down after %d steps accuses others:\n%s", steps, text)
+				}
 				continue
 			}
 			if err := s.Up(asked); err != nil {
