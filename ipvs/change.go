@@ -28,7 +28,9 @@ const (
 	RemoveServer
 	// MoveServer takes Change.Destination from Change.Service and adds it again at once,
 	// which makes it the one that was added last. Its connections stay with it: the
-	// kernel keeps a removed server for as long as it has any, and finds it again.
+	// kernel keeps a removed server for as long as it has any, and finds it again. Only
+	// with net.ipv4.vs.expire_nodest_conn = 1 a connection of which a packet comes between
+	// the two is ended (ip_vs_in_hook, net/netfilter/ipvs/ip_vs_core.c).
 	MoveServer
 )
 
