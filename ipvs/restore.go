@@ -45,8 +45,13 @@ func PlanRestore(have, rules []Rule) (r Restore) {
 	return r
 }
 
-// Do makes the changes. When one fails those that were made are undone: the error says
-// what failed, and what could not be undone.
+// ErrNotUndone is that a table stays changed in part: a change failed, and then undoing
+// those before it did.
+var ErrNotUndone = errors.New("some changes were made and could not be undone")
+
+// Do makes the changes. When one fails those that were made are undone, and the error
+// says what failed. It wraps ErrNotUndone if the table is not what it was, and says what
+// could not be undone.
 func (r Restore) Do(k Kernel) error {
 	before, err := k.List()
 	if err != nil {
@@ -56,7 +61,10 @@ func (r Restore) Do(k Kernel) error {
 	for _, c := range r.Changes {
 		touched[c.Service.Key] = true
 		if err := c.Do(k); err != nil {
-			return errors.Join(err, undo(k, before, touched))
+			if undone := undo(k, before, touched); undone != nil {
+				return fmt.Errorf("%w: %w", ErrNotUndone, errors.Join(err, undone))
+			}
+			return err
 		}
 	}
 	return nil

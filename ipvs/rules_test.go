@@ -171,6 +171,28 @@ func TestRestore(t *testing.T) {
 		if got := saved(k); !errors.Is(err, syscall.ENOMEM) || got != was {
 			t.Errorf("change %d fails: %v\n%s", n, err, cmp.Diff(was, got))
 		}
+		if errors.Is(err, ipvs.ErrNotUndone) {
+			t.Errorf("change %d fails, and all is undone: %v", n, err)
+		}
+	}
+	for n := range plan.Changes {
+		// All fails from one change on, undoing too.
+		k := fresh()
+		changes := 0
+		k.Fail(func(what string) error {
+			if what == "list" {
+				return nil
+			}
+			if changes++; changes > n {
+				return syscall.ENOMEM
+			}
+			return nil
+		})
+		_, err := restored(k, savedRules)
+		k.Fail(nil)
+		if changed := saved(k) != was; err == nil || errors.Is(err, ipvs.ErrNotUndone) != changed {
+			t.Errorf("all fails from change %d on: changed %t, %v", n, changed, err)
+		}
 	}
 }
 

@@ -119,7 +119,11 @@ func restore(_ context.Context, c *call) error {
 		return err
 	}
 	if !*dry {
-		if err := plan.Do(kernel); err != nil {
+		err := plan.Do(kernel)
+		if errors.Is(err, ipvs.ErrNotUndone) {
+			return err
+		}
+		if err != nil {
 			return fmt.Errorf("nothing is changed: %w", err)
 		}
 	}
