@@ -113,7 +113,7 @@ func (c *call) given(name string) (given bool) {
 
 // parseWay reads --forward and --tunnel.
 func parseWay(forward, tunnel string) (p realserver.Part, err error) {
-	if p.Forward, err = ipvs.ParseForward(forward); err != nil || p.Forward == ipvs.NAT {
+	if p.Forward, err = ipvs.ParseForward(forward); err != nil || p.Forward != ipvs.DR && p.Forward != ipvs.TUN {
 		return p, fmt.Errorf("--forward is dr or tun, not %q", forward)
 	}
 	kind, port, _ := strings.Cut(tunnel, ":")
