@@ -68,6 +68,8 @@ func ParseReading(name string, text []byte, as Identity, read func(name string) 
 // ParseFor is Load of a text, as a director; partial says that only what
 // had changed was read.
 func (l *Loader) ParseFor(text string, as Identity) (cfg *Config, partial bool, err error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
 	before := l.last
 	cfg, err = l.parse([]byte(text), as)
 	if cfg != nil && before != nil {

@@ -35,6 +35,8 @@ func NewLoader(path, as string) *Loader { return &Loader{path: path, as: as} }
 // servers of services that have not changed with the one before: it must not be written
 // to.
 func (l *Loader) Load() (*Config, error) {
+	l.mu.Lock() // before the file is read: of two loads the later one has the later text
+	defer l.mu.Unlock()
 	text, err := os.ReadFile(l.path)
 	if err != nil {
 		return nil, Problems{{File: l.path, Message: unreadable(err)}}
@@ -43,9 +45,8 @@ func (l *Loader) Load() (*Config, error) {
 	return l.parse(text, Identity{As: l.as, Hostname: host})
 }
 
+// parse is Load of a text. The caller holds mu.
 func (l *Loader) parse(text []byte, as Identity) (*Config, error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
 	rest, services, ok := parts(string(text))
 	if ok && l.last != nil && l.last.host == as.Hostname {
 		if cfg, ok := l.last.change(l.path, rest, services, as); ok {
@@ -127,21 +128,8 @@ func (l *loaded) change(path, rest string, services []part, as Identity) (cfg *C
 	if err != nil || slices.ContainsFunc(cfg.Services, Service.sociable) {
 		return nil, false
 	}
-	was := make(map[string]Service)
-	covers := func(s Service) bool { return len(s.Covers) > 0 }
-	ranges := slices.ContainsFunc(l.cfg.Services, covers) || slices.ContainsFunc(cfg.Services, covers)
-	for _, s := range l.cfg.Services {
-		if !stays[s.Name] {
-			was[s.Name] = s
-		}
-	}
 	taken := make(map[ipvs.ServiceKey]bool)
 	for _, s := range cfg.Services {
-		o, there := was[s.Name]
-		same := there && slices.Equal(s.Listen, o.Listen) && slices.Equal(s.Covers, o.Covers)
-		if ranges && !same {
-			return nil, false // which may have packets in common with those of another
-		}
 		for _, listen := range s.Listen {
 			taken[listen] = true
 		}

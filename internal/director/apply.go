@@ -21,20 +21,11 @@ var errStopping = errors.New("the daemon is stopping")
 // Reload is part of control.Daemon: it reads the file again and applies the
 // difference. When the file is refused nothing changes.
 func (d *Director) Reload(ctx context.Context) (control.Reloaded, error) {
-	cfg, err := d.opts.Load()
+	cfg, answers, err := d.handIn(ctx)
 	if err != nil {
-		d.event("reload", "", "refused: "+err.Error())
 		return control.Reloaded{}, err
 	}
-	request := reload{cfg: cfg, answer: make(chan reloaded, 1)}
-	select {
-	case d.reloads <- request:
-	case <-d.ended:
-		return control.Reloaded{}, errStopping
-	case <-ctx.Done():
-		return control.Reloaded{}, ctx.Err()
-	}
-	answer := <-request.answer
+	answer := <-answers
 	if answer.err != nil {
 		return control.Reloaded{}, answer.err
 	}
@@ -51,6 +42,33 @@ func (d *Director) Reload(ctx context.Context) (control.Reloaded, error) {
 	d.event("reload", cfg.Director, fmt.Sprintf("applied %s, generation %d", cfg.File, answer.generation))
 	d.log.Info("reloaded", "file", cfg.File, "generation", answer.generation)
 	return done, nil
+}
+
+// handIn reads the file and hands it to the director's goroutine. One after the other: of
+// two reloads at once the text that was read later has to be applied later.
+func (d *Director) handIn(ctx context.Context) (*config.Config, <-chan reloaded, error) {
+	select {
+	case d.reloading <- struct{}{}:
+		defer func() { <-d.reloading }()
+	case <-d.ended:
+		return nil, nil, errStopping
+	case <-ctx.Done():
+		return nil, nil, ctx.Err()
+	}
+	cfg, err := d.opts.Load()
+	if err != nil {
+		d.event("reload", "", "refused: "+err.Error())
+		return nil, nil, err
+	}
+	request := reload{cfg: cfg, answer: make(chan reloaded, 1)}
+	select {
+	case d.reloads <- request:
+		return cfg, request.answer, nil
+	case <-d.ended:
+		return nil, nil, errStopping
+	case <-ctx.Done():
+		return nil, nil, ctx.Err()
+	}
 }
 
 // reload asks the director's goroutine to apply a file.

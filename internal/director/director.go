@@ -118,7 +118,9 @@ type Director struct {
 
 	stop    chan vrrp.StopMode
 	reloads chan reload
-	ended   chan struct{} // closed when no reload is taken any more
+	// reloading has capacity 1: one reload reads the file and hands it in.
+	reloading chan struct{}
+	ended     chan struct{} // closed when no reload is taken any more
 
 	excuses     excuses
 	ipvsProblem string // the last one told, of the director's goroutine
@@ -176,7 +178,7 @@ func New(opts Options) (*Director, error) {
 	}
 	d := &Director{
 		opts: opts, log: opts.Logger, events: newEventLog(), inbox: newInbox(), started: time.Now(), cfg: cfg,
-		stop: make(chan vrrp.StopMode, 2), reloads: make(chan reload), requests: make(chan func()), sysctlsDue: make(chan struct{}, 1), quiet: make(map[serverKey]time.Time), ended: make(chan struct{}),
+		stop: make(chan vrrp.StopMode, 2), reloads: make(chan reload), reloading: make(chan struct{}, 1), requests: make(chan func()), sysctlsDue: make(chan struct{}, 1), quiet: make(map[serverKey]time.Time), ended: make(chan struct{}),
 		followed: make(map[vrrp.Key]vrrp.Followed), active: make(map[vrrp.Key]bool),
 	}
 	if d.beats, err = openHeartbeats(opts.Dir); err != nil {
