@@ -16,6 +16,7 @@ import (
 
 	"lvsha/internal/config"
 	"lvsha/internal/control"
+	"lvsha/internal/packetfilter"
 	"lvsha/ipvs"
 	connsync "lvsha/sync"
 	"lvsha/vrrp/vrrptest"
@@ -27,6 +28,7 @@ type lone struct {
 	table      *ipvs.Memory
 	dir, state string
 	text       string
+	filter     func() (packetfilter.Kernel, error)
 
 	d    *Director
 	stop func()
@@ -53,7 +55,7 @@ func (m *lone) start() {
 		Parse: func(name string, text []byte) (*config.Config, error) {
 			return config.Parse(name, text, config.Identity{})
 		},
-		InMemory: true,
+		Filter: m.filter, InMemory: true,
 	})
 	if err != nil {
 		m.Fatal(err)

@@ -98,8 +98,10 @@ func (d *Director) changeOver(ctx context.Context, was packetfilter.Rules) {
 		await(func(ctx context.Context) error { return d.table.Applied(ctx, d.tables) })
 		d.kept = nil
 	}
-	d.wantFilter()
-	await(d.filter.Applied)
+	if !running || !was.Equal(next) {
+		d.wantFilter()
+		await(d.filter.Applied)
+	}
 	d.want()
 }
 

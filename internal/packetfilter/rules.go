@@ -68,6 +68,17 @@ type Sync struct {
 // Empty reports whether nothing is wanted.
 func (r Rules) Empty() bool { return len(r.Marks) == 0 && len(r.Sources) == 0 && r.Sync == nil }
 
+// Equal reports whether the same is wanted, in the same order.
+func (r Rules) Equal(o Rules) bool {
+	if (r.Sync == nil) != (o.Sync == nil) {
+		return false
+	}
+	if r.Sync != nil && (r.Sync.Interface != o.Sync.Interface || r.Sync.Group != o.Sync.Group || !slices.Equal(r.Sync.Peers, o.Sync.Peers)) {
+		return false
+	}
+	return r.Exempt == o.Exempt && slices.Equal(r.Marks, o.Marks) && slices.Equal(r.Sources, o.Sources)
+}
+
 // normal returns the rules sorted and each once, so that the same rules always make
 // the same tables.
 func (r Rules) normal() Rules {
