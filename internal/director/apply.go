@@ -177,6 +177,9 @@ func (d *Director) wantSoon() {
 // desired are all services that the kernel is to have. The caller holds mu.
 func (d *Director) desired() []ipvs.Service {
 	out := slices.Concat(d.judging.table(), d.steering.services(), guardServices(d.cfg))
+	if len(d.waits) > 0 {
+		out = slices.DeleteFunc(out, func(s ipvs.Service) bool { return d.waits[s.Key] })
+	}
 	there := make(map[ipvs.ServiceKey]bool, len(out))
 	for _, s := range out {
 		there[s.Key] = len(d.kept) > 0

@@ -95,3 +95,39 @@ func TestSameRulesDoNotWait(t *testing.T) {
 		m.has("192.0.2.10:443/tcp>10.0.0.1:443=1 mark 7>10.0.0.1:0=5")
 	})
 }
+
+// TestRestartWithOtherMarks: of what the last process has left, nothing goes before
+// packets are led to what is new, also when the file has changed meanwhile.
+func TestRestartWithOtherMarks(t *testing.T) {
+	for _, c := range []struct{ name, from, to, gone, comes string }{
+		{"another mark", "mark = 7", "mark = 8", "mark 7", "mark 8"},
+		{"no mark any more", "80-89/tcp\"\nowner = \"none\"\nmark = 7", "80/tcp\"\nowner = \"none\"", "mark 7", "192.0.2.10:80/tcp"},
+		{"a mark now", "192.0.2.10:443/tcp\"", "192.0.2.10:443/tcp\"\nmark = 9", "192.0.2.10:443/tcp", "mark 9"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				m, _, log := newMarked(t)
+				m.text = strings.Replace(marked, c.from, c.to, 1)
+				m.restart()
+				order := log.take()
+				comes, leads, goes := strings.Index(order, "add server 10.0.0.1:"), strings.Index(order, "packet filter replaced"), strings.Index(order, "remove service "+c.gone)
+				if !strings.Contains(order, "add service "+c.comes) || comes < 0 || leads < comes || goes < leads {
+					t.Errorf("order:\n%s", order)
+				}
+			})
+		})
+	}
+}
+
+// TestRestartWithFullNAT: a service with full NAT waits for its source addresses.
+func TestRestartWithFullNAT(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		m, _, log := newMarked(t)
+		m.text = marked + "[service.far]\nlisten = \"192.0.2.10:81-82/udp\"\nmark = 9\nowner = \"none\"\nforward = \"fullnat\"\nsnat = \"10.1.0.254\"\n[[service.far.server]]\naddress = \"10.9.0.21\"\n"
+		m.restart()
+		order := log.take()
+		if leads, comes := strings.Index(order, "packet filter replaced"), strings.Index(order, "add service mark 9"); leads < 0 || comes < leads {
+			t.Errorf("order:\n%s", order)
+		}
+	})
+}

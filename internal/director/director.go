@@ -124,9 +124,12 @@ type Director struct {
 
 	excuses     excuses
 	ipvsProblem string // the last one told, of the director's goroutine
-	// kept are services that go when the packet filter has changed; of the director's
-	// goroutine.
-	kept []ipvs.Service
+	// kept are services that go when the packet filter has changed, and waits those that
+	// come then; of the director's goroutine, as is left, what the last process has left
+	// for this one, until it is taken over.
+	kept  []ipvs.Service
+	waits map[ipvs.ServiceKey]bool
+	left  Record
 	// rejudge fires when services have to be judged although nothing happened, or
 	// happened too soon after the last time, which judgeAfter ends. They and
 	// doubtTold, the last doubt told, belong to the director's goroutine, as does
@@ -190,6 +193,7 @@ func New(opts Options) (*Director, error) {
 	}
 	d.store = &store{path: recordPath(opts.Dir), record: last}
 	if last.Phase == Running || last.Phase == Held {
+		d.left = last
 		// Until it turns out otherwise.
 		for _, r := range last.Routers {
 			d.active[r.Key] = r.Active

@@ -8,6 +8,7 @@ import (
 
 	"lvsha/internal/config"
 	"lvsha/internal/packetfilter"
+	"lvsha/ipvs"
 )
 
 // filterRules are what the services of a file need of the packet filter, in the roles
@@ -75,10 +76,16 @@ const changeTimeout = 500 * time.Millisecond
 // had. Where packets get other marks they must find a service before and after: so the
 // new services come first, beside the old ones, then the marks, and then the old ones
 // go. Source addresses are there before the servers that need them.
+//
+// At the start was says nothing. What the last process has left goes the same way, but
+// that services with full NAT wait for their source addresses, which cannot be added to
+// marks that are not known.
 func (d *Director) changeOver(ctx context.Context, was packetfilter.Rules) {
 	d.mu.Lock()
 	next, running := filterRules(d.cfg, rolesOf(d.cfg, d.active)), d.generation > 1 && !d.flushing
 	d.mu.Unlock()
+	left := d.left
+	d.left = Record{}
 	await := func(applied func(context.Context) error) {
 		ctx, cancel := context.WithTimeout(ctx, changeTimeout)
 		defer cancel()
@@ -93,16 +100,32 @@ func (d *Director) changeOver(ctx context.Context, was packetfilter.Rules) {
 			d.filter.Set(both)
 			await(d.filter.Applied)
 		}
-		d.kept = d.table.Snapshot().Services
-		d.want()
-		await(func(ctx context.Context) error { return d.table.Applied(ctx, d.tables) })
-		d.kept = nil
+		d.keepWhile(d.table.Snapshot().Services, nil, await)
+	}
+	if !running && len(left.Services) > 0 && (left.Filter || len(next.Marks) > 0) {
+		found := slices.DeleteFunc(d.kernelTable(), func(s ipvs.Service) bool { return !slices.Contains(left.Services, s.Key) })
+		waits := make(map[ipvs.ServiceKey]bool)
+		for _, s := range d.cfg.Services {
+			for _, listen := range s.Listen {
+				waits[listen] = len(sourceAddresses(s)) > 0
+			}
+		}
+		d.keepWhile(found, waits, await)
 	}
 	if !running || !was.Equal(next) {
 		d.wantFilter()
 		await(d.filter.Applied)
 	}
 	d.want()
+}
+
+// keepWhile has the new services beside others, those excepted that wait, and waits until
+// they are there.
+func (d *Director) keepWhile(kept []ipvs.Service, waits map[ipvs.ServiceKey]bool, await func(func(context.Context) error)) {
+	d.kept, d.waits = kept, waits
+	d.want()
+	await(func(ctx context.Context) error { return d.table.Applied(ctx, d.tables) })
+	d.kept, d.waits = nil, nil
 }
 
 // protectionProblems are the other directors that are not where their sync messages are to
