@@ -36,6 +36,43 @@ func (r *report) ownServer(n *node, svc *Service, server *Server) {
 	}
 }
 
+// handedRound refuses several directors as servers where nobody says which of them has
+// the address: each would balance again what another hands on, to and fro.
+func (r *report) handedRound(s section, svc *Service, owned map[netip.Addr]router) {
+	servers := slices.Clone(svc.Servers)
+	if svc.Sorry != nil {
+		servers = append(servers, *svc.Sorry)
+	}
+	var names []string
+	for _, server := range servers {
+		if !server.Self && !server.Peer {
+			continue
+		}
+		owner := slices.IndexFunc(r.cluster, func(d director) bool { return slices.Contains(d.Addresses, server.Address.Addr()) })
+		if name := r.cluster[owner].Name; !slices.Contains(names, name) {
+			names = append(names, name)
+		}
+	}
+	if len(names) < 2 || s.keys["owner"] == nil {
+		return
+	}
+	for _, c := range svc.Reaches() {
+		for a := c.From; a.Compare(c.To) <= 0; a = a.Next() {
+			if _, has := owned[a]; !has {
+				s.bad("owner", "the directors %s are servers of this service, and without a virtual router for %s each would balance again what another hands on; add the address to a [vrrp.NAME], or have one of them alone",
+					strings.Join(names, ", "), a)
+				return
+			}
+		}
+	}
+}
+
+// usesDirectors reports whether a director is a server of the service.
+func (s Service) usesDirectors() bool {
+	director := func(s Server) bool { return s.Self || s.Peer }
+	return slices.ContainsFunc(s.Servers, director) || s.Sorry != nil && director(*s.Sorry)
+}
+
 // Here reports whether the server is on this machine, so that hearing it says nothing of
 // the network.
 func (s Server) Here() bool { return s.Self || s.Address.Addr().IsLoopback() }

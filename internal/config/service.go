@@ -37,6 +37,7 @@ func (r *report) services(n *node, routers []router) []Service {
 		r.forwarding(s, &svc)
 		r.engine(s, &svc)
 		r.servers(s, &svc)
+		r.handedRound(s, &svc, owned)
 		r.helper(s, &svc)
 		r.judgment(s, &svc)
 		out = append(out, svc)
