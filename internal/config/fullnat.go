@@ -29,6 +29,11 @@ func methodName(f ipvs.Forward, fullnat bool) string {
 	return f.String()
 }
 
+// translates reports whether any server is one of full NAT.
+func (s Service) translates() bool {
+	return slices.ContainsFunc(s.Servers, func(s Server) bool { return s.FullNAT }) || s.Sorry != nil && s.Sorry.FullNAT
+}
+
 // sources are source addresses, at most one pool for each family.
 type sources struct {
 	pools []Pool
@@ -150,18 +155,7 @@ func listOf(n *node) []*node {
 // translated holds what full NAT needs of the file as a whole: source addresses that
 // move together with the service's, and one way to a server for all that the rule of
 // the packet filter cannot tell apart.
-func (r *report) translated(routers []router, groups []group) {
-	owner := make(map[netip.Addr]int)
-	for i, rt := range routers {
-		for _, a := range slices.Concat(rt.Addresses, rt.Excluded) {
-			owner[a.Prefix.Addr()] = i
-		}
-	}
-	together := func(a, b int) bool {
-		return a == b || slices.ContainsFunc(groups, func(g group) bool {
-			return slices.Contains(g.routers, a) && slices.Contains(g.routers, b)
-		})
-	}
+func (r *report) translated(m moves) {
 	type flow struct {
 		listen ipvs.ServiceKey // without its port
 		server netip.Addr
@@ -169,7 +163,7 @@ func (r *report) translated(routers []router, groups []group) {
 	flows := make(map[flow]forwarded)
 	for _, f := range r.forwarded {
 		if f.server.Source.First.IsValid() {
-			r.movesAlong(f, owner, together, routers)
+			r.movesAlong(f, m)
 		}
 		for _, l := range f.service.Listen {
 			key := flow{l, f.server.Address.Addr()}
@@ -201,9 +195,9 @@ func (s Server) source() string {
 }
 
 // movesAlong holds that the source addresses of a server are where the service's are.
-func (r *report) movesAlong(f forwarded, owner map[netip.Addr]int, together func(a, b int) bool, routers []router) {
+func (r *report) movesAlong(f forwarded, m moves) {
 	for a := f.server.Source.First; a.Compare(f.server.Source.Last) <= 0; a = a.Next() {
-		at, owned := owner[a]
+		at, owned := m.owner[a]
 		if !owned && f.free {
 			continue
 		}
@@ -212,16 +206,16 @@ func (r *report) movesAlong(f forwarded, owner map[netip.Addr]int, together func
 			return
 		}
 		for _, vip := range f.service.fronts() {
-			if front, has := owner[vip]; has && !together(front, at) {
+			if front, has := m.owner[vip]; has && !m.together(front, at) {
 				r.at(f.snat, "virtual router %s has %s and %s has %s: they have to move together; use one router, or put both into a [group.NAME]",
-					routers[front].Name, vip, routers[at].Name, a)
+					m.routers[front].Name, vip, m.routers[at].Name, a)
 				return
 			}
 		}
 	}
 }
 
-// fronts are the addresses that clients know, the first ones of ranges.
+// fronts are the addresses that clients know, the first ones of ranges (see undivided).
 func (s Service) fronts() (out []netip.Addr) {
 	for _, c := range s.Covers {
 		out = append(out, c.From)

@@ -77,6 +77,9 @@ func (r *report) listens(s section, svc *Service, owned map[netip.Addr]router, t
 			svc.Listen = append(svc.Listen, key)
 		}
 		r.ownedBy(s, n, span, owned, free)
+		if span.From != span.To {
+			r.ranges = append(r.ranges, addressRange{svc.Name, n, span.Cover})
+		}
 	}
 }
 

@@ -189,7 +189,9 @@ func (r *report) draft(root *node, d director) *draft {
 		}
 	}
 	out.groups = r.groups(top["group"], out.routers, out.conditions)
-	r.translated(out.routers, out.groups)
+	moves := newMoves(out.routers, out.groups)
+	r.undivided(out.services, moves)
+	r.translated(moves)
 	out.pacing = r.pacing(top["pacing"], out.routers)
 	out.bfd = r.bfd(top["bfd"])
 	out.channel = r.channel(top["peer"])

@@ -92,7 +92,7 @@ func lonely(rest string, services []part) bool {
 // sociable reports whether a service has to be held against the others: its marks and
 // source addresses stand for packets that theirs may stand for too.
 func (s Service) sociable() bool {
-	return len(s.Covers) > 0 || slices.ContainsFunc(s.Servers, func(s Server) bool { return s.FullNAT }) || s.Sorry != nil && s.Sorry.FullNAT
+	return len(s.Covers) > 0 || s.translates()
 }
 
 // change reads a file of which only services differ from the last one. ok is false when

@@ -18,9 +18,10 @@ type report struct {
 	cluster []director
 	self    string
 	// reading is the service that is being read, and forwarded the servers of NAT that
-	// have been.
+	// have been, as ranges are those of addresses.
 	reading   reading
 	forwarded []forwarded
+	ranges    []addressRange
 	// checkable and settings are what is known of the kinds of checks; of a large file
 	// it would be asked for again and again.
 	checkable keysOfChecks

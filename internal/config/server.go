@@ -49,8 +49,7 @@ func (r *report) servers(s section, svc *Service) {
 	if s.keys["tunnel"] != nil && svc.Forward != 0 && !tunnelled {
 		s.bad("tunnel", "is for servers with forward = \"tun\", of which there are none")
 	}
-	translates := svc.FullNAT || svc.Sorry != nil && svc.Sorry.FullNAT || slices.ContainsFunc(svc.Servers, func(s Server) bool { return s.FullNAT })
-	if s.keys["snat"] != nil && svc.Forward != 0 && !translates {
+	if s.keys["snat"] != nil && svc.Forward != 0 && !svc.FullNAT && !svc.translates() {
 		s.bad("snat", "is for servers with forward = \"fullnat\", of which there are none")
 	}
 	if len(items) == 0 && s.keys["sorry"] == nil {
