@@ -186,3 +186,28 @@ func TestKernelManyMarks(t *testing.T) {
 	}
 	same(t, k, r, true)
 }
+
+// TestKernelSameAgain: to look again costs the same for many rules as for few.
+func TestKernelSameAgain(t *testing.T) {
+	_, k := host(t)
+	var allocations []float64
+	for _, n := range []int{1, 1000} {
+		var r packetfilter.Rules
+		for i := range n {
+			at := netip.AddrFrom4([4]byte{10, 0, byte(i >> 8), byte(i)})
+			r.Marks = append(r.Marks, packetfilter.Mark{From: at, To: at, Protocol: 6, First: 80, Last: 80, Mark: 7})
+		}
+		tables := r.Tables()
+		if err := k.Replace(tables); err != nil {
+			t.Fatal(err)
+		}
+		allocations = append(allocations, testing.AllocsPerRun(10, func() {
+			if same, err := k.Same(tables); err != nil || !same {
+				t.Fatalf("same: %v, %v", same, err)
+			}
+		}))
+	}
+	if allocations[1] > allocations[0]+10 {
+		t.Errorf("%v allocations, of many rules more than of few", allocations)
+	}
+}
