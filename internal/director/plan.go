@@ -154,7 +154,7 @@ func fileChanges(was, next *config.Config, r roles) []control.PlannedChange {
 		was, next any
 	}{
 		{"connection sync", was.Sync, next.Sync}, {"BFD", was.BFD, next.BFD}, {"health", was.Health, next.Health},
-		{"notify", was.Notify, next.Notify}, {"pacing", was.Pacing, next.Pacing}, {"directors", was.Directors, next.Directors},
+		{"notify", was.Notify, next.Notify}, {"pacing", was.Pacing, next.Pacing}, {"directors", was.Directors, next.Directors}, {"channel", was.Channel, next.Channel},
 		{"tracking", was.Tracks, next.Tracks}, {"timeouts", was.Timeouts, next.Timeouts}, {"sync protection", was.Protection, next.Protection},
 		{"packet filter", filterRules(was, r), filterRules(next, r)}, {"sysctls", was.ManageSysctls, next.ManageSysctls},
 	} {
@@ -189,7 +189,8 @@ func compare[T any](was, next []T, key func(T) any, name func(T) string, kind st
 }
 
 // changed words what differs between two values of one type: the fields of a structure,
-// or else the whole.
+// or else the whole. What is long or cannot be put into words is only named, as is what
+// reads the same on both sides.
 func changed(was, next reflect.Value) string {
 	switch {
 	case was.Kind() == reflect.Pointer && (was.IsNil() || next.IsNil()):
@@ -200,7 +201,10 @@ func changed(was, next reflect.Value) string {
 	case was.Kind() == reflect.Pointer:
 		return changed(was.Elem(), next.Elem())
 	case was.Kind() != reflect.Struct:
-		return value(was) + " -> " + value(next)
+		if text, ok := sides(was, next); ok {
+			return text
+		}
+		return "changed"
 	}
 	var out []string
 	for i := range was.NumField() {
@@ -208,16 +212,22 @@ func changed(was, next reflect.Value) string {
 		if !field.IsExported() || reflect.DeepEqual(was.Field(i).Interface(), next.Field(i).Interface()) {
 			continue
 		}
-		switch name := words(field.Name); {
-		case field.Type == reflect.TypeFor[[]config.Server]():
-			out = append(out, "servers")
-		case plain(field.Type):
-			out = append(out, fmt.Sprintf("%s %s -> %s", name, value(was.Field(i)), value(next.Field(i))))
-		default:
-			out = append(out, name)
+		text := words(field.Name)
+		if both, ok := sides(was.Field(i), next.Field(i)); ok {
+			text += " " + both
 		}
+		out = append(out, text)
 	}
 	return strings.Join(out, ", ")
+}
+
+// sides are two values in words; ok is false where these do not tell them apart.
+func sides(was, next reflect.Value) (text string, ok bool) {
+	if !plain(was.Type()) {
+		return "", false
+	}
+	from, to := value(was), value(next)
+	return from + " -> " + to, from != to
 }
 
 // plain reports whether values of a type are short, and no secrets.

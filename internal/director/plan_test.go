@@ -2,13 +2,18 @@ package director
 
 import (
 	"fmt"
+	"net/netip"
 	"strings"
 	"testing"
 	"testing/synctest"
 
 	"github.com/google/go-cmp/cmp"
 
+	"lvsha/healthcheck"
+	"lvsha/internal/config"
 	"lvsha/internal/control"
+	"lvsha/internal/track"
+	"lvsha/vrrp"
 )
 
 // planned shows a plan of a text.
@@ -88,4 +93,37 @@ set scheduler of service 192.0.2.10:80/tcp from wlc to mh (0, 0)
 		}
 		m.is("10.0.0.1:80", "up")
 	})
+}
+
+// TestChanged: values that are no words, or the same words, are named and not shown.
+func TestChanged(t *testing.T) {
+	target := netip.MustParseAddrPort("10.0.0.1:80")
+	file := func(c config.Config) *config.Config { return &c }
+	for _, c := range []struct {
+		name      string
+		was, next *config.Config
+		want      string
+	}{
+		{"another key", file(config.Config{Channel: config.Channel{KeyFile: "/a", Key: []byte{1, 2}}}), file(config.Config{Channel: config.Channel{KeyFile: "/b", Key: []byte{3, 4}}}),
+			"channel : key file /a -> /b, key"},
+		{"a director more", file(config.Config{}), file(config.Config{Directors: []config.Director{{Name: "lvs2"}}}), "directors : changed"},
+		{"pacing", file(config.Config{}), file(config.Config{Pacing: []vrrp.Pacing{{}}}), "pacing : changed"},
+		{"tracking", file(config.Config{}), file(config.Config{Tracks: map[vrrp.Key][]track.Ref{{}: nil}}), "tracking : changed"},
+		{"sysctls", file(config.Config{}), file(config.Config{ManageSysctls: true}), "sysctls : false -> true"},
+	} {
+		var got []string
+		for _, p := range fileChanges(c.was, c.next, nil) {
+			got = append(got, p.Kind+" "+p.Name+": "+p.Change)
+		}
+		if diff := cmp.Diff(c.want, strings.Join(got, "\n")); diff != "" {
+			t.Errorf("%s (-want +got):\n%s", c.name, diff)
+		}
+	}
+	wants := func(password string) []healthcheck.Want {
+		check := healthcheck.Check{Ask: healthcheck.Redis{Password: healthcheck.Secret(password)}}
+		return []healthcheck.Want{{Target: healthcheck.Target{Server: target, Check: check}}}
+	}
+	if got := checkChanges(wants("old"), wants("new")); len(got) != 1 || got[0].Change != "ask" {
+		t.Errorf("another password: %+v", got)
+	}
 }
