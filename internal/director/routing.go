@@ -5,6 +5,7 @@ import (
 
 	"lvsha/internal/config"
 	"lvsha/ipvs"
+	"lvsha/vrrp"
 )
 
 // Routing tells what this machine does with packets, on which services and the checks
@@ -20,6 +21,8 @@ type Routing interface {
 	// the error is fs.ErrNotExist where there is none.
 	Sysctl(name string) (string, error)
 	SetSysctl(name, value string) error
+	// List tells what interfaces there are.
+	List() ([]vrrp.Link, error)
 }
 
 // route is what WayTo tells.

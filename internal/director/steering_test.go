@@ -17,6 +17,7 @@ import (
 	"lvsha/healthcheck"
 	"lvsha/internal/config"
 	"lvsha/ipvs"
+	"lvsha/vrrp"
 )
 
 const throughFile = `
@@ -51,6 +52,7 @@ type network struct {
 	settings map[string]int
 	set      []string
 	broken   error
+	follow   bool // the interfaces follow net.ipv4.ip_forward, as the kernel has it
 }
 
 func (n *network) WayTo(a netip.Addr) (ifname string, source netip.Addr, local bool, err error) {
@@ -62,6 +64,10 @@ func (n *network) WayTo(a netip.Addr) (ifname string, source netip.Addr, local b
 		return ifname, netip.MustParseAddr(from), false, nil
 	}
 	return "", netip.Addr{}, false, errors.New("network is unreachable")
+}
+
+func (n *network) List() ([]vrrp.Link, error) {
+	return []vrrp.Link{{Name: "eth0"}, {Name: "eth1"}}, nil
 }
 
 func (n *network) Setting(ifname, name string) (int, error) { return n.settings[ifname+" "+name], nil }
@@ -91,6 +97,9 @@ func (n *network) SetSysctl(name, value string) error {
 		return err
 	}
 	n.settings[setting(name)] = number
+	if n.follow && name == "net/ipv4/ip_forward" {
+		n.settings["eth0 forwarding"], n.settings["eth1 forwarding"] = number, number
+	}
 	n.set = append(n.set, setting(name)+" "+value)
 	return nil
 }
@@ -407,7 +416,8 @@ func TestManageSysctls(t *testing.T) {
 	n := &network{
 		by: map[string]string{"10.1.0.21": "eth1 10.1.0.1", "10.1.0.22": "eth1 10.1.0.1", "192.0.2.31": "eth0 192.0.2.1"},
 		// The first is somebody's own.
-		settings: map[string]int{"eth0 accept_local": 1, "net/ipv4/ip_forward": 0, "all accept_redirects": 1},
+		settings: map[string]int{"eth0 accept_local": 1, "net/ipv4/ip_forward": 0, "all accept_redirects": 1,
+			"default forwarding": 0, "eth0 forwarding": 1, "eth1 forwarding": 0},
 	}
 	cfg := parse(t, throughFile)
 	d := &Director{
@@ -438,7 +448,7 @@ func TestManageSysctls(t *testing.T) {
 	managed.ManageSysctls = true
 	d.cfg = &managed
 	d.manageSysctls()
-	recorded := []string{"all accept_redirects 1 -> 0", "net/ipv4/ip_forward 0 -> 1", "eth1 accept_local 0 -> 1"}
+	recorded := []string{"all accept_redirects 1 -> 0", "eth0 forwarding 1 -> 1", "net/ipv4/ip_forward 0 -> 1", "eth1 accept_local 0 -> 1"}
 	expect("asked", recorded, "net/ipv4/ip_forward 1", "eth1 accept_local 1")
 	if problems := d.sysctlProblems(); len(problems) != 0 {
 		t.Errorf("problems: %q", problems)
@@ -462,9 +472,10 @@ func TestManageSysctls(t *testing.T) {
 	// What has its old value by itself needs no writing.
 	expect("they cannot be put back", recorded)
 	n.broken = nil
+	n.follow = true
 	n.settings["eth1 accept_local"] = 2 // somebody else's now
 	d.manageSysctls()
-	expect("put back", nil, "net/ipv4/ip_forward 0", "all accept_redirects 1")
+	expect("put back", nil, "net/ipv4/ip_forward 0", "eth0 forwarding 1", "all accept_redirects 1")
 }
 
 // TestExcuses: the failure that meets the end of an excuse is excused as well, and

@@ -89,7 +89,7 @@ func (d *Director) manageSysctls() {
 	if !cfg.ManageSysctls {
 		settings = nil
 	}
-	set, back := machine.Reconcile(settings, machine.Should, before, d.opts.Routing.Sysctl)
+	set, back := machine.Reconcile(settings, machine.Should, before, d.opts.Routing.Sysctl, d.interfaces)
 	if len(set) > 0 {
 		// First, so that a crash leaves none behind.
 		if err := d.store.update(func(r *Record) { r.Sysctls = withChanges(r.Sysctls, set) }); err != nil {
@@ -121,6 +121,18 @@ func (d *Director) manageSysctls() {
 	d.mu.Lock()
 	d.unset = failed
 	d.mu.Unlock()
+}
+
+// interfaces are the names of the machine's.
+func (d *Director) interfaces() (names []string) {
+	links, err := d.opts.Routing.List()
+	if err != nil {
+		d.log.Warn("listing the interfaces whose forwarding is to be put back later", "error", err)
+	}
+	for _, l := range links {
+		names = append(names, l.Name)
+	}
+	return names
 }
 
 // foundSysctl reads what a parameter was before lvsha set it.
@@ -226,6 +238,9 @@ func restoreSysctls(n Routing, changes []machine.Changed) (done []string, over [
 		if err != nil && !errors.Is(err, fs.ErrNotExist) {
 			errs = append(errs, fmt.Errorf("putting %s back to %s: %w", machine.Dotted(c.Name), c.Found, err))
 			continue
+		}
+		if c.Follows && len(errs) > 0 {
+			continue // what it follows may be put back later, and take it along
 		}
 		over = append(over, c)
 	}

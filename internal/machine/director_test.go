@@ -142,11 +142,34 @@ func TestReconcile(t *testing.T) {
 		{Name: "a", Want: "1", Level: machine.Must}, {Name: "b", Want: "1", Level: machine.Should}, {Name: "c", Want: "1", Level: machine.Hint},
 	}
 	before := []machine.Changed{{Name: "x", Found: "7", Set: "8"}, {Name: "a", Found: "5", Set: "1"}, {Name: "y", Found: "9", Set: "8"}}
-	set, back := machine.Reconcile(settings, machine.Should, before, values{"a": "0", "b": "1", "c": "0"}.read)
+	set, back := machine.Reconcile(settings, machine.Should, before, values{"a": "0", "b": "1", "c": "0"}.read, nil)
 	if diff := cmp.Diff([]machine.Changed{{Name: "a", Found: "5", Set: "1"}}, set); diff != "" {
 		t.Errorf("set (-want +got):\n%s", diff)
 	}
 	if diff := cmp.Diff([]machine.Changed{before[2], before[0]}, back); diff != "" {
 		t.Errorf("put back (-want +got):\n%s", diff)
+	}
+}
+
+// TestReconcileForwarding: interfaces that are not as the machine get theirs back after it.
+func TestReconcileForwarding(t *testing.T) {
+	for _, leader := range []string{"net/ipv4/ip_forward", "net/ipv6/conf/all/forwarding"} {
+		conf := leader[:len("net/ipv4")] + "/conf/"
+		settings := []machine.Setting{{Name: leader, Want: "1", Level: machine.Must}}
+		now := values{leader: "0", conf + "default/forwarding": "0", conf + "eth0/forwarding": "1", conf + "eth1/forwarding": "0"}
+		interfaces := func() []string { return []string{"eth0", "eth1", "eth2"} }
+		set, back := machine.Reconcile(settings, machine.Should, nil, now.read, interfaces)
+		want := []machine.Changed{{Name: conf + "eth0/forwarding", Found: "1", Set: "1", Follows: true}, {Name: leader, Found: "0", Set: "1"}}
+		if diff := cmp.Diff(want, set); diff != "" || len(back) > 0 {
+			t.Errorf("set (-want +got):\n%s\nand put back %v", diff, back)
+		}
+		now[leader] = "1"
+		if more, back := machine.Reconcile(settings, machine.Should, set, now.read, nil); len(more)+len(back) > 0 {
+			t.Errorf("while it is wanted: set %v, put back %v", more, back)
+		}
+		_, back = machine.Reconcile(nil, machine.Should, set, now.read, nil)
+		if diff := cmp.Diff([]machine.Changed{want[1], want[0]}, back); diff != "" {
+			t.Errorf("put back (-want +got):\n%s", diff)
+		}
 	}
 }

@@ -119,17 +119,16 @@ func (c Changed) String() string { return fmt.Sprintf("%s = %s", Dotted(c.Name),
 
 // Reconcile returns what is to be set, in order, and what of the parameters changed
 // before is to be put back, in order, because it is not wanted any more. Settings below
-// the level are left alone.
-func Reconcile(settings []Setting, level Level, before []Changed, read Read) (set, back []Changed) {
-	wanted := make(map[string]bool)
+// the level are left alone. interfaces are the machine's; it is asked only where the
+// kernel changes something of them along, and nil knows none.
+func Reconcile(settings []Setting, level Level, before []Changed, read Read, interfaces func() []string) (set, back []Changed) {
+	wanted := func(name string) bool { return false }
 	for _, s := range settings {
 		if s.Level < level {
 			continue
 		}
-		wanted[s.Name] = true
-		for name := range along(s.Name) {
-			wanted[name] = true
-		}
+		others := wanted
+		wanted = func(name string) bool { return name == s.Name || follows(name, s.Name) || others(name) }
 		have, err := s.inForce(read)
 		if err != nil || s.will(have) {
 			continue
@@ -138,28 +137,63 @@ func Reconcile(settings []Setting, level Level, before []Changed, read Read) (se
 		if err != nil {
 			continue
 		}
-		for name, value := range along(s.Name) {
-			if found, err := read(name); err == nil {
-				set = append(set, asFound(before, Changed{Name: name, Found: found, Set: value, Follows: true}))
-			}
+		for _, c := range along(s.Name, own, read, interfaces) {
+			set = append(set, asFound(before, c))
 		}
 		set = append(set, asFound(before, Changed{Name: s.Name, Found: own, Set: s.Want}))
 	}
 	for _, c := range slices.Backward(before) {
-		if !wanted[c.Name] {
+		if !wanted(c.Name) {
 			back = append(back, c)
 		}
 	}
 	return set, back
 }
 
-// along are the parameters that the kernel changes with another one, and to what:
-// inet_forward_change (net/ipv4/devinet.c).
-func along(name string) map[string]string {
-	if name == "net/ipv4/ip_forward" {
-		return map[string]string{"net/ipv4/conf/all/accept_redirects": "0"}
+// The parameters that switch forwarding for the whole machine, with what the kernel
+// changes along: inet_forward_change (net/ipv4/devinet.c), addrconf_fixup_forwarding
+// (net/ipv6/addrconf.c).
+const (
+	forward4  = "net/ipv4/ip_forward"
+	forward6  = "net/ipv6/conf/all/forwarding"
+	conf4     = "net/ipv4/conf/"
+	conf6     = "net/ipv6/conf/"
+	redirects = conf4 + "all/accept_redirects"
+)
+
+// follows reports whether the kernel changes a parameter along with another one.
+func follows(name, leader string) bool {
+	of := func(conf string) bool {
+		return strings.HasPrefix(name, conf) && strings.HasSuffix(name, "/forwarding") && name != conf+"all/forwarding"
 	}
-	return nil
+	return leader == forward4 && (name == redirects || of(conf4)) || leader == forward6 && of(conf6)
+}
+
+// along are the parameters that the kernel changes with another one, which has a value
+// now and is being set to 1. Interfaces that have that value get it back with it.
+func along(leader, now string, read Read, interfaces func() []string) (out []Changed) {
+	conf := conf6
+	switch leader {
+	case forward4:
+		conf = conf4
+		if found, err := read(redirects); err == nil {
+			out = append(out, Changed{Name: redirects, Found: found, Set: "0", Follows: true})
+		}
+	case forward6:
+	default:
+		return nil
+	}
+	names := []string{"default"}
+	if interfaces != nil {
+		names = append(names, interfaces()...)
+	}
+	for _, ifname := range names {
+		name := conf + ifname + "/forwarding"
+		if found, err := read(name); err == nil && found != now {
+			out = append(out, Changed{Name: name, Found: found, Set: "1", Follows: true})
+		}
+	}
+	return out
 }
 
 // asFound is a change with the value that was found at first, if it was made before.

@@ -162,7 +162,7 @@ func explicit(settings []machine.Setting) []machine.Setting {
 
 // set sets kernel parameters.
 func (s Server) set(r *Record, settings []machine.Setting) error {
-	changes, _ := machine.Reconcile(settings, machine.Should, r.Sysctls, s.Kernel.Sysctl)
+	changes, _ := machine.Reconcile(settings, machine.Should, r.Sysctls, s.Kernel.Sysctl, nil)
 	for _, c := range changes {
 		i := slices.IndexFunc(r.Sysctls, func(b machine.Changed) bool { return b.Name == c.Name })
 		if i < 0 {
@@ -215,7 +215,7 @@ func (s Server) undo(r *Record, h Half) error {
 	r.Ports = slices.DeleteFunc(r.Ports, func(p netif.GUEPort) bool {
 		return !slices.Contains(h.Ports, p) && !note(fmt.Sprintf("closed %s", p), s.Kernel.CloseGUE(p))
 	})
-	_, back := machine.Reconcile(slices.Concat(h.Settings, h.Unwrapped), machine.Should, r.Sysctls, s.Kernel.Sysctl)
+	_, back := machine.Reconcile(slices.Concat(h.Settings, h.Unwrapped), machine.Should, r.Sysctls, s.Kernel.Sysctl, nil)
 	for _, c := range back {
 		if note(s.putBack(c)) {
 			continue
