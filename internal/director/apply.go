@@ -95,6 +95,7 @@ func (d *Director) apply(ctx context.Context, cfg *config.Config, used func() in
 	}
 	d.channel.Configure(channelConfig(cfg))
 	d.channel.touch()
+	d.earlySysctls(cfg)
 	d.wantDaemons()
 	d.changeOver(ctx, was)
 	if generation > 1 {
