@@ -63,6 +63,9 @@ type Sync struct {
 	// Peers are the addresses of the other directors, of the family of the group; none
 	// means anybody who is heard there.
 	Peers []netip.Addr
+	// Own is the mark of what this machine itself sends to the group, for its own
+	// daemon; zero is none.
+	Own uint32
 }
 
 // Empty reports whether nothing is wanted.
