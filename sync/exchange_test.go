@@ -861,3 +861,128 @@ func TestExchangeRandom(t *testing.T) {
 		}
 	})
 }
+
+// TestExchangeBehind: a director that has lost the one that serves waits again, until it
+// has what came meanwhile.
+func TestExchangeBehind(t *testing.T) {
+	transports(t, func(t *testing.T, transport Transport) {
+		c := newCluster(t, transport)
+		c.connect()
+		c.serve(100)
+		two := c.nodes[1]
+		c.until("no reason to wait", time.Minute, func() bool { return two.Waiting() == "" })
+		time.Sleep(time.Minute)
+		c.cut()
+		c.until("a reason to wait", 2*time.Second, func() bool { return two.Waiting() != "" })
+		for i := 100; i < 200; i++ {
+			c.nodes[0].kernel.open(key(i), 0)
+		}
+		c.connect()
+		c.until("no reason to wait", 10*time.Second, func() bool { return two.Waiting() == "" })
+		if n := len(two.kernel.keys()); n != 200 {
+			t.Errorf("it waits no more with %d of 200 connections", n)
+		}
+		if why := c.nodes[0].Waiting(); why != "" {
+			t.Errorf("the director that serves waits: %s", why)
+		}
+		// Nobody waits for one that is dead for longer than the gate.
+		c.cut()
+		c.until("the gate", DefaultGate+2*time.Second, func() bool { return two.Waiting() == "" })
+	})
+}
+
+// TestExchangeCompare: an operator's comparison changes nothing and answers for itself;
+// a takeover that an operator asks for puts in what is missing.
+func TestExchangeCompare(t *testing.T) {
+	transports(t, func(t *testing.T, transport Transport) {
+		c := newCluster(t, transport)
+		two := c.nodes[1]
+		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+		defer cancel()
+		if _, err := two.Resync(ctx, "", true); err == nil || err.Error() != "no other director is connected" {
+			t.Errorf("with nobody: %v", err)
+		}
+		c.connect()
+		c.serve(100)
+		c.until("in sync", time.Minute, func() bool { return len(two.kernel.keys()) == 100 && two.Snapshot().State == "in sync" })
+		two.kernel.set(func(k *fakeKernel) {
+			for i := range 30 {
+				delete(k.conns, key(i))
+			}
+		})
+		r, err := two.Resync(ctx, "", true)
+		if err != nil || r.Missing != 30 || r.Installed != 0 || len(two.kernel.keys()) != 70 {
+			t.Errorf("comparison: %+v, %v, %d connections", r, err, len(two.kernel.keys()))
+		}
+		r, err = two.Resync(ctx, "lvs1", false)
+		if err != nil || r.Missing != 0 || len(two.kernel.keys()) != 100 {
+			t.Errorf("takeover: %+v, %v, %d connections", r, err, len(two.kernel.keys()))
+		}
+		if _, err := two.Resync(ctx, "lvs9", false); err == nil || err.Error() != `director "lvs9" is not connected` {
+			t.Errorf("from nobody: %v", err)
+		}
+	})
+}
+
+// TestExchangeOrder: what a live record has told meanwhile is not undone by an older
+// one of the table.
+func TestExchangeOrder(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := newCluster(t, Channel)
+		c.connect()
+		c.serve(300)
+		c.until("in sync", time.Minute, func() bool { return len(c.nodes[1].kernel.keys()) == 300 })
+		c.reboot(1)
+		one, two := c.nodes[0], c.nodes[1]
+		closed := false
+		c.spoilBy(func(b []byte) []byte {
+			if b[0] == sayRecords && !closed {
+				closed = true
+				// Heard and sent before the records that were made before.
+				for i := range 50 {
+					one.kernel.close(key(i))
+				}
+				one.kernel.open(key(60), 1-60%2) // moved to the other server
+				time.Sleep(time.Second)
+			}
+			return b
+		})
+		c.connect()
+		c.until("in sync", time.Minute, func() bool { return two.Snapshot().State == "in sync" })
+		keys := two.kernel.keys()
+		for i := range 50 {
+			if _, back := keys[key(i)]; back {
+				t.Fatalf("connection %d was closed and is established again", i)
+			}
+		}
+		if got, want := keys[key(60)], one.kernel.keys()[key(60)]; got != want {
+			t.Errorf("a connection that moved to %s is on %s", want, got)
+		}
+	})
+}
+
+// TestExchangeHandOverFails: a planned change hears of it when the other director could
+// not take the connections over, and waits for its second try.
+func TestExchangeHandOverFails(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := newCluster(t, Multicast)
+		c.connect()
+		c.serve(100)
+		c.until("in sync", time.Minute, func() bool { return len(c.nodes[1].kernel.keys()) == 100 })
+		c.spoilBy(every(1, func(b []byte) []byte {
+			if b[0] != sayRecords {
+				return b
+			}
+			return nil
+		}, 3))
+		c.nodes[0].kernel.open(key(200), 0)
+		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+		defer cancel()
+		if err := c.nodes[0].HandOver(ctx); err != nil {
+			t.Fatal(err)
+		}
+		if _, there := c.nodes[1].kernel.keys()[key(200)]; !there {
+			t.Error("it was said to be done without the last connection")
+		}
+	})
+}
