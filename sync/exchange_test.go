@@ -172,7 +172,7 @@ func (k *fakeKernel) say(key ConnKey) {
 func (k *fakeKernel) Tap(Daemon) (Hearer, error) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	t := &fakeTap{said: make(chan []byte, 10000), closed: make(chan struct{})}
+	t := &fakeTap{said: make(chan []byte, 20000), closed: make(chan struct{})}
 	k.taps = append(k.taps, t)
 	return t, nil
 }
@@ -930,8 +930,8 @@ func TestExchangeOrder(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		c := newCluster(t, Channel)
 		c.connect()
-		c.serve(300)
-		c.until("in sync", time.Minute, func() bool { return len(c.nodes[1].kernel.keys()) == 300 })
+		c.serve(smallTable + 1000) // so that it is given from the shadow
+		c.until("in sync", time.Minute, func() bool { return len(c.nodes[1].kernel.keys()) == smallTable+1000 })
 		c.reboot(1)
 		one, two := c.nodes[0], c.nodes[1]
 		closed := false
