@@ -66,7 +66,7 @@ func BenchmarkGive(b *testing.B) {
 	}
 	b.ReportAllocs()
 	for b.Loop() {
-		records, _, err := e.table(context.Background(), false)
+		records, _, _, err := e.table(context.Background(), false)
 		if err != nil || len(records) != 100_000 {
 			b.Fatal(len(records), err)
 		}

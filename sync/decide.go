@@ -11,8 +11,6 @@ const (
 	// DefaultGate is how long a director that starts waits for the connections of a
 	// living one before it may take addresses from it.
 	DefaultGate = 30 * time.Second
-	// absent is how long nobody may be connected until there is nobody to wait for.
-	absent = 5 * time.Second
 	// retryPull and maxRetryPull bound the time after which a pull that failed, or
 	// that changed nothing, is tried again; it doubles.
 	retryPull    = 2 * time.Second
@@ -35,6 +33,8 @@ type partner struct {
 	due string
 	// token is what to answer a leaving director with.
 	token uint64
+	// asks are operators' wishes for it.
+	asks []*ask
 	// again is when the table is to be compared for the next time, and then why.
 	again     time.Time
 	againWhy  string
@@ -54,17 +54,27 @@ type partner struct {
 	result *Result
 }
 
+// ask is an operator's wish for a partner's table.
+type ask struct {
+	// compare changes nothing.
+	compare bool
+	answer  chan Result // of capacity 1
+}
+
 // situation is all that decisions are made of.
 type situation struct {
-	now, started time.Time
-	gate         time.Duration
-	expected     int // other directors that the channel knows
-	serving      bool
-	whole        bool
-	taking       string // the director whose table is being taken over
-	problem      string // why none can be
-	unready      string // why none can be yet
-	partners     []*partner
+	now time.Time
+	// behind is when this director began to lack what others may have: it started, or
+	// lost another one while it did not serve.
+	behind   time.Time
+	gate     time.Duration
+	expected int // other directors that the channel knows
+	serving  bool
+	whole    bool
+	taking   string // the director whose table is being taken over
+	problem  string // why none can be
+	unready  string // why none can be yet
+	partners []*partner
 }
 
 // greet says why the table of a partner that has just told of itself is to be taken
@@ -76,7 +86,7 @@ func (s *situation) greet(p *partner) string {
 		return ""
 	case !s.serving || !s.whole:
 		return "connected"
-	case p.told.Epoch != p.met && len(p.told.Serves) > 0, p.told.Epoch == p.met && p.told.Turns != p.turns:
+	case p.told.Epoch != p.met && p.told.Serves > 0, p.told.Epoch == p.met && p.told.Turns != p.turns:
 		return "it has served meanwhile"
 	default:
 		return ""
@@ -96,83 +106,97 @@ func (s *situation) next() *partner {
 			return true
 		case (p.token != 0) != (best.token != 0):
 			return p.token != 0
-		case (len(p.told.Serves) > 0) != (len(best.told.Serves) > 0):
-			return len(p.told.Serves) > 0
+		case (p.told.Serves > 0) != (best.told.Serves > 0):
+			return p.told.Serves > 0
 		default:
 			return p.told.Conns > best.told.Conns
 		}
 	}
 	for _, p := range s.partners {
-		if !p.connected || !p.heard || p.told.Problem != "" {
+		if !p.able() {
 			continue
 		}
-		if p.due == "" && !p.again.IsZero() && !s.now.Before(p.again) && (!s.serving || len(p.told.Serves) > 0) {
+		if p.due == "" && !p.again.IsZero() && !s.now.Before(p.again) && (!s.serving || p.told.Serves > 0) {
 			p.due = p.againWhy
 		}
-		if p.due != "" && (p.token != 0 || !s.now.Before(p.notBefore)) && better(p) {
+		if (p.due != "" && !s.now.Before(p.notBefore) || p.due == "" && len(p.asks) > 0) && better(p) {
 			best = p
 		}
 	}
 	return best
 }
 
+// able says whether a partner can give its table.
+func (p *partner) able() bool {
+	return p.connected && p.heard && !p.told.Unready && p.told.Problem == ""
+}
+
 // wait says why a living director is to be left its addresses for now, or why not
-// any more.
+// any more. Nobody waits with taking over from a dead one.
 func (s *situation) wait() (wait, open string) {
 	switch {
 	case s.expected == 0:
 		return "", "there is no other director to take connections over from"
-	case s.serving:
-		return "", "this director serves"
 	case s.problem != "":
 		return "", s.problem
-	case s.now.Sub(s.started) >= s.gate:
-		return "", fmt.Sprintf("it has waited %s for the other director's connections", s.gate)
-	}
-	if s.unready != "" {
+	case s.now.Sub(s.behind) >= s.gate:
+		return "", fmt.Sprintf("it has waited %s for other directors' connections", s.gate)
+	case s.unready != "":
 		return s.unready, ""
 	}
 	connected := 0
 	var unheard, pending, empty []string
+	var whole string    // of one that serves
+	var decisive string // one that serves and whose table is to come
 	for _, p := range s.partners {
+		if !p.connected {
+			continue
+		}
+		connected++
+		serves := p.told.Serves > 0
 		switch {
-		case !p.connected:
-		case !p.heard:
-			connected++
+		case !p.heard || p.told.Unready:
 			unheard = append(unheard, p.name)
-		case p.whole && p.told.Conns > 0:
-			return "", "it has the connections of " + p.name
-		case p.told.Conns == 0 || p.told.Waiting || p.told.Problem != "":
-			connected++
+		case p.told.Problem != "" || p.told.Conns == 0 || p.told.Waiting && !serves:
 			empty = append(empty, p.name)
-		default:
-			connected++
+		case p.whole && serves:
+			whole = p.name
+		case p.due != "" || s.taking == p.name || serves && !p.whole:
 			pending = append(pending, p.name)
+			if serves {
+				decisive = p.name
+			}
+		default:
+			empty = append(empty, p.name)
 		}
 	}
 	slices.Sort(pending)
 	switch {
+	case decisive != "":
+		return "it takes over the connections of " + decisive + " first", ""
+	case whole != "":
+		return "", "it has the connections of " + whole
 	case len(pending) > 0:
 		return "it takes over the connections of " + strings.Join(pending, ", ") + " first", ""
 	case len(unheard) > 0:
 		return "it waits for " + strings.Join(unheard, ", ") + " to tell of its connections", ""
-	case connected < s.expected && s.now.Sub(s.started) < absent:
+	case connected < s.expected:
 		return "it waits for other directors to tell of their connections", ""
-	case len(empty) > 0:
-		return "", strings.Join(empty, ", ") + " has no connections to give"
 	default:
-		return "", "no other director is connected"
+		return "", strings.Join(empty, ", ") + " has no other connections to give"
 	}
 }
 
 // ended takes in what became of taking a partner's table over.
-func (s *situation) ended(p *partner, r Result) {
+func (s *situation) ended(p *partner, r Result, token uint64) {
 	p.result = &r
-	p.due, p.token = "", 0
 	switch {
 	case r.Problem != "":
 		p.retry = min(max(2*p.retry, retryPull), maxRetryPull)
-		p.due, p.notBefore = r.Why, s.now.Add(p.retry)
+		p.notBefore = s.now.Add(p.retry)
+		if p.due == "" {
+			p.due, p.token = r.Why, max(p.token, token)
+		}
 		return
 	case r.Missing > 0 || r.Wrong > 0:
 		p.retry = min(max(2*p.retry, retryPull), maxRetryPull)

@@ -1,7 +1,6 @@
 package connsync
 
 import (
-	"net/netip"
 	"strings"
 	"testing"
 	"time"
@@ -10,7 +9,8 @@ import (
 // TestGate: when a director leaves a living one its addresses, and why not any more.
 func TestGate(t *testing.T) {
 	start := time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
-	full := report{Conns: 10, Serves: []netip.Addr{netip.MustParseAddr("192.0.2.10")}}
+	full := report{Conns: 10, Serves: 1}
+	backup := report{Conns: 5}
 	director := func(name string, r *report) *partner {
 		p := &partner{name: name, connected: true}
 		if r != nil {
@@ -20,6 +20,10 @@ func TestGate(t *testing.T) {
 	}
 	whole := director("lvs2", &full)
 	whole.whole = true
+	due := director("lvs2", &backup)
+	due.due = "connected"
+	wholeBackup := director("lvs2", &backup)
+	wholeBackup.whole = true
 	gone := director("lvs2", &full)
 	gone.connected = false
 	tests := []struct {
@@ -32,22 +36,26 @@ func TestGate(t *testing.T) {
 	}{
 		{"no other director in the file", 0, func(s *situation) { s.expected = 0 }, nil, false, "there is no other director"},
 		{"nobody is connected yet", time.Second, nil, []*partner{gone}, true, "other directors to tell"},
-		{"nobody is connected", absent, nil, []*partner{gone}, false, "no other director is connected"},
-		{"connected, nothing told", absent, nil, []*partner{director("lvs2", nil)}, true, "lvs2 to tell"},
+		{"nobody is connected", DefaultGate, nil, []*partner{gone}, false, "it has waited 30s"},
+		{"connected, nothing told", time.Second, nil, []*partner{director("lvs2", nil)}, true, "lvs2 to tell"},
 		{"a table to take over", time.Second, nil, []*partner{director("lvs2", &full)}, true, "connections of lvs2 first"},
 		{"it takes long", DefaultGate, nil, []*partner{director("lvs2", &full)}, false, "it has waited 30s"},
 		{"taken over", time.Second, nil, []*partner{whole}, false, "it has the connections of lvs2"},
-		{"there is none", time.Second, nil, []*partner{director("lvs2", &report{})}, false, "lvs2 has no connections to give"},
-		{"it waits itself", time.Second, nil, []*partner{director("lvs2", &report{Conns: 10, Waiting: true})}, false, "lvs2 has no connections to give"},
-		{"it cannot give", time.Second, nil, []*partner{director("lvs2", &report{Conns: 10, Problem: "off"})}, false, "lvs2 has no connections"},
-		{"this director serves", time.Second, func(s *situation) { s.serving = true }, []*partner{director("lvs2", &full)}, false, "this director serves"},
+		{"there is none", time.Second, nil, []*partner{director("lvs2", &report{})}, false, "lvs2 has no other connections to give"},
+		{"it waits itself", time.Second, nil, []*partner{director("lvs2", &report{Conns: 10, Waiting: true})}, false, "lvs2 has no other connections to give"},
+		{"it cannot give", time.Second, nil, []*partner{director("lvs2", &report{Conns: 10, Problem: "off"})}, false, "lvs2 has no other connections"},
+		{"this director serves other addresses", time.Second, func(s *situation) { s.serving = true }, []*partner{director("lvs2", &full)}, true, "connections of lvs2 first"},
+		{"this director serves, and the other one nothing", time.Second, func(s *situation) { s.serving = true }, []*partner{director("lvs2", &backup)}, false, "lvs2 has no other"},
+		{"a backup's table is due", time.Second, nil, []*partner{due}, true, "connections of lvs2 first"},
+		{"it starts", time.Second, nil, []*partner{director("lvs2", &report{Conns: 10, Unready: true})}, true, "lvs2 to tell"},
+		{"a backup is not enough", time.Second, func(s *situation) { s.expected = 2 }, []*partner{wholeBackup, director("lvs3", &full)}, true, "connections of lvs3 first"},
 		{"off", time.Second, func(s *situation) { s.problem = "no [sync]" }, []*partner{director("lvs2", &full)}, false, "no [sync]"},
 		{"services are not there", time.Second, func(s *situation) { s.unready = "not yet" }, []*partner{director("lvs2", &full)}, true, "not yet"},
 		{"one of three is missing", time.Second, func(s *situation) { s.expected = 2 }, []*partner{director("lvs2", &report{})}, true, "other directors to tell"},
 		{"one of three is enough", time.Second, func(s *situation) { s.expected = 2 }, []*partner{whole}, false, "it has the connections of lvs2"},
 	}
 	for _, tt := range tests {
-		s := &situation{now: start.Add(tt.after), started: start, gate: DefaultGate, expected: 1, partners: tt.partners}
+		s := &situation{now: start.Add(tt.after), behind: start, gate: DefaultGate, expected: 1, partners: tt.partners}
 		if tt.change != nil {
 			tt.change(s)
 		}
@@ -61,10 +69,9 @@ func TestGate(t *testing.T) {
 // TestNext: whose table is taken over, and when.
 func TestNext(t *testing.T) {
 	now := time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
-	serves := []netip.Addr{netip.MustParseAddr("192.0.2.10")}
 	a := &partner{name: "few", connected: true, heard: true, told: report{Conns: 10}, due: "connected"}
 	b := &partner{name: "many", connected: true, heard: true, told: report{Conns: 20}, due: "connected"}
-	c := &partner{name: "serves", connected: true, heard: true, told: report{Conns: 5, Serves: serves}, due: "connected"}
+	c := &partner{name: "serves", connected: true, heard: true, told: report{Conns: 5, Serves: 1}, due: "connected"}
 	d := &partner{name: "leaves", connected: true, heard: true, told: report{Conns: 1}, due: "leaving", token: 1}
 	s := &situation{now: now, partners: []*partner{a, b, c, d}}
 	for _, want := range []*partner{d, c, b, a, nil} {
@@ -76,7 +83,7 @@ func TestNext(t *testing.T) {
 		}
 	}
 	// What failed is tried again later, and what went well is compared again.
-	s.ended(c, Result{Problem: "lost", Why: "connected"})
+	s.ended(c, Result{Problem: "lost", Why: "connected"}, 0)
 	if s.next() != nil {
 		t.Error("it is tried again at once")
 	}
@@ -84,19 +91,21 @@ func TestNext(t *testing.T) {
 	if s.next() != c || c.due != "connected" {
 		t.Error("it is not tried again")
 	}
-	s.ended(c, Result{})
+	c.due = ""
+	s.ended(c, Result{}, 0)
 	if s.now = s.now.Add(compareAll - 1); s.next() != nil {
 		t.Error("it is compared again too soon")
 	}
 	if s.now = s.now.Add(1); s.next() != c {
 		t.Error("it is not compared again")
 	}
-	s.ended(c, Result{Extra: 3})
+	c.due = ""
+	s.ended(c, Result{Extra: 3}, 0)
 	if s.now = s.now.Add(lookAgain); s.next() != c {
 		t.Error("there is no second look")
 	}
 	// A director that serves takes no more from one that does not.
-	s.serving, c.told.Serves, c.due = true, nil, ""
+	s.serving, c.told.Serves, c.due = true, 0, ""
 	if s.next() != nil {
 		t.Error("a director that serves compares with one that does not")
 	}

@@ -111,20 +111,18 @@ type Exchange struct {
 	pulls    uint32
 	counted  time.Time
 	tokens   uint64
-	asked    []chan Result // of Resync, for the next pull's end
-	// compareOnly says that the next pull is to change nothing.
-	compareOnly bool
-	extras      map[string]map[ConnKey]bool
-	shadow      *Shadow
-	warm        bool // the shadow has everything
-	relay       relayCounters
-	seeding     bool
-	own         []uint64 // inodes of the tap's sockets
+	extras   map[string]map[ConnKey]bool
+	shadow   *Shadow
+	warm     bool // the shadow has everything
+	relay    relayCounters
+	seeding  bool
+	own      []uint64 // inodes of the tap's sockets
 	// waiting and dropped are what the backup daemon's socket held and had dropped
 	// when it was last looked at, at metered.
 	waiting  int
 	dropped  uint64
 	metered  time.Time
+	failed   int // looks at it in a row that failed
 	version0 bool
 	// troubles are what is the matter with the kernel, by what it is about.
 	troubles map[string]string
@@ -138,13 +136,17 @@ type session struct {
 	end     context.CancelFunc
 	asks    chan pullMessage // capacity 1
 	live    chan []byte
+	// out are messages to be sent by the session's own goroutine: nobody else waits
+	// for a partner that does not read.
+	out     chan []byte
 	gap     bool // live records for it were lost
 	told    report
 	toldAny bool
 	// counted says that the kernel's counters have been read since it began, so that
 	// there is something true to tell.
 	counted bool
-	// done is closed and replaced with each sayDone; token is the last one's.
+	// done is closed and replaced with each sayDone; token is that of the last one that
+	// went well.
 	done  chan struct{}
 	token uint64
 	drift int // comparisons in a row that differed
@@ -159,15 +161,21 @@ func NewExchange(opts ExchangeOptions) *Exchange {
 		extras: make(map[string]map[ConnKey]bool), pool: NewPool(nil), troubles: make(map[string]string),
 	}
 	e.run, e.end = context.WithCancel(context.Background())
-	e.s.started = time.Now()
+	e.s.behind = time.Now()
 	e.s.problem = "connection synchronisation is off"
 	return e
 }
 
-// Set says what the file wants.
+// Set says what the file wants. Waiting goes by it at once.
 func (e *Exchange) Set(cfg ExchangeConfig) {
 	e.mu.Lock()
+	if e.cfg.On && cfg.On && e.cfg.Transport != cfg.Transport {
+		e.behindAll("the transport has changed")
+	}
 	e.cfg = cfg
+	if e.shadow != nil {
+		e.shadow.Slack = slack(cfg)
+	}
 	e.s.gate, e.s.expected = cfg.Gate, len(cfg.Others)
 	e.s.problem = ""
 	switch {
@@ -180,6 +188,8 @@ func (e *Exchange) Set(cfg ExchangeConfig) {
 	for _, name := range cfg.Others {
 		e.partner(name)
 	}
+	e.s.now = time.Now()
+	e.lastWait, _ = e.s.wait()
 	e.mu.Unlock()
 	e.kick()
 }
@@ -196,6 +206,9 @@ func (e *Exchange) Serves(addresses []netip.Addr) {
 		e.turns++
 	}
 	if e.s.serving && len(addresses) == 0 {
+		if len(e.sessions) == 0 {
+			e.s.behind = time.Now() // whoever serves now is not heard
+		}
 		// Whoever has them may have had another idea of some connections.
 		for _, p := range e.s.partners {
 			if p.connected && p.due == "" {
@@ -223,11 +236,24 @@ func (e *Exchange) kick() {
 	}
 }
 
+// behindAll has the table of every partner taken over. The caller holds the lock.
+func (e *Exchange) behindAll(why string) {
+	for _, p := range e.s.partners {
+		if p.connected && p.due == "" {
+			p.due = why
+		}
+	}
+}
+
 // Open begins a session.
 func (e *Exchange) Open(link Link) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	s := &session{link: link, asks: make(chan pullMessage, 1), live: make(chan []byte, liveLimit), done: make(chan struct{})}
+	if e.run.Err() != nil {
+		return // it comes while all ends
+	}
+	delete(e.extras, link.Peer())
+	s := &session{link: link, asks: make(chan pullMessage, 1), live: make(chan []byte, liveLimit), out: make(chan []byte, 64), done: make(chan struct{})}
 	s.ctx, s.end = context.WithCancel(e.run)
 	s.partner = e.partner(link.Peer())
 	s.partner.connected, s.partner.heard, s.partner.whole = true, false, false
@@ -249,11 +275,17 @@ func (e *Exchange) Close(link Link) {
 	}
 	s.end()
 	delete(e.sessions, link.Peer())
+	if s.partner.heard && !e.s.serving {
+		e.s.behind = time.Now() // what becomes of its connections is not heard
+	}
 	s.partner.connected, s.partner.met, s.partner.turns = false, s.partner.told.Epoch, s.partner.told.Turns
 	if t := e.taking; t != nil && t.session == s {
 		r := t.base
 		r.Records, r.Problem = t.received, "the connection to it has ended"
 		e.finish(t, r)
+	}
+	if name := link.Peer(); !slices.Contains(e.cfg.Others, name) {
+		e.s.partners = slices.DeleteFunc(e.s.partners, func(p *partner) bool { return p.name == name })
 	}
 	e.kick()
 }
@@ -279,8 +311,8 @@ func (e *Exchange) Compose(link Link) []byte {
 		return nil
 	}
 	now := report{
-		Epoch: e.epoch, Conns: e.conns, Waiting: e.lastWait != "", Serves: e.serves, Turns: e.turns, Pool: e.poolHash,
-		Transport: e.cfg.Transport, Problem: e.s.problem,
+		Epoch: e.epoch, Conns: e.conns, Waiting: e.lastWait != "" && !e.s.serving, Serves: len(e.serves), Turns: e.turns, Pool: e.poolHash,
+		Transport: e.cfg.Transport, Problem: e.s.problem, Unready: e.s.unready != "",
 	}
 	if s.toldAny && s.told.equal(now) {
 		return nil
@@ -293,7 +325,7 @@ func (e *Exchange) Compose(link Link) []byte {
 func (r report) equal(o report) bool {
 	// A count that moves a little is none.
 	near := r.Conns == o.Conns || r.Conns > 0 && o.Conns > 0 && max(r.Conns, o.Conns) < 2*min(r.Conns, o.Conns)
-	return near && slices.Equal(r.Serves, o.Serves) && r.Epoch == o.Epoch && r.Waiting == o.Waiting && r.Turns == o.Turns &&
+	return near && r.Serves == o.Serves && r.Unready == o.Unready && r.Epoch == o.Epoch && r.Waiting == o.Waiting && r.Turns == o.Turns &&
 		r.Pool == o.Pool && r.Transport == o.Transport && r.Problem == o.Problem
 }
 
@@ -356,15 +388,14 @@ func (e *Exchange) turn(ctx context.Context, now time.Time) time.Duration {
 	changed := wait != e.lastWait
 	tell := changed && e.lastWait != "" && wait == ""
 	e.lastWait = wait
-	var ask func()
 	if p := e.s.next(); p != nil {
-		ask = e.pull(now, p)
+		e.pull(now, p)
 	}
 	late := e.taking
 	if late != nil && now.Sub(late.heard) <= takeTimeout {
 		late = nil
 	}
-	compare := e.counters(now)
+	e.counters(now)
 	others := len(e.sessions)
 	e.mu.Unlock()
 	if late != nil {
@@ -376,10 +407,6 @@ func (e *Exchange) turn(ctx context.Context, now time.Time) time.Duration {
 	if changed {
 		e.opts.OnWait()
 	}
-	if ask != nil {
-		ask()
-	}
-	compare(ctx)
 	e.meter(now)
 	if others > 0 || changed {
 		e.opts.Wake()
@@ -429,19 +456,22 @@ func (e *Exchange) Receive(ctx context.Context, link Link, payload []byte) error
 		e.mu.Lock()
 		p := s.partner
 		first := !p.heard
-		turned := p.heard && len(r.Serves) > 0 && len(p.told.Serves) == 0
+		turned := p.heard && r.Serves > 0 && p.told.Serves == 0
 		was := p.told.Conns
+		if p.heard && r.Transport != p.told.Transport && p.due == "" {
+			p.due = "its transport has changed"
+		}
 		p.told, p.heard = r, true
 		if why := e.s.greet(p); first && why != "" {
 			p.due = why
-		} else if !first && p.result == nil && was == 0 && r.Conns > 0 && p.due == "" && (!e.s.serving || len(r.Serves) > 0) {
+		} else if !first && p.result == nil && was == 0 && r.Conns > 0 && p.due == "" && (!e.s.serving || r.Serves > 0) {
 			p.due = "its first connections" // to be sure
 		}
 		if !slices.ContainsFunc(e.s.partners, func(p *partner) bool { return p.connected && (!p.heard || p.told.Conns > 0) }) {
 			e.s.whole = true // nobody has what is not here
 		}
-		if turned && p.due == "" && p.again.IsZero() {
-			p.due = "it serves now"
+		if soon := time.Now().Add(retryPull); turned && p.due == "" && (p.again.IsZero() || p.again.After(soon)) {
+			p.again, p.againWhy = soon, "it serves now"
 		}
 		e.mu.Unlock()
 		e.kick()
@@ -475,7 +505,9 @@ func (e *Exchange) Receive(ctx context.Context, link Link, payload []byte) error
 			return err
 		}
 		e.mu.Lock()
-		s.token = max(s.token, m.Token)
+		if m.Result.Problem == "" {
+			s.token = max(s.token, m.Token)
+		}
 		close(s.done)
 		s.done = make(chan struct{})
 		e.mu.Unlock()
@@ -498,7 +530,7 @@ func (e *Exchange) Receive(ctx context.Context, link Link, payload []byte) error
 			return err
 		}
 		e.mu.Lock()
-		s.partner.due, s.partner.token = "it is about to give its addresses away", m.Token
+		s.partner.due, s.partner.token, s.partner.notBefore = "it gives its addresses away", m.Token, time.Time{}
 		e.mu.Unlock()
 		e.kick()
 	}
@@ -516,7 +548,7 @@ func (e *Exchange) HandOver(ctx context.Context) error {
 	token := e.tokens
 	var sessions []*session
 	for _, s := range e.sessions {
-		if s.partner.heard && s.partner.told.Problem == "" {
+		if s.partner.able() {
 			sessions = append(sessions, s)
 		}
 	}
@@ -528,64 +560,93 @@ func (e *Exchange) HandOver(ctx context.Context) error {
 	for _, s := range sessions {
 		if err := s.link.Send(ctx, say(sayLeaving, leavingMessage{Token: token})); err != nil {
 			errs = append(errs, fmt.Errorf("asking %s to take the connections over: %w", s.link.Peer(), err))
-			continue
 		}
-		for done := false; !done; {
-			e.mu.Lock()
-			done = s.token >= token
-			next := s.done
-			e.mu.Unlock()
-			if done {
-				break
-			}
-			select {
-			case <-next:
-			case <-s.ctx.Done():
-				errs = append(errs, fmt.Errorf("%s has gone while it took the connections over", s.link.Peer()))
-				done = true
-			case <-ctx.Done():
-				errs = append(errs, fmt.Errorf("%s has not taken all connections over: %w", s.link.Peer(), context.Cause(ctx)))
-				done = true
-			}
+	}
+	for _, s := range sessions {
+		if err := e.handedOver(ctx, s, token); err != nil {
+			errs = append(errs, err)
 		}
 	}
 	return errors.Join(errs...)
+}
+
+// handedOver waits until a partner has taken the table over.
+func (e *Exchange) handedOver(ctx context.Context, s *session, token uint64) error {
+	for {
+		e.mu.Lock()
+		done, next := s.token >= token, s.done
+		e.mu.Unlock()
+		if done {
+			return nil
+		}
+		select {
+		case <-next:
+		case <-s.ctx.Done():
+			return fmt.Errorf("%s has gone while it took the connections over", s.link.Peer())
+		case <-ctx.Done():
+			return fmt.Errorf("%s has not taken all connections over: %w", s.link.Peer(), context.Cause(ctx))
+		}
+	}
 }
 
 // Resync takes the table of another director over now: that of the named one, or
 // with no name of whoever serves. With compare it changes nothing. It waits for the
 // end.
 func (e *Exchange) Resync(ctx context.Context, name string, compare bool) (Result, error) {
-	answer := make(chan Result, 1)
+	wish := &ask{compare: compare, answer: make(chan Result, 1)}
 	e.mu.Lock()
-	problem := e.s.problem
-	found := false
-	for _, p := range e.s.partners {
-		if p.connected && (name == "" || p.name == name) {
-			p.due, p.notBefore, found = "asked for by an operator", time.Time{}, true
-		}
-	}
-	if problem == "" && found {
-		e.asked = append(e.asked, answer)
-		e.compareOnly = compare
+	p, err := e.willing(name)
+	if err == nil {
+		p.asks = append(p.asks, wish)
 	}
 	e.mu.Unlock()
-	switch {
-	case problem != "":
-		return Result{}, errors.New(problem)
-	case !found && name != "":
-		return Result{}, fmt.Errorf("director %q is not connected", name)
-	case !found:
-		return Result{}, errors.New("no other director is connected")
+	if err != nil {
+		return Result{}, err
 	}
 	e.kick()
 	select {
-	case r := <-answer:
+	case r := <-wish.answer:
 		if r.Problem != "" {
 			return r, errors.New(r.Problem)
 		}
 		return r, nil
 	case <-ctx.Done():
+		e.mu.Lock()
+		p.asks = slices.DeleteFunc(p.asks, func(a *ask) bool { return a == wish })
+		e.mu.Unlock()
 		return Result{}, context.Cause(ctx)
+	}
+}
+
+// willing is the partner of a name that can give its table, or with no name the one
+// that serves, else the one with the most. The caller holds the lock.
+func (e *Exchange) willing(name string) (best *partner, err error) {
+	if e.s.problem != "" {
+		return nil, errors.New(e.s.problem)
+	}
+	if e.s.unready != "" {
+		return nil, errors.New(e.s.unready)
+	}
+	for _, p := range e.s.partners {
+		switch {
+		case name != "" && p.name != name, !p.connected:
+		case !p.able() && p.told.Problem != "":
+			err = fmt.Errorf("%s gives no connections: %s", p.name, p.told.Problem)
+		case !p.able():
+			err = fmt.Errorf("%s is not ready to give its connections", p.name)
+		case best == nil || (p.told.Serves > 0) != (best.told.Serves > 0) && p.told.Serves > 0 ||
+			(p.told.Serves > 0) == (best.told.Serves > 0) && p.told.Conns > best.told.Conns:
+			best = p
+		}
+	}
+	switch {
+	case best != nil:
+		return best, nil
+	case err != nil:
+		return nil, err
+	case name != "":
+		return nil, fmt.Errorf("director %q is not connected", name)
+	default:
+		return nil, errors.New("no other director is connected")
 	}
 }

@@ -3,7 +3,6 @@ package connsync
 import (
 	"fmt"
 	"maps"
-	"net/netip"
 	"slices"
 	"strings"
 	"time"
@@ -11,8 +10,8 @@ import (
 
 // ExchangeStatus is how the exchange of connections stands, at one moment.
 type ExchangeStatus struct {
-	// State is "off: …", "alone: …", "waiting: …", "taking over: …", "differs: …" or
-	// "in sync".
+	// State is "off: …", "failing: …", "alone: …", "waiting: …", "taking over: …",
+	// "differs: …" or "in sync".
 	State string
 	// Waiting is why a living director is left its addresses; see Exchange.Waiting.
 	Waiting string
@@ -37,7 +36,9 @@ type PartnerStatus struct {
 	Connected bool
 	// Conns and Serves are what it last told of itself.
 	Conns  int
-	Serves []netip.Addr
+	Serves int
+	// Heard says that it has told of itself.
+	Heard bool
 	// Waiting says that it waits for connections itself.
 	Waiting bool
 	// SamePool says that it has the same services and servers.
@@ -68,7 +69,7 @@ func (e *Exchange) Snapshot() ExchangeStatus {
 	for _, p := range e.s.partners {
 		row := PartnerStatus{
 			Name: p.name, Connected: p.connected, Conns: p.told.Conns, Serves: p.told.Serves, Waiting: p.told.Waiting,
-			SamePool: p.told.Pool == e.poolHash, Last: p.result,
+			SamePool: p.heard && p.told.Pool == e.poolHash, Heard: p.heard, Last: p.result,
 		}
 		if s := e.sessions[p.name]; s != nil {
 			row.Received, row.Sent = s.received, s.sent

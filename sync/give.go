@@ -23,13 +23,16 @@ func (e *Exchange) give(s *session) {
 // dealt with elsewhere.
 func (e *Exchange) answer(s *session, m pullMessage) {
 	ctx := s.ctx
-	records, listed, err := e.table(ctx, m.Token != 0)
+	records, _, listed, err := e.table(ctx, m.Token != 0)
 	if err != nil {
 		_ = s.link.Send(ctx, say(sayEnd, endMessage{ID: m.ID, Problem: err.Error()}))
 		return
 	}
 	e.mu.Lock()
-	begin := beginMessage{ID: m.ID, Total: len(records), Serves: e.serves}
+	begin := beginMessage{ID: m.ID, Total: len(records)}
+	if len(e.serves) <= maxServes {
+		begin.Serves = e.serves
+	}
 	e.mu.Unlock()
 	if s.link.Send(ctx, say(sayBegin, begin)) != nil {
 		return
@@ -41,12 +44,12 @@ func (e *Exchange) answer(s *session, m pullMessage) {
 	if listed {
 		// What has changed meanwhile has come to the other director before the records
 		// above, which were older.
-		again, _, err := e.table(ctx, true)
+		again, over, _, err := e.table(ctx, true)
 		if err != nil {
 			_ = s.link.Send(ctx, say(sayEnd, endMessage{ID: m.ID, Total: total, Problem: err.Error()}))
 			return
 		}
-		changed := since(records, again)
+		changed := since(records, again, over)
 		total += len(changed)
 		if stream(ctx, s, m.ID, changed) != nil {
 			return
@@ -78,8 +81,9 @@ const (
 // table is the whole table in the order of its worth: templates, which connections
 // to come depend on, then what is established, then the rest. It is from the kernel's
 // listing where that is short, or the youngest are asked for, or the shadow does not
-// have everything, and otherwise from the shadow.
-func (e *Exchange) table(ctx context.Context, youngest bool) (records []Record, listed bool, err error) {
+// have everything, and otherwise from the shadow. A listing also has what is over in a
+// moment.
+func (e *Exchange) table(ctx context.Context, youngest bool) (records []Record, over map[ConnKey]bool, listed bool, err error) {
 	e.mu.Lock()
 	shadowed := e.shadow != nil && e.warm && e.cfg.Refresh > 0 && e.shadow.Len() > smallTable
 	if shadowed && (!youngest || e.shadow.Len() > listLimit) {
@@ -89,25 +93,26 @@ func (e *Exchange) table(ctx context.Context, youngest bool) (records []Record, 
 		}
 		e.mu.Unlock()
 		order(records)
-		return records, false, nil
+		return records, nil, false, nil
 	}
 	refresh := e.cfg.Refresh
 	e.mu.Unlock()
 	seen, want := make(map[ConnKey]bool), 0
+	over = make(map[ConnKey]bool)
 	for range listings {
 		// What vanishes while the kernel lists moves others out of sight, those of
 		// other network namespaces too. What was counted before is to be seen.
 		pool, err := e.opts.Pool(ctx, true)
 		if err != nil {
-			return nil, false, err
+			return nil, nil, false, err
 		}
 		want = max(want, pool.conns())
 		for c, err := range e.opts.System.Conns(false) {
 			if err != nil {
-				return nil, false, fmt.Errorf("reading the connection table: %w", err)
+				return nil, nil, false, fmt.Errorf("reading the connection table: %w", err)
 			}
 			if ctx.Err() != nil {
-				return nil, false, context.Cause(ctx)
+				return nil, nil, false, context.Cause(ctx)
 			}
 			if seen[c.Key] {
 				continue
@@ -117,6 +122,7 @@ func (e *Exchange) table(ctx context.Context, youngest bool) (records []Record, 
 			r, ok := e.pool.Record(c)
 			e.mu.Unlock()
 			if !ok {
+				over[c.Key] = true
 				continue
 			}
 			if refresh > 0 && !r.Key.Template {
@@ -134,7 +140,7 @@ func (e *Exchange) table(ctx context.Context, youngest bool) (records []Record, 
 		}
 	}
 	order(records)
-	return records, true, nil
+	return records, over, true, nil
 }
 
 func order(records []Record) {
@@ -151,13 +157,16 @@ func order(records []Record) {
 	slices.SortStableFunc(records, func(a, b Record) int { return worth(a) - worth(b) })
 }
 
-// since is what has come or changed between two looks at the table. What the second
-// look does not show may be there: a listing may pass a living entry over, and the
+// since is what has come, changed or come to its end between two looks at the table. What
+// the second look does not show may be there: a listing may pass a living entry over, and the
 // receiver removes nothing that it has not missed twice.
-func since(before, after []Record) (changed []Record) {
+func since(before, after []Record, over map[ConnKey]bool) (changed []Record) {
 	old := make(map[ConnKey]Record, len(before))
 	for _, r := range before {
 		old[r.Key] = r
+		if over[r.Key] {
+			changed = append(changed, r.gone())
+		}
 	}
 	for _, r := range after {
 		if was, known := old[r.Key]; !known || !was.same(&r) {

@@ -28,6 +28,10 @@ type Intake interface {
 
 var errNoDaemon = errors.New("no backup daemon listens for sync messages")
 
+// IntakeMark is the firewall mark of what is put in for the backup daemon, so that a
+// packet filter can tell it from what comes in from outside.
+const IntakeMark = 0x4c530001 // "LS"
+
 const (
 	// datagramLimit is the length of the datagrams that are put in. A backup daemon
 	// drops longer ones than its sync_maxlen without a word; that is 1024 at least

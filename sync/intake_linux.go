@@ -34,6 +34,9 @@ func (Host) Intake(d Daemon, own func() []uint64) (Intake, error) {
 		return nil, fmt.Errorf("opening a socket to the backup daemon on %s: %w", d.Interface, err)
 	}
 	in := &intake{fd: fd, group: d.Group, to: sockaddr(d.Group, index), own: own}
+	if err := unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_MARK, IntakeMark); err != nil {
+		return nil, fmt.Errorf("opening a socket to the backup daemon on %s: %w", d.Interface, errors.Join(err, unix.Close(fd)))
+	}
 	// A hop limit of zero goes to this machine's own listeners and no further.
 	if d.Group.Addr().Is4() {
 		err = errors.Join(

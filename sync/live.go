@@ -17,6 +17,10 @@ type relayCounters struct {
 	heard, gaps uint64
 }
 
+// slack is how much longer than its timeout an entry may live of which the kernel does
+// not tell.
+func slack(cfg ExchangeConfig) time.Duration { return cfg.Refresh + 10*time.Second }
+
 // What there may be trouble with.
 const (
 	aboutTap    = "tap"
@@ -75,7 +79,13 @@ func (e *Exchange) listen(l *listener) {
 	}
 	e.trouble(aboutTap, nil)
 	e.mu.Lock()
-	e.shadow, e.warm, e.own = NewShadow(cfg.Refresh+10*time.Second), false, []uint64{tap.Inode()}
+	if e.shadow != nil {
+		// What was said in between is lost.
+		for _, s := range e.sessions {
+			s.gap = true
+		}
+	}
+	e.shadow, e.warm, e.own = NewShadow(slack(cfg)), false, []uint64{tap.Inode()}
 	e.mu.Unlock()
 	l.tap, l.of, l.done = tap, master, make(chan struct{})
 	go func(done chan struct{}) {
@@ -109,6 +119,9 @@ func (e *Exchange) hearAll(tap Hearer, id uint8) {
 		m, err := Decode(buffer[:n])
 		if err == nil && m.ID != id {
 			continue // what was put in for the backup daemon
+		}
+		if err != nil && !errors.Is(err, ErrVersion0) {
+			continue // of somebody else on this machine
 		}
 		now := time.Now()
 		e.mu.Lock()
@@ -195,10 +208,23 @@ func (e *Exchange) meter(now time.Time) {
 	if err == nil {
 		waiting, dropped, err = e.in.intake.Backlog()
 	}
-	e.trouble(aboutDaemon, err)
+	if err != nil {
+		e.dropIntake()
+	}
 	e.mu.Lock()
+	e.failed++
+	if err == nil {
+		e.failed = 0
+		if dropped > e.dropped && e.dropped > 0 {
+			e.behindAll("the backup daemon's socket has dropped messages")
+		}
+	}
 	e.waiting, e.dropped, e.metered = waiting, dropped, now
+	told := e.failed == 0 || e.failed > 1 // a daemon may be about to start
 	e.mu.Unlock()
+	if told {
+		e.trouble(aboutDaemon, err)
+	}
 }
 
 // send sends live records to a partner.
@@ -208,6 +234,11 @@ func (e *Exchange) send(s *session) {
 		select {
 		case <-s.ctx.Done():
 			return
+		case m := <-s.out:
+			if s.link.Send(s.ctx, m) != nil {
+				return
+			}
+			continue
 		case m := <-s.live:
 			payload = append([]byte{sayLive}, m...)
 		}
@@ -259,18 +290,31 @@ func (e *Exchange) takeLive(ctx context.Context, s *session, b []byte) error {
 	s.received += uint64(len(records))
 	now := time.Now()
 	records = slices.DeleteFunc(records, func(r Record) bool {
-		if !slices.Contains(e.serves, r.Key.Virtual.Addr()) || e.shadow == nil {
+		marked := r.Key.Template && r.Key.Protocol == protocolAny
+		own := slices.Contains(e.serves, r.Key.Virtual.Addr()) || e.s.serving && (marked || s.partner.told.Serves == 0)
+		if !own || e.shadow == nil {
 			return false
 		}
 		_, known := e.shadow.Get(now, r.Key)
 		return known
 	})
-	on := e.s.problem == ""
+	on := e.s.problem == "" && e.s.unready == ""
+	t := e.taking
 	e.mu.Unlock()
 	if !on {
 		return nil
 	}
-	e.trouble(aboutDaemon, e.put(ctx, records, nil))
+	if t != nil && t.session == s {
+		for _, r := range records {
+			t.fresh[r.Key] = true
+		}
+	}
+	if err := e.put(ctx, records, nil); err != nil && ctx.Err() == nil {
+		e.trouble(aboutDaemon, err)
+		e.mu.Lock()
+		s.partner.due = "live records could not be put in"
+		e.mu.Unlock()
+	}
 	return nil
 }
 

@@ -70,9 +70,6 @@ func (s *Shadow) put(now time.Time, r Record) {
 	s.entries[r.Key] = shadowed{r, now.Add(timeout), false}
 }
 
-// Remove takes an entry out.
-func (s *Shadow) Remove(k ConnKey) { delete(s.entries, k) }
-
 // sweep removes what has run out, now and then.
 func (s *Shadow) sweep(now time.Time) {
 	if now.Sub(s.swept) < sweepEvery {

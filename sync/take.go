@@ -12,6 +12,10 @@ import (
 // takeTimeout is how long nothing of a table may come until it is given up.
 const takeTimeout = 3 * time.Minute
 
+// flushTime is how long the kernel's master daemon keeps a record at most
+// (IPVS_SYNC_FLUSH_TIME, looked at once a second).
+const flushTime = 3 * time.Second
+
 // repairs is how often what is missing in the end is put in again.
 const repairs = 3
 
@@ -27,8 +31,11 @@ type taking struct {
 	// records are those that were put in, to be compared with; nil where there are
 	// too many.
 	records map[ConnKey]Record
-	// known are the entries of addresses that are served here.
-	known map[ConnKey]bool
+	// known are the entries that are here already, if this director serves, and fresh
+	// those that live records have told of meanwhile, which are newer than the table.
+	known, fresh map[ConnKey]bool
+	// asks are the wishes that it answers.
+	asks []*ask
 	// result grows on the session's goroutine; base is what it began with, and
 	// received, under the exchange's lock, how far it is.
 	result, base Result
@@ -37,25 +44,34 @@ type taking struct {
 	compareOnly bool
 }
 
-// pull asks a partner for its table. The caller holds the lock, and calls what is
-// returned without it.
-func (e *Exchange) pull(now time.Time, p *partner) func() {
+// pull asks a partner for its table. The caller holds the lock.
+func (e *Exchange) pull(now time.Time, p *partner) {
 	s := e.sessions[p.name]
 	if s == nil {
-		return nil
+		return
 	}
 	e.pulls++
-	t := &taking{session: s, id: e.pulls, token: p.token, began: now, heard: now}
-	t.compareOnly, e.compareOnly = e.compareOnly, false
-	t.base = Result{Peer: p.name, Why: p.due, Began: now}
+	t := &taking{session: s, id: e.pulls, token: p.token, began: now, heard: now, fresh: make(map[ConnKey]bool)}
+	why := p.due
+	if why == "" {
+		// An operator's wish alone.
+		why = "asked for by an operator"
+		t.compareOnly = !slices.ContainsFunc(p.asks, func(a *ask) bool { return !a.compare })
+		t.asks, p.asks = p.asks, nil
+	}
+	t.base = Result{Peer: p.name, Why: why, Began: now}
 	t.result = t.base
 	e.taking, e.s.taking = t, p.name
-	p.due = ""
-	return func() {
-		// The session's goroutines read what comes, so that this ends.
-		if err := s.link.Send(s.ctx, say(sayPull, pullMessage{ID: t.id, Why: t.base.Why, Token: t.token})); err != nil {
-			e.giveUp(t, err.Error())
-		}
+	p.due, p.token = "", 0
+	s.say(say(sayPull, pullMessage{ID: t.id, Why: why, Token: t.token}))
+}
+
+// say has the session's goroutine send a message. One that finds no room is lost: a
+// partner that reads nothing for so long is given up by the channel.
+func (s *session) say(payload []byte) {
+	select {
+	case s.out <- payload:
+	default:
 	}
 }
 
@@ -90,14 +106,15 @@ func (e *Exchange) begin(ctx context.Context, s *session, m beginMessage) error 
 	if len(serves) == 0 {
 		return nil
 	}
-	// What is served here is newer here. Only what is not known is taken.
+	// A director that serves knows better.
 	t.known = make(map[ConnKey]bool)
 	for c, err := range e.opts.System.Conns(true) {
 		if err != nil {
 			e.fail(t, err)
 			return nil
 		}
-		if slices.Contains(serves, c.Key.Virtual.Addr()) {
+		// Unless it is the other one that serves the address.
+		if v := c.Key.Virtual.Addr(); slices.Contains(serves, v) || !slices.Contains(m.Serves, v) {
 			t.known[c.Key] = true
 		}
 		if ctx.Err() != nil {
@@ -118,9 +135,7 @@ func (e *Exchange) take(ctx context.Context, s *session, payload []byte) error {
 		return nil
 	}
 	t.result.Records += len(records)
-	if t.known != nil {
-		records = slices.DeleteFunc(records, func(r Record) bool { return t.known[r.Key] })
-	}
+	records = slices.DeleteFunc(records, func(r Record) bool { return t.known[r.Key] || t.fresh[r.Key] })
 	e.mu.Lock()
 	pool := e.pool
 	e.mu.Unlock()
@@ -172,10 +187,7 @@ func (e *Exchange) conclude(ctx context.Context, s *session, m endMessage) {
 	t.result.Problem = problem
 	e.finish(t, t.result)
 	e.mu.Unlock()
-	if ctx.Err() == nil {
-		// An error is the session's end.
-		_ = s.link.Send(ctx, say(sayDone, doneMessage{ID: t.id, Token: t.token, Result: t.result}))
-	}
+	s.say(say(sayDone, doneMessage{ID: t.id, Token: t.token, Result: t.result}))
 	e.kick()
 }
 
@@ -204,15 +216,14 @@ func (e *Exchange) finish(t *taking, r Result) {
 	e.taking, e.s.taking = nil, ""
 	e.s.now = time.Now()
 	p := t.session.partner
-	due, token := p.due, p.token // asked for meanwhile
-	e.s.ended(p, r)
-	if token > t.token {
-		p.due, p.token = due, token
+	if t.compareOnly {
+		p.result = &r
+	} else {
+		e.s.ended(p, r, t.token)
 	}
-	for _, answer := range e.asked {
-		answer <- r // of capacity 1
+	for _, a := range t.asks {
+		a.answer <- r // of capacity 1
 	}
-	e.asked = nil
 	level := slog.LevelInfo
 	if r.Problem != "" || r.Missing > 0 {
 		level = slog.LevelWarn
@@ -232,11 +243,19 @@ func (e *Exchange) verify(ctx context.Context, t *taking) error {
 		if err != nil {
 			return err
 		}
-		if len(missing) == 0 || round == repairs || t.compareOnly {
+		if t.compareOnly && (len(missing) == 0 || round > 0) {
 			t.result.Missing, t.result.Extra = len(missing), len(extra)
-			if t.compareOnly {
-				return nil
+			return nil
+		}
+		if t.compareOnly {
+			// The kernel's own messages may bring the youngest yet.
+			if err := pause(ctx, flushTime); err != nil {
+				return err
 			}
+			continue
+		}
+		if len(missing) == 0 || round == repairs {
+			t.result.Missing = len(missing)
 			return e.prune(ctx, t, extra)
 		}
 		if err := e.put(ctx, missing, &t.result.Repeated); err != nil {
@@ -271,7 +290,7 @@ func (e *Exchange) differences(ctx context.Context, t *taking) (missing []Record
 		}
 	}
 	for k, r := range t.records {
-		if !seen[k] {
+		if !seen[k] && !t.fresh[k] {
 			missing = append(missing, r)
 		}
 	}
@@ -328,32 +347,27 @@ func (e *Exchange) verifyCounters(ctx context.Context, t *taking) error {
 // whole table is taken over for it.
 const driftLimit = 3
 
-// counters sends what the kernel counts to the others, now and then. The caller
-// holds the lock, and calls what is returned without it.
-func (e *Exchange) counters(now time.Time) func(context.Context) {
+// counters tells the others what the kernel counts, now and then. The caller holds
+// the lock.
+func (e *Exchange) counters(now time.Time) {
 	if len(e.serves) == 0 || len(e.sessions) == 0 || e.s.problem != "" || now.Sub(e.counted) < countEvery {
-		return func(context.Context) {}
+		return
 	}
 	e.counted = now
-	message := countersMessage{Rows: e.pool.rows(e.serves)}
-	if len(message.Rows) > rowLimit {
-		return func(context.Context) {}
+	rows := e.pool.rows(e.serves)
+	if len(rows) > rowLimit {
+		return // whole tables are compared all the same
 	}
-	var sessions []*session
+	message := say(sayCounters, countersMessage{Rows: rows})
 	for _, s := range e.sessions {
-		sessions = append(sessions, s)
-	}
-	return func(ctx context.Context) {
-		for _, s := range sessions {
-			_ = s.link.Send(ctx, say(sayCounters, message)) // an error is the session's end
-		}
+		s.say(message)
 	}
 }
 
 const (
 	// countEvery is how often counters are compared, and rowLimit how many at most.
 	countEvery = 5 * time.Second
-	rowLimit   = 2000
+	rowLimit   = 1000
 )
 
 // rows are the counters of the servers that have something, of services at the

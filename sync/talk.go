@@ -43,17 +43,22 @@ type report struct {
 	Conns int `json:"conns"`
 	// Waiting says that this director waits for a table itself.
 	Waiting bool `json:"waiting,omitempty"`
-	// Serves are the virtual addresses that are here.
-	Serves []netip.Addr `json:"serves,omitempty"`
+	// Serves counts the virtual addresses that are here.
+	Serves int `json:"serves,omitempty"`
 	// Turns counts how often addresses came here.
 	Turns int `json:"turns"`
 	// Pool is Pool.Hash.
 	Pool uint64 `json:"pool"`
 	// Transport is how live records come from here.
 	Transport Transport `json:"transport"`
-	// Problem is why no table can be given or taken.
+	// Problem is why no table is given or taken, and Unready says that none can be
+	// yet.
 	Problem string `json:"problem,omitempty"`
+	Unready bool   `json:"unready,omitempty"`
 }
+
+// maxServes is how many addresses are told at most.
+const maxServes = 4000
 
 type pullMessage struct {
 	ID  uint32 `json:"id"`
@@ -65,7 +70,8 @@ type pullMessage struct {
 type beginMessage struct {
 	ID    uint32 `json:"id"`
 	Total int    `json:"total"`
-	// Serves are the virtual addresses that the giver serves.
+	// Serves are the virtual addresses that the giver serves; none if they are too many
+	// to tell.
 	Serves []netip.Addr `json:"serves,omitempty"`
 }
 

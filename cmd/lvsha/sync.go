@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"strings"
 	"time"
 
 	"lvsha/internal/control"
@@ -41,7 +42,7 @@ func syncCommand(ctx context.Context, c *call) error {
 		if err := print(s.Sync, func(w io.Writer) error { return printSync(w, s.Sync, time.Now()) }); err != nil {
 			return err
 		}
-		if s.Sync.State != "in sync" {
+		if s.Sync.State != "in sync" && !strings.HasPrefix(s.Sync.State, "running") {
 			return errSilent
 		}
 		return nil
@@ -77,7 +78,9 @@ func printSync(w io.Writer, s *control.Sync, now time.Time) error {
 	}
 	for _, p := range s.Partners {
 		line := "not connected"
-		if p.Connected {
+		if p.Connected && !p.Heard {
+			line = "connected, has not told of itself yet"
+		} else if p.Connected {
 			line = fmt.Sprintf("%d connections there", p.Conns)
 			if !p.SameServices {
 				line += ", other services than here"

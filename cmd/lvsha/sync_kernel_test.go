@@ -192,7 +192,7 @@ func TestKernelSync(t *testing.T) {
 		t.Run(transport, func(t *testing.T) {
 			text := "[sync]\ntransport = \"" + transport + "\"\n"
 			if transport == "multicast" {
-				text += "interface = \"eth0\"\n"
+				text += "interface = \"eth0\"\nprotect = true\n" // which must not keep out what is handed over
 			}
 			r := newSyncRig(t, text)
 			const count = 60

@@ -8,6 +8,7 @@ import (
 	"strings"
 
 	"lvsha/ipvs"
+	connsync "lvsha/sync"
 )
 
 // The firewall marks by which checks get through services to one server. No service
@@ -234,6 +235,8 @@ func reservedMark(mark uint32) string {
 	switch {
 	case mark >= FirstCheckMark && mark <= LastCheckMark:
 		return fmt.Sprintf("marks %#x to %#x are those of checks through services; want another", FirstCheckMark, LastCheckMark)
+	case mark == connsync.IntakeMark:
+		return fmt.Sprintf("mark %#x is that of connections that are handed over; want another", connsync.IntakeMark)
 	case mark == DirectorMark:
 		return fmt.Sprintf("mark %#x is that of directors that are servers themselves; want another", DirectorMark)
 	case isAutoMark(mark):

@@ -441,8 +441,10 @@ type SyncPartner struct {
 	Connected bool   `json:"connected"`
 	// Conns counts the entries that it says its services have.
 	Conns int `json:"connections"`
-	// Serves are the virtual addresses that it has.
-	Serves []string `json:"serves,omitempty"`
+	// Heard says that it has told of itself, and Serves how many virtual addresses it
+	// has.
+	Heard  bool `json:"heard"`
+	Serves int  `json:"serves"`
 	// SameServices says that it has the same services and servers.
 	SameServices bool       `json:"same_services"`
 	Verified     *time.Time `json:"verified,omitempty"`

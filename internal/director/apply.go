@@ -91,8 +91,19 @@ func (d *Director) apply(ctx context.Context, cfg *config.Config, used func() in
 	if err := d.engine.Pace(ctx, cfg.Pacing); err != nil {
 		return 0, fmt.Errorf("configuring the pacing of announcements: %w", err)
 	}
+	d.earlySysctls(cfg)
+	d.mu.Lock()
+	d.exchange.Set(d.exchangeConfig(cfg, syncDaemons(cfg, d.active)))
+	first := d.generation == 0
+	d.mu.Unlock()
 	if err := d.engine.Configure(ctx, cfg.Routers, cfg.Groups...); err != nil {
 		return 0, fmt.Errorf("configuring the virtual routers: %w", err)
+	}
+	if wait := d.exchange.Waiting(); first && wait != "" {
+		// Before a living director of lower priority has been outlasted.
+		for _, r := range cfg.Routers {
+			d.engine.Track(r.Key(), vrrp.Tracked{Wait: wait})
+		}
 	}
 	st := newSteering(cfg, d.steered(), sourceOf(cfg, d.opts.Routing))
 	d.mu.Lock()
@@ -113,6 +124,7 @@ func (d *Director) apply(ctx context.Context, cfg *config.Config, used func() in
 	}
 	d.channel.Configure(channelConfig(cfg))
 	d.channel.touch()
+	d.serveNow()
 	d.wantDaemons()
 	d.changeOver(ctx, was)
 	if generation > 1 {

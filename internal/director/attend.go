@@ -74,6 +74,12 @@ func (d *Director) attend(ctx context.Context, items []any) {
 
 func (d *Director) transition(t vrrp.Transition) {
 	d.serveNow()
+	if t.From == vrrp.Leaving && t.To == vrrp.Backup {
+		select { // who has the addresses now lacks the youngest connections
+		case d.moved <- struct{}{}:
+		default:
+		}
+	}
 	d.mu.Lock()
 	changed := d.active[t.Key] != (t.To == vrrp.Active)
 	d.active[t.Key] = t.To == vrrp.Active

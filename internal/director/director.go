@@ -99,7 +99,9 @@ type Director struct {
 	table   *ipvs.Reconciler
 	daemons *connsync.Reconciler
 	filter  *packetfilter.Reconciler
-	// exchange hands connections over between directors.
+	// moved says that addresses went from here. exchange hands connections over
+	// between directors.
+	moved    chan struct{} // capacity 1
 	exchange *connsync.Exchange
 	tracker  *track.Tracker
 	channel  *channel
@@ -181,7 +183,7 @@ func New(opts Options) (*Director, error) {
 	}
 	d := &Director{
 		opts: opts, log: opts.Logger, events: newEventLog(), inbox: newInbox(), started: time.Now(), cfg: cfg,
-		stop: make(chan vrrp.StopMode, 2), reloads: make(chan reload), reloading: make(chan struct{}, 1), requests: make(chan func()), sysctlsDue: make(chan struct{}, 1), quiet: make(map[serverKey]time.Time), ended: make(chan struct{}),
+		stop: make(chan vrrp.StopMode, 2), reloads: make(chan reload), reloading: make(chan struct{}, 1), requests: make(chan func()), moved: make(chan struct{}, 1), sysctlsDue: make(chan struct{}, 1), quiet: make(map[serverKey]time.Time), ended: make(chan struct{}),
 		followed: make(map[vrrp.Key]vrrp.Followed), active: make(map[vrrp.Key]bool),
 	}
 	if d.beats, err = openHeartbeats(opts.Dir); err != nil {
@@ -286,6 +288,7 @@ func (d *Director) Run(ctx context.Context) error {
 	rooms.Go(func() error { return d.daemons.Run(ctx) })
 	rooms.Go(func() error { return d.filter.Run(ctx) })
 	rooms.Go(func() error { return d.exchange.Run(ctx) })
+	rooms.Go(func() error { return d.handOverMoved(ctx) })
 	rooms.Go(func() error { return d.keepSysctls(ctx) })
 	rooms.Go(func() error {
 		defer cancel()
@@ -416,7 +419,7 @@ func (d *Director) leave(ctx context.Context, mode vrrp.StopMode, hurry <-chan s
 // syncsForOthers reports whether this director holds addresses and sends its
 // connections to a peer.
 func (d *Director) syncsForOthers() bool {
-	if !slices.Contains(d.daemons.Snapshot().Daemons, connsync.Master.String()) {
+	if !d.hasSync() {
 		return false
 	}
 	return slices.ContainsFunc(d.engine.Snapshot(), func(s vrrp.Status) bool { return s.State == vrrp.Active })

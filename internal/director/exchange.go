@@ -26,8 +26,8 @@ const (
 	// handOverTimeout bounds how long a planned change waits for other directors to
 	// take the connections over, and lastTimeout how long it does for the last ones,
 	// once the addresses are gone.
-	handOverTimeout = 20 * time.Second
-	lastTimeout     = 3 * time.Second
+	handOverTimeout = 10 * time.Second
+	lastTimeout     = 2 * time.Second
 )
 
 // syncLink is a session of the channel as the exchange of connections uses it.
@@ -207,7 +207,7 @@ func (d *Director) handOver(ctx context.Context, hurry <-chan struct{}) {
 	if err == nil {
 		return
 	}
-	if !errors.Is(err, connsync.ErrNobody) {
+	if !errors.Is(err, connsync.ErrNobody) && !errors.Is(err, context.Canceled) {
 		d.log.Warn("handing connections over", "error", err)
 		d.event("sync", "", err.Error())
 	}
@@ -227,13 +227,31 @@ func (d *Director) handOverLast(ctx context.Context) {
 	defer cancel()
 	if err := d.exchange.HandOver(ctx); err != nil && !errors.Is(err, connsync.ErrNobody) {
 		d.log.Warn("handing the last connections over", "error", err)
-		d.event("sync", "", err.Error())
+	}
+}
+
+// handOverMoved has the others know the connections that came while addresses moved to
+// them, whenever they do.
+func (d *Director) handOverMoved(ctx context.Context) error {
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-d.moved:
+			if d.hasSync() {
+				d.handOverLast(ctx)
+			}
+		}
 	}
 }
 
 // exchangeStatus shows the exchange of connections.
 func exchangeStatus(out *control.Sync, s connsync.ExchangeStatus) (problems []string) {
-	if out.State == "running" {
+	switch off, isOff := strings.CutPrefix(s.State, "off: "); {
+	case out.State != "running":
+	case isOff:
+		out.State += "; whole tables are not taken over: " + off
+	default:
 		out.State = s.State
 	}
 	out.Waiting, out.Transport, out.Queue, out.Dropped = s.Waiting, string(s.Transport), s.Queue, s.Dropped
@@ -241,11 +259,9 @@ func exchangeStatus(out *control.Sync, s connsync.ExchangeStatus) (problems []st
 	out.Partners = []control.SyncPartner{}
 	for _, p := range s.Partners {
 		row := control.SyncPartner{
-			Name: p.Name, Connected: p.Connected, Conns: p.Conns, SameServices: p.SamePool, Received: p.Received, Sent: p.Sent,
+			Name: p.Name, Connected: p.Connected, Conns: p.Conns, SameServices: p.SamePool, Heard: p.Heard, Received: p.Received, Sent: p.Sent,
 		}
-		for _, a := range p.Serves {
-			row.Serves = append(row.Serves, a.String())
-		}
+		row.Serves = p.Serves
 		if verified := p.Verified(); !verified.IsZero() {
 			row.Verified = &verified
 			if out.Verified == nil || verified.After(*out.Verified) {

@@ -9,6 +9,7 @@ import (
 	"lvsha/internal/config"
 	"lvsha/internal/packetfilter"
 	"lvsha/ipvs"
+	connsync "lvsha/sync"
 )
 
 // filterRules are what the services of a file need of the packet filter, in the roles
@@ -24,7 +25,7 @@ func filterRules(cfg *config.Config, r roles) (out packetfilter.Rules) {
 		out.Sources = append(out.Sources, sourceAddresses(s)...)
 	}
 	if p := cfg.Protection; p != nil {
-		out.Sync = &packetfilter.Sync{Interface: p.Interface, Group: p.Group, Peers: p.Peers}
+		out.Sync = &packetfilter.Sync{Interface: p.Interface, Group: p.Group, Peers: p.Peers, Own: connsync.IntakeMark}
 	}
 	if len(out.Sources) > 0 {
 		// A probe through a service comes from this director's own address, and its

@@ -90,13 +90,42 @@ func (d *Director) manageSysctls() {
 		settings = nil
 	}
 	set, back := machine.Reconcile(settings, machine.Should, before, d.opts.Routing.Sysctl, d.interfaces)
+	failed := d.setSysctls(set)
+	err := d.putBack(back)
+	if err != nil && err.Error() != d.unset[""] {
+		d.log.Error("putting sysctls back", "error", err)
+	}
+	if err != nil {
+		failed[""] = err.Error()
+	}
+	d.mu.Lock()
+	d.unset = failed
+	d.mu.Unlock()
+}
+
+// earlySysctls sets the kernel parameters that a connection keeps for its life from when
+// it is made, which a sync daemon may do before any service is there. They need no
+// question about ways.
+func (d *Director) earlySysctls(cfg *config.Config) {
+	if d.opts.Routing == nil || !cfg.ManageSysctls {
+		return
+	}
+	d.sysctls.Lock()
+	defer d.sysctls.Unlock()
+	before := d.store.read().Sysctls
+	set, _ := machine.Reconcile(machine.Early(cfg), machine.Should, before, d.opts.Routing.Sysctl, d.interfaces)
+	d.setSysctls(set) // what fails is tried again, and told, with all others
+}
+
+// setSysctls sets parameters, and returns those that could not be set with the reasons.
+func (d *Director) setSysctls(set []machine.Changed) (failed map[string]string) {
 	if len(set) > 0 {
 		// First, so that a crash leaves none behind.
 		if err := d.store.update(func(r *Record) { r.Sysctls = withChanges(r.Sysctls, set) }); err != nil {
 			d.log.Error("recording the sysctls that are set", "error", err)
 		}
 	}
-	failed := make(map[string]string)
+	failed = make(map[string]string)
 	for _, c := range set {
 		if c.Follows {
 			continue
@@ -111,16 +140,7 @@ func (d *Director) manageSysctls() {
 		d.log.Info("sysctl set", "name", machine.Dotted(c.Name), "value", c.Set, "was", c.Found)
 		d.event("sysctl", machine.Dotted(c.Name), fmt.Sprintf("%s, which was %s", c, c.Found))
 	}
-	err := d.putBack(back)
-	if err != nil && err.Error() != d.unset[""] {
-		d.log.Error("putting sysctls back", "error", err)
-	}
-	if err != nil {
-		failed[""] = err.Error()
-	}
-	d.mu.Lock()
-	d.unset = failed
-	d.mu.Unlock()
+	return failed
 }
 
 // interfaces are the names of the machine's.

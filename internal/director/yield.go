@@ -56,9 +56,6 @@ func (d *Director) Yield(ctx context.Context, ask control.YieldRequest) (control
 			return control.Yielded{}, err
 		}
 	}
-	if active && !ask.Now && d.hasSync() {
-		d.handOverLast(ctx)
-	}
 	// A yield that nobody answered has ended.
 	d.keepYields()
 	done := d.yielded(routers)

@@ -28,6 +28,13 @@ func Director(cfg *config.Config, routes Routes, found Read) []Setting {
 	return slices.Concat(n.forwarding(found), n.redirects(), n.hearing(), n.ownServer(), n.engine(), n.translation(), syncing(cfg.Sync))
 }
 
+// Early returns those of Director that a connection goes by for its life from when it
+// is made: the parameters of IPVS and of connection tracking.
+func Early(cfg *config.Config) []Setting {
+	n := needsOf(cfg, nil)
+	return slices.Concat(n.engine(), n.translation(), syncing(cfg.Sync))
+}
+
 // needs are what the services of a file ask of a director, each with the names of the
 // services that do.
 type needs struct {

@@ -3,6 +3,7 @@ package packetfilter
 import (
 	"cmp"
 	"net/netip"
+	"reflect"
 	"slices"
 )
 
@@ -63,6 +64,9 @@ type Sync struct {
 	// Peers are the addresses of the other directors, of the family of the group; none
 	// means anybody who is heard there.
 	Peers []netip.Addr
+	// Own is the mark of what this machine itself sends to the group, for its own
+	// daemon; zero is none.
+	Own uint32
 }
 
 // Empty reports whether nothing is wanted.
@@ -70,13 +74,7 @@ func (r Rules) Empty() bool { return len(r.Marks) == 0 && len(r.Sources) == 0 &&
 
 // Equal reports whether the same is wanted, in the same order.
 func (r Rules) Equal(o Rules) bool {
-	if (r.Sync == nil) != (o.Sync == nil) {
-		return false
-	}
-	if r.Sync != nil && (r.Sync.Interface != o.Sync.Interface || r.Sync.Group != o.Sync.Group || !slices.Equal(r.Sync.Peers, o.Sync.Peers)) {
-		return false
-	}
-	return r.Exempt == o.Exempt && slices.Equal(r.Marks, o.Marks) && slices.Equal(r.Sources, o.Sources)
+	return r.Exempt == o.Exempt && slices.Equal(r.Marks, o.Marks) && slices.Equal(r.Sources, o.Sources) && reflect.DeepEqual(r.Sync, o.Sync)
 }
 
 // normal returns the rules sorted and each once, so that the same rules always make

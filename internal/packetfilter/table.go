@@ -237,8 +237,12 @@ func (t *Table) sync(s *Sync) {
 		{Protocol, Value{Number: udp}}, {Port, Value{Number: uint32(s.Group.Port())}}, {Destination, Value{Addr: s.Group.Addr()}},
 	}
 	input := Chain{Name: "input", Hook: Input, Priority: justBefore}
+	if s.Own != 0 {
+		// A mark does not come in from outside.
+		input.Rules = []Rule{{Is: append(slices.Clone(is), Condition{PacketMark, Value{Number: s.Own}}), Do: Accept}}
+	}
 	if len(s.Peers) == 0 {
-		input.Rules = []Rule{{Is: append(slices.Clone(is), Condition{Incoming, Value{Name: s.Interface}}), Do: Accept}, {Is: is, Do: Drop}}
+		input.Rules = append(input.Rules, Rule{Is: append(slices.Clone(is), Condition{Incoming, Value{Name: s.Interface}}), Do: Accept}, Rule{Is: is, Do: Drop})
 		t.Chains = append(t.Chains, input)
 		return
 	}
@@ -247,7 +251,7 @@ func (t *Table) sync(s *Sync) {
 		set.Elements = append(set.Elements, Element{Values: []Value{{Name: s.Interface}, {Addr: p}}})
 	}
 	t.Sets = append(t.Sets, set)
-	input.Rules = []Rule{{Is: is, Set: set.Name, Fields: set.Fields, Do: Accept}, {Is: is, Do: Drop}}
+	input.Rules = append(input.Rules, Rule{Is: is, Set: set.Name, Fields: set.Fields, Do: Accept}, Rule{Is: is, Do: Drop})
 	t.Chains = append(t.Chains, input)
 }
 

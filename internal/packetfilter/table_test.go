@@ -41,6 +41,7 @@ func everything() packetfilter.Rules {
 		},
 		Exempt: packetfilter.Masked{Mark: 0x4c560000, Mask: 0xffff0000},
 		Sync: &packetfilter.Sync{
+			Own:       0x4c530001,
 			Interface: "eth1", Group: netip.MustParseAddrPort("224.0.0.81:8848"), Peers: []netip.Addr{addr("10.0.0.3"), addr("10.0.0.2")},
 		},
 	}
