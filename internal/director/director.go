@@ -305,7 +305,7 @@ func (d *Director) loop(ctx context.Context) error {
 	defer d.rejudge.Stop()
 	d.removeStale()
 	d.useOverrides()
-	if _, err := d.apply(ctx, d.cfg, func() inUse { return usedBy(d.kernelTable()) }); err != nil {
+	if _, err := d.apply(ctx, d.cfg, func() inUse { return usedBy(d.kernelTable(), d.overrides.read().index()) }); err != nil {
 		return err
 	}
 	d.resumeYields(ctx)
@@ -337,7 +337,7 @@ func (d *Director) loop(ctx context.Context) error {
 				request.answer <- reloaded{err: errStopping}
 				continue
 			}
-			generation, err := d.apply(ctx, request.cfg, func() inUse { return usedBy(d.table.Snapshot().Services) })
+			generation, err := d.apply(ctx, request.cfg, func() inUse { return usedBy(d.table.Snapshot().Services, d.overrides.read().index()) })
 			request.answer <- reloaded{generation, d.tables, err}
 		case f := <-d.requests:
 			f()

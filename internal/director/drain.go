@@ -45,6 +45,17 @@ func (k keptServer) ask(m *healthcheck.Member) {
 	}
 }
 
+// weight is the one that a server is to have while it is up, for the file's.
+func (k keptServer) weight(file int) int {
+	switch {
+	case k.Drain != nil && k.Drain.Done.IsZero():
+		return 0
+	case k.Weight != nil:
+		return k.Weight.Weight
+	}
+	return file
+}
+
 // why words what operators asked for, before what is said besides.
 func (k keptServer) why(besides string) string {
 	switch {
@@ -81,10 +92,17 @@ func (o overrides) index() map[serverKey]keptServer {
 	return out
 }
 
+// drainSight is what is seen of a server that drains.
+type drainSight struct {
+	// connections are those that the kernel has. done says that they mean something, so that
+	// there is nothing to wait for when there are none.
+	connections int
+	done        bool
+}
+
 // pass is what has become of operators' requests by a time: drains that are done, and
-// weights that have ended. connections answers how many a server has in the kernel; known
-// is false when the kernel may still give it new ones.
-func (o overrides) pass(now time.Time, connections func(serverKey) (n int, known bool)) (next []keptServer, news map[serverKey]string) {
+// weights that have ended.
+func (o overrides) pass(now time.Time, look func(serverKey) drainSight) (next []keptServer, news map[serverKey]string) {
 	news = make(map[serverKey]string)
 	for _, s := range o.Servers {
 		key := serverKey{s.Service, s.Server}
@@ -93,9 +111,10 @@ func (o overrides) pass(now time.Time, connections func(serverKey) (n int, known
 			s.Weight = nil
 		}
 		if d := s.Drain; d != nil && d.Done.IsZero() {
-			n, known := connections(key)
+			seen := look(key)
+			n := seen.connections
 			late := !d.Until.IsZero() && !now.Before(d.Until)
-			if known && n == 0 || late {
+			if seen.done && n == 0 || late {
 				done := *d
 				done.Done, done.Left = now, n
 				s.Drain = &done
@@ -116,28 +135,68 @@ func (o overrides) pass(now time.Time, connections func(serverKey) (n int, known
 // protocols, those on their way out included, and what persistence keeps of clients. One
 // that is not in the table has none. quiet is since when servers have been seen to get no
 // new connections, and is kept up to date: the counts mean something when they were read
-// after that.
-func connectionsOf(table ipvs.Status, now time.Time, quiet map[serverKey]time.Time) func(serverKey) (int, bool) {
+// after that, which is known, and there says whether the kernel has the server.
+func connectionsOf(table ipvs.Status, now time.Time, quiet map[serverKey]time.Time) func(serverKey) (n int, there, known bool) {
 	rows := make(map[serverKey]ipvs.Destination)
 	for _, s := range table.Services {
 		for _, d := range s.Destinations {
 			rows[serverKey{s.Key, d.Addr}] = d
 		}
 	}
-	return func(k serverKey) (int, bool) {
-		d := rows[k]
+	return func(k serverKey) (int, bool, bool) {
+		d, there := rows[k]
 		n := d.Active + d.Inactive + d.Templates
-		if !table.Listed || d.Weight > 0 {
+		if !table.Listed || d.Weight > 0 || !there {
 			delete(quiet, k)
-			return n, false
+			return n, there, table.Listed && !there
 		}
 		since, seen := quiet[k]
 		if !seen {
 			quiet[k] = now
-			return n, false
+			return n, there, false
 		}
-		return n, table.Looked.After(since)
+		return n, there, table.Looked.After(since)
 	}
+}
+
+// drainFailed is how long a server has to fail until its drain ends although the kernel does
+// not have it any more: one that fails for less gets its connections back. drainMissing is
+// how long one that is up has to be missing there, which it is until it has been added.
+const (
+	drainFailed  = time.Minute
+	drainMissing = applyTimeout
+)
+
+// lookAtDrain is what is seen of a server that drains, with the kernel's table. That the
+// kernel does not have it is no sign of a drain that is done by itself: a process that has
+// just begun may not know of the server yet, and the file may be without it for now.
+func (j *judging) lookAtDrain(k serverKey, now time.Time, connections func(serverKey) (n int, there, known bool), known judgments) drainSight {
+	n, there, quiet := connections(k)
+	out := drainSight{connections: n}
+	for _, row := range j.rows {
+		if row.listen != k.service {
+			continue
+		}
+		i := slices.IndexFunc(row.servers, func(s judgedServer) bool { return s.at == k.server })
+		if i < 0 || i >= len(row.members) {
+			return out
+		}
+		m := row.members[i]
+		failed := m.State == healthcheck.Down && slices.ContainsFunc(known(row.servers[i].targets), func(v healthcheck.Judgment) bool {
+			return v.State == healthcheck.Down && v.Fails
+		})
+		switch {
+		case m.State == healthcheck.Unknown:
+		case there, row.outcome.Shares[i].Admin == healthcheck.Maint:
+			out.done = quiet
+		case m.State == healthcheck.Up:
+			out.done = quiet && now.Sub(m.Since) >= drainMissing
+		default:
+			out.done = quiet && failed && now.Sub(m.Since) >= drainFailed
+		}
+		return out
+	}
+	return out
 }
 
 // watchDrains looks at what operators asked for, on the director's goroutine.
@@ -147,7 +206,10 @@ func (d *Director) watchDrains() {
 		return
 	}
 	now := time.Now()
-	next, news := kept.pass(now, connectionsOf(d.table.Snapshot(), now, d.quiet))
+	connections := connectionsOf(d.table.Snapshot(), now, d.quiet)
+	d.mu.Lock()
+	next, news := kept.pass(now, func(k serverKey) drainSight { return d.judging.lookAtDrain(k, now, connections, d.judgments) })
+	d.mu.Unlock()
 	if len(news) == 0 {
 		return
 	}

@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"sync"
@@ -253,6 +255,108 @@ func TestDrainAll(t *testing.T) {
 		m.pass(time.Minute)
 		m.has("192.0.2.10:53/udp>10.0.0.1:80=0 192.0.2.10:53/udp>10.0.0.2:80=0 192.0.2.10:80/tcp>10.0.0.1:80=0 192.0.2.10:80/tcp>10.0.0.2:80=0 192.0.2.10:80/tcp>10.0.0.9:80=1")
 	})
+}
+
+// checkedBy has the servers of a text checked by files, in which "0" passes.
+func checkedBy(t *testing.T, text string) (file string, set func(server, number string)) {
+	t.Helper()
+	dir := t.TempDir()
+	set = func(server, number string) {
+		t.Helper()
+		if err := os.WriteFile(filepath.Join(dir, server), []byte(number+"\n"), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	set("10.0.0.1", "0")
+	set("10.0.0.2", "0")
+	check := fmt.Sprintf("check = { type = \"file\", file = \"%s/{server}\", interval = \"10s\", rise = 1, fall = 1 }\nforward", dir)
+	return strings.Replace(text, "forward", check, 1), set
+}
+
+func (m *lone) counts(server, want string) {
+	m.Helper()
+	for _, s := range m.d.Status().Services {
+		for _, shows := range s.Servers {
+			if shows.Address != server {
+				continue
+			}
+			if got := fmt.Sprintf("%d %d %d", shows.Active, shows.Inactive, shows.Templates); got != want {
+				m.Errorf("%s has %s connections, want %s", server, got, want)
+			}
+		}
+	}
+}
+
+// TestDrainChecked: a server that stands at weight 0 because that is wanted keeps its
+// connections when another process begins, which has not probed it yet.
+func TestDrainChecked(t *testing.T) {
+	for _, c := range []struct{ name, do, from, to, state string }{
+		{"a drain", control.DoDrain, "", "", "draining"},
+		{"an operator's weight", control.DoWeight, "", "", "up"},
+		{"the file's weight", "", "weight = 3", "weight = 0", "up"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				text, set := checkedBy(t, drained)
+				m := newLone(t, text)
+				if c.do != "" {
+					m.ask(c.do, "web", "10.0.0.2", 0, 0)
+				} else {
+					m.text = strings.Replace(text, c.from, c.to, 1)
+					m.reload()
+				}
+				m.connections("10.0.0.2:80", 5, 2, 1)
+				m.pass(time.Minute)
+				for range 2 {
+					set("10.0.0.2", "nothing to be learned")
+					m.restart()
+					m.is("10.0.0.2:80", c.state)
+					m.has("192.0.2.10:80/tcp>10.0.0.1:80=1 192.0.2.10:80/tcp>10.0.0.2:80=0")
+					m.counts("10.0.0.2:80", "5 2 1")
+					set("10.0.0.2", "0")
+					m.pass(time.Minute)
+					m.is("10.0.0.2:80", c.state)
+					m.counts("10.0.0.2:80", "5 2 1")
+				}
+			})
+		})
+	}
+}
+
+// TestDrainUnknown: nothing is known of a server after a reboot, whose drain is not done
+// for that.
+func TestDrainUnknown(t *testing.T) {
+	for _, initial := range []string{"probe", "down"} {
+		t.Run(initial, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				text, set := checkedBy(t, strings.Replace(drained, "forward", fmt.Sprintf("initial = %q\nforward", initial), 1))
+				m := newLone(t, strings.Replace(text, "rise = 1", "rise = 2", 1))
+				m.pass(time.Minute)
+				m.connections("10.0.0.2:80", 5, 0, 0)
+				m.ask(control.DoDrain, "web", "10.0.0.2", 0, 0)
+				m.stop()
+				m.table = ipvs.NewMemory(nil)
+				set("10.0.0.2", "nothing to be learned")
+				m.start()
+				m.pass(time.Minute)
+				m.is("10.0.0.2:80", "draining")
+				set("10.0.0.2", "0")
+				for range 3000 { // until it is up
+					if m.pass(10 * time.Millisecond); strings.Contains(m.table.String(), "10.0.0.2:80") {
+						break
+					}
+					m.is("10.0.0.2:80", "draining")
+				}
+				m.has("192.0.2.10:80/tcp>10.0.0.1:80=1 192.0.2.10:80/tcp>10.0.0.2:80=0")
+				m.connections("10.0.0.2:80", 5, 0, 0) // another director told of them
+				m.pass(time.Minute)
+				m.is("10.0.0.2:80", "draining")
+				m.connections("10.0.0.2:80", 0, 0, 0)
+				m.pass(5 * time.Second)
+				m.is("10.0.0.2:80", "disabled")
+			})
+		})
+	}
 }
 
 func TestWeight(t *testing.T) {
