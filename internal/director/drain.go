@@ -65,10 +65,15 @@ func (k keptServer) why(besides string) string {
 			until = ", " + clock(k.Drain.Until) + " at the latest"
 		}
 		return fmt.Sprintf("drained by an operator since %s%s", clock(k.Drain.Since), until)
-	case k.Drain != nil && k.Drain.Left > 0:
-		return fmt.Sprintf("drained by an operator: %d connections were left at the deadline, %s", k.Drain.Left, clock(k.Drain.Done))
 	case k.Drain != nil:
-		return fmt.Sprintf("drained by an operator: done at %s", clock(k.Drain.Done))
+		failed := ""
+		if k.Drain.Failed {
+			failed = "failed while it drained, "
+		}
+		if k.Drain.Left > 0 {
+			return fmt.Sprintf("drained by an operator: %s%d connections were left at the deadline, %s", failed, k.Drain.Left, clock(k.Drain.Done))
+		}
+		return fmt.Sprintf("drained by an operator: %sdone at %s", failed, clock(k.Drain.Done))
 	}
 	until := ""
 	if !k.Weight.Until.IsZero() {
@@ -95,9 +100,9 @@ func (o overrides) index() map[serverKey]keptServer {
 // drainSight is what is seen of a server that drains.
 type drainSight struct {
 	// connections are those that the kernel has. done says that they mean something, so that
-	// there is nothing to wait for when there are none.
-	connections int
-	done        bool
+	// there is nothing to wait for when there are none. failed is whether it fails its checks.
+	connections  int
+	done, failed bool
 }
 
 // pass is what has become of operators' requests by a time: drains that are done, and
@@ -116,11 +121,14 @@ func (o overrides) pass(now time.Time, look func(serverKey) drainSight) (next []
 			late := !d.Until.IsZero() && !now.Before(d.Until)
 			if seen.done && n == 0 || late {
 				done := *d
-				done.Done, done.Left = now, n
+				done.Done, done.Left, done.Failed = now, n, seen.failed
 				s.Drain = &done
 				news[key] = "drained"
+				if seen.failed {
+					news[key] = "failed while it drained"
+				}
 				if n > 0 {
-					news[key] = fmt.Sprintf("drained: the deadline cuts %d connections", n)
+					news[key] = fmt.Sprintf("%s: the deadline cuts %d connections", news[key], n)
 				}
 			}
 		}
@@ -182,7 +190,7 @@ func (j *judging) lookAtDrain(k serverKey, now time.Time, connections func(serve
 			return out
 		}
 		m := row.members[i]
-		failed := m.State == healthcheck.Down && slices.ContainsFunc(known(row.servers[i].targets), func(v healthcheck.Judgment) bool {
+		out.failed = m.State == healthcheck.Down && slices.ContainsFunc(known(row.servers[i].targets), func(v healthcheck.Judgment) bool {
 			return v.State == healthcheck.Down && v.Fails
 		})
 		switch {
@@ -192,7 +200,7 @@ func (j *judging) lookAtDrain(k serverKey, now time.Time, connections func(serve
 		case m.State == healthcheck.Up:
 			out.done = quiet && now.Sub(m.Since) >= drainMissing
 		default:
-			out.done = quiet && failed && now.Sub(m.Since) >= drainFailed
+			out.done = quiet && out.failed && now.Sub(m.Since) >= drainFailed
 		}
 		return out
 	}

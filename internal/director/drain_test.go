@@ -359,6 +359,78 @@ func TestDrainUnknown(t *testing.T) {
 	}
 }
 
+func (m *lone) says(server, want string) {
+	m.Helper()
+	if _, reason := m.stateOf(server); !strings.Contains(reason, want) {
+		m.Errorf("%s: %s, want %s", server, reason, want)
+	}
+}
+
+// TestDrainFails: a drain goes on while its server fails for a while, and ends when it fails
+// for longer, which is told apart.
+func TestDrainFails(t *testing.T) {
+	for _, c := range []struct {
+		name, keys string
+		limit      time.Duration
+		lasts      time.Duration
+		left       int
+		want       string
+	}{
+		{"removed", "", 0, time.Minute, 5, "failed while it drained, done at "},
+		{"removed, by the deadline", "", 50 * time.Second, 30 * time.Second, 5, "failed while it drained, done at "},
+		{"quiesced", `on_fail = "quiesced"`, 0, 10 * time.Minute, 5, "failed while it drained, done at "},
+		{"quiesced, by the deadline", `on_fail = "quiesced"`, time.Hour, 50 * time.Minute, 5, "failed while it drained, 5 connections were left at the deadline, "},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				text, set := checkedBy(t, strings.Replace(drained, "forward", c.keys+"\nforward", 1))
+				m := newLone(t, text)
+				m.pass(time.Minute)
+				m.connections("10.0.0.2:80", 5, 0, 0)
+				m.ask(control.DoDrain, "web", "10.0.0.2", 0, c.limit)
+				if c.limit == 0 {
+					set("10.0.0.2", "1")
+					m.pass(30 * time.Second)
+					m.is("10.0.0.2:80", "draining")
+					m.says("10.0.0.2:80", "1 in the file, want 0")
+					set("10.0.0.2", "0")
+					m.pass(30 * time.Second)
+					m.is("10.0.0.2:80", "draining")
+					m.has("192.0.2.10:80/tcp>10.0.0.1:80=1 192.0.2.10:80/tcp>10.0.0.2:80=0")
+					m.connections("10.0.0.2:80", c.left, 0, 0)
+				}
+				set("10.0.0.2", "1")
+				m.pass(c.lasts)
+				m.is("10.0.0.2:80", "draining")
+				if c.limit == 0 && c.keys != "" {
+					m.connections("10.0.0.2:80", 0, 0, 0)
+				}
+				m.pass(15 * time.Minute)
+				m.is("10.0.0.2:80", "disabled")
+				m.says("10.0.0.2:80", "drained by an operator: "+c.want)
+				m.told("drain", "failed while it drained")
+				m.restart()
+				m.is("10.0.0.2:80", "disabled")
+				m.says("10.0.0.2:80", "drained by an operator: "+c.want)
+			})
+		})
+	}
+}
+
+func (m *lone) told(kind, want string) {
+	m.Helper()
+	var all []string
+	events, _ := m.d.Events(0)
+	for _, e := range events {
+		if e.Kind == kind {
+			if all = append(all, e.Text); strings.Contains(e.Text, want) {
+				return
+			}
+		}
+	}
+	m.Errorf("no event %q; there are: %q", want, all)
+}
+
 func TestWeight(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		m := newLone(t, drained)

@@ -35,9 +35,11 @@ type keptDrain struct {
 	Since time.Time `json:"since"`
 	// Until is when it is done whatever connections there are; zero is never.
 	Until time.Time `json:"until,omitzero"`
-	// Done is when it was, and Left how many connections there still were.
-	Done time.Time `json:"done,omitzero"`
-	Left int       `json:"left,omitempty"`
+	// Done is when it was, Left how many connections there still were, and Failed whether
+	// the server failed its checks then.
+	Done   time.Time `json:"done,omitzero"`
+	Left   int       `json:"left,omitempty"`
+	Failed bool      `json:"failed,omitempty"`
 }
 
 // keptWeight stands in place of the weight in the file.
