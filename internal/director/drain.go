@@ -128,7 +128,7 @@ func (o overrides) pass(now time.Time, look func(serverKey) drainSight) (next []
 					news[key] = "failed while it drained"
 				}
 				if n > 0 {
-					news[key] = fmt.Sprintf("%s: the deadline cuts %d connections", news[key], n)
+					news[key] = fmt.Sprintf("%s, and %d connections are left", news[key], n)
 				}
 			}
 		}
@@ -224,7 +224,7 @@ func (d *Director) watchDrains() {
 	d.keepServers(next)
 	for _, key := range slices.SortedFunc(maps.Keys(news), serverKey.compare) {
 		d.log.Info("server "+key.server.String()+" "+news[key], "service", key.service.String())
-		d.event("drain", key.server.String(), fmt.Sprintf("%s of %s", news[key], key.service))
+		d.event("drain", key.server.String(), fmt.Sprintf("%s: %s", key.service, news[key]))
 	}
 	d.want()
 }

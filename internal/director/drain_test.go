@@ -221,6 +221,7 @@ func TestDrainEnds(t *testing.T) {
 		if _, reason := m.stateOf("10.0.0.1:80"); !strings.Contains(reason, "15 connections were left") {
 			t.Errorf("reason: %s", reason)
 		}
+		m.told("drain", "192.0.2.10:80/tcp: drained, and 15 connections are left")
 		m.has("192.0.2.10:80/tcp>10.0.0.2:80=3")
 
 		m.connections("10.0.0.2:80", 1, 0, 0)
@@ -238,6 +239,14 @@ func TestDrainInOrder(t *testing.T) {
 		m.ask(control.DoDrain, "web", "10.0.0.1:80", 0, 0)
 		m.pass(5 * time.Second)
 		m.is("10.0.0.1:80", "disabled")
+		m.has("192.0.2.10:80/tcp>10.0.0.1:80=0 192.0.2.10:80/tcp>10.0.0.2:80=3")
+		// With a deadline too, which cuts nothing.
+		m.ask(control.DoUndrain, "web", "10.0.0.1:80", 0, 0)
+		m.connections("10.0.0.1:80", 4, 1, 0)
+		m.ask(control.DoDrain, "web", "10.0.0.1:80", 0, time.Minute)
+		m.pass(2 * time.Minute)
+		m.counts("10.0.0.1:80", "4 1 0")
+		m.told("drain", "192.0.2.10:80/tcp: drained, and 5 connections are left")
 		m.has("192.0.2.10:80/tcp>10.0.0.1:80=0 192.0.2.10:80/tcp>10.0.0.2:80=3")
 	})
 }
@@ -408,7 +417,7 @@ func TestDrainFails(t *testing.T) {
 				m.pass(15 * time.Minute)
 				m.is("10.0.0.2:80", "disabled")
 				m.says("10.0.0.2:80", "drained by an operator: "+c.want)
-				m.told("drain", "failed while it drained")
+				m.told("drain", "192.0.2.10:80/tcp: failed while it drained")
 				m.restart()
 				m.is("10.0.0.2:80", "disabled")
 				m.says("10.0.0.2:80", "drained by an operator: "+c.want)
