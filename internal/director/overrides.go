@@ -22,7 +22,8 @@ type overrides struct {
 }
 
 // keptServer is what operators asked for of one server of one service. It goes by the
-// kernel's keys, so that another name in the file loses nothing.
+// kernel's keys, so that another name in the file loses nothing; but a mark that is made of
+// the name is another one then.
 type keptServer struct {
 	Service ipvs.ServiceKey `json:"service"`
 	Server  netip.AddrPort  `json:"server"`
