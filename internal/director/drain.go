@@ -257,11 +257,13 @@ func (d *Director) Servers(ctx context.Context, ask control.ServersRequest) (con
 	}
 	var done control.ServersChanged
 	var failed error
+	var gone []serverKey
 	err := d.onLoop(ctx, func() {
 		var keys []serverKey
-		if keys, failed = d.askedServers(ask); failed != nil || ask.Do == control.DoShow {
+		if keys, gone, failed = d.askedServers(ask); failed != nil || ask.Do == control.DoShow {
 			return
 		}
+		keys = append(keys, gone...)
 		d.keepServers(d.overrides.read().with(time.Now(), ask, keys))
 		for _, k := range keys {
 			delete(d.quiet, k)
@@ -281,6 +283,9 @@ func (d *Director) Servers(ctx context.Context, ask control.ServersRequest) (con
 		done.Warnings = append(done.Warnings, "ipvs: "+err.Error())
 	}
 	done.Servers = d.statusOf(ask)
+	for _, k := range gone {
+		done.Servers = append(done.Servers, goneStatus(k))
+	}
 	return done, nil
 }
 
@@ -298,15 +303,18 @@ func (d *Director) onLoop(ctx context.Context, f func()) error {
 	}
 }
 
-// askedServers are those that a request means.
-func (d *Director) askedServers(ask control.ServersRequest) ([]serverKey, error) {
+// askedServers are those that a request means, and what it ends of those that are gone
+// from the file.
+func (d *Director) askedServers(ask control.ServersRequest) (keys, gone []serverKey, err error) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	matches, err := serverNamed(ask.Server)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
-	var keys []serverKey
+	if gone, err = d.judging.goneAsked(ask); err != nil {
+		return nil, nil, err
+	}
 	var services, servers []string
 	for _, s := range d.cfg.Services {
 		services = append(services, s.Name)
@@ -325,14 +333,14 @@ func (d *Director) askedServers(ask control.ServersRequest) ([]serverKey, error)
 	slices.Sort(servers)
 	servers = slices.Compact(servers)
 	switch {
-	case len(keys) > 0:
-		return keys, nil
+	case len(keys)+len(gone) > 0:
+		return keys, gone, nil
 	case ask.Service != "" && !slices.Contains(services, ask.Service):
-		return nil, fmt.Errorf("there is no service %q; there are: %s", ask.Service, some(services))
+		return nil, nil, fmt.Errorf("there is no service %q; there are: %s", ask.Service, some(services))
 	case ask.Service != "":
-		return nil, fmt.Errorf("service %s has no server %s; it has: %s", ask.Service, ask.Server, some(servers))
+		return nil, nil, fmt.Errorf("service %s has no server %s; it has: %s", ask.Service, ask.Server, some(servers))
 	default:
-		return nil, fmt.Errorf("no service has a server %s; there are: %s", ask.Server, some(servers))
+		return nil, nil, fmt.Errorf("no service has a server %s; there are: %s", ask.Server, some(servers))
 	}
 }
 

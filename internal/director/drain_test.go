@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
 
 	"lvsha/internal/config"
 	"lvsha/internal/control"
@@ -106,6 +107,14 @@ func (m *lone) ask(do, service, server string, weight int, limit time.Duration) 
 
 func (m *lone) has(want string) {
 	m.Helper()
+	if diff := cmp.Diff(want, m.servers()); diff != "" {
+		m.Errorf("table (-want +got):\n%s", diff)
+	}
+}
+
+// servers are those of the kernel's table, with their weights.
+func (m *lone) servers() string {
+	m.Helper()
 	table, err := m.table.List()
 	if err != nil {
 		m.Fatal(err)
@@ -116,9 +125,7 @@ func (m *lone) has(want string) {
 			got = append(got, fmt.Sprintf("%s>%s=%d", s.Key, d.Addr, d.Weight))
 		}
 	}
-	if diff := cmp.Diff(want, strings.Join(got, " ")); diff != "" {
-		m.Errorf("table (-want +got):\n%s", diff)
-	}
+	return strings.Join(got, " ")
 }
 
 func (m *lone) connections(server string, active, inactive, templates int) {
@@ -438,6 +445,82 @@ func (m *lone) told(kind, want string) {
 		}
 	}
 	m.Errorf("no event %q; there are: %q", want, all)
+}
+
+// TestGone: what operators asked for of a server or a service that has left the file is
+// named, and may be ended.
+func TestGone(t *testing.T) {
+	const second = "[[service.web.server]]\naddress = \"10.0.0.2:80\"\nweight = 3\n"
+	byMark := strings.NewReplacer("web", "shop", `"192.0.2.10:80/tcp"`, `"mark 5"`)
+	for _, c := range []struct {
+		name, text, later string
+		service           string // as it is named then
+		problems          []string
+	}{
+		{"a server", drained, strings.Replace(drained, second, "", 1), "web", []string{
+			"server 10.0.0.2:80 of 192.0.2.10:80/tcp is not in the file any more, but an operator's drain of it is kept: lvsha undrain 192.0.2.10:80/tcp 10.0.0.2:80 ends it",
+			"server 10.0.0.2:80 of 192.0.2.10:80/tcp is not in the file any more, but an operator's weight of it is kept: lvsha weight 192.0.2.10:80/tcp 10.0.0.2:80 --back ends it",
+		}},
+		{"a service", drained + byMark.Replace(drained), drained, "mark 5", []string{
+			"server 10.0.0.2:80 of mark 5 is not in the file any more, but an operator's drain of it is kept: lvsha undrain 'mark 5' 10.0.0.2:80 ends it",
+			"server 10.0.0.2:80 of mark 5 is not in the file any more, but an operator's weight of it is kept: lvsha weight 'mark 5' 10.0.0.2:80 --back ends it",
+		}},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				m := newLone(t, c.text)
+				problems := func(want []string) {
+					t.Helper()
+					got := slices.DeleteFunc(m.d.Status().Problems, func(p string) bool { return !strings.Contains(p, "operator") })
+					if diff := cmp.Diff(want, got, cmpopts.EquateEmpty()); diff != "" {
+						t.Errorf("problems (-want +got):\n%s", diff)
+					}
+				}
+				before := "web"
+				if c.service != "web" {
+					before = "shop"
+				}
+				at := map[string]string{"web": "192.0.2.10:80/tcp", "shop": "mark 5"}[before]
+				m.ask(control.DoWeight, before, "10.0.0.2", 7, 0)
+				m.ask(control.DoDrain, before, "10.0.0.2", 0, 0)
+				problems(nil)
+				m.text = c.later
+				m.reload()
+				m.pass(5 * time.Minute)
+				problems(c.problems)
+				m.restart()
+				problems(c.problems)
+				// One that is back is drained as before.
+				m.text = c.text
+				m.reload()
+				problems(nil)
+				m.pass(time.Minute)
+				m.text = c.later
+				m.reload()
+				if got := m.ask(control.DoDrain, c.service, "10.0.0.2:80", 0, 0); c.service != "web" && !strings.HasPrefix(got, "error: there is no service") {
+					t.Errorf("drain: %s", got)
+				}
+				gone := "10.0.0.2:80 absent"
+				if got, want := m.ask(control.DoUndrain, c.service, "10.0.0.2:80", 0, 0), at+" "+gone; got != want {
+					t.Errorf("undrain: %q, want %q", got, want)
+				}
+				problems(c.problems[1:])
+				if got, want := m.ask(control.DoUnweight, at, "10.0.0.2", 0, 0), at+" "+gone; got != want {
+					t.Errorf("weight --back: %q, want %q", got, want)
+				}
+				problems(nil)
+				if got := m.ask(control.DoUndrain, c.service, "10.0.0.2:80", 0, 0); !strings.HasPrefix(got, "error: ") {
+					t.Errorf("undrain of nothing: %q", got)
+				}
+				m.text = c.text
+				m.reload()
+				m.restart()
+				if want := at + ">10.0.0.2:80=3"; !strings.Contains(m.servers(), want) {
+					t.Errorf("table %s, want %s", m.servers(), want)
+				}
+			})
+		})
+	}
 }
 
 func TestWeight(t *testing.T) {
