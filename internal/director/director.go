@@ -195,6 +195,7 @@ func New(opts Options) (*Director, error) {
 	}
 	if d.overrides, err = openOverrides(opts.State); err != nil {
 		opts.Logger.Error("going on without what operators asked for", "error", err)
+		d.event("director", cfg.Director, "going on without what operators asked for: "+err.Error())
 	}
 	d.engine = vrrp.New(vrrp.Options{
 		Port: opts.Port, Links: opts.Links, OnThread: opts.VRRPThread,
