@@ -329,6 +329,9 @@ func TestDrainChecked(t *testing.T) {
 					m.is("10.0.0.2:80", c.state)
 					m.has("192.0.2.10:80/tcp>10.0.0.1:80=1 192.0.2.10:80/tcp>10.0.0.2:80=0")
 					m.counts("10.0.0.2:80", "5 2 1")
+					if got := m.planned(m.text); got != "" {
+						t.Errorf("a plan of the same: %s", got)
+					}
 					set("10.0.0.2", "0")
 					m.pass(time.Minute)
 					m.is("10.0.0.2:80", c.state)
