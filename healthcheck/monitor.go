@@ -314,9 +314,10 @@ type Judgment struct {
 	// Heard is when the last probe began that heard anything of the server, and Silence
 	// when the first one did that has not since; zero is none.
 	Heard, Silence time.Time
-	// Passes and Warning are those of the last probe.
-	Passes  bool
-	Warning string
+	// Passes and Fails are whether the last probe passed, and whether it failed: neither of
+	// one that was inconclusive. Warning is the last one's.
+	Passes, Fails bool
+	Warning       string
 	// Assumed says that nobody has seen it so.
 	Assumed bool
 }
@@ -331,7 +332,7 @@ func (m *Monitor) Judgments(targets []Target) []Judgment {
 		if e := m.entries[t.Canonical()]; e != nil {
 			out[i] = Judgment{
 				Verdict: e.counter.verdict, Advice: e.advice, Fell: e.counter.fell(), Heard: e.heard, Silence: e.silence,
-				Passes: e.last.OK, Warning: e.last.Warning,
+				Passes: e.last.OK, Fails: !e.last.Start.IsZero() && !e.last.OK && !e.last.Inconclusive, Warning: e.last.Warning,
 			}
 		}
 	}

@@ -22,7 +22,8 @@ type PoolRules struct {
 	SlowStart time.Duration
 	// Scale multiplies all weights, so that a share can grow in steps; 0 means 1.
 	Scale int
-	// MaxDown is how many of a hundred servers checks may take out; 0 means all.
+	// MaxDown is how many of a hundred servers checks may take out; 0 means all. Those
+	// that are drained or disabled do not count, here and for Panic.
 	MaxDown int
 	// Panic is a percentage: when fewer of the servers are up, what checks say is
 	// disregarded and all are used; 0 never does.
@@ -207,8 +208,15 @@ func (p *Pool) count(rules PoolRules, out *Outcome) {
 
 // spare keeps servers in the pool although their checks fail.
 func (p *Pool) spare(rules PoolRules, members []Member, out *Outcome) {
-	var down []int
+	var down, drained []int
+	up, known := 0, 0
 	for i, m := range members {
+		if out.Shares[i].Admin == AsIs && m.State != Unknown {
+			known++
+			if m.State == Up || m.Doubted {
+				up++
+			}
+		}
 		if m.State != Down || out.Shares[i].Admin == Maint {
 			continue
 		}
@@ -216,10 +224,17 @@ func (p *Pool) spare(rules PoolRules, members []Member, out *Outcome) {
 			out.Shares[i].Why = "kept: nothing is heard from any server, so this director is doubted"
 			continue
 		}
+		if out.Shares[i].Admin == Drain {
+			drained = append(drained, i)
+			continue
+		}
 		down = append(down, i)
 	}
-	if rules.Panic > 0 && out.Known > 0 && 100*out.Up < rules.Panic*out.Known {
-		out.Why = fmt.Sprintf("panic: %d of %d servers are up, fewer than %d %%: all are used", out.Up, out.Known, rules.Panic)
+	if rules.Panic > 0 && known > 0 && 100*up < rules.Panic*known {
+		out.Why = fmt.Sprintf("panic: %d of %d servers are up, fewer than %d %%: all are used", up, known, rules.Panic)
+		for _, i := range drained {
+			out.Shares[i].Used = true // for its connections
+		}
 		for _, i := range down {
 			out.Shares[i].Used, out.Shares[i].Why = true, "kept: fewer servers are up than panic wants"
 		}
@@ -232,12 +247,12 @@ func (p *Pool) spare(rules PoolRules, members []Member, out *Outcome) {
 	slices.SortStableFunc(down, func(a, b int) int {
 		return cmp.Or(members[a].Since.Compare(members[b].Since), members[a].Server.Compare(members[b].Server))
 	})
-	allowed := rules.MaxDown * out.Known / 100
+	allowed := rules.MaxDown * known / 100
 	for _, i := range down[min(allowed, len(down)):] {
 		out.Shares[i].Used = true
-		out.Shares[i].Why = fmt.Sprintf("kept: checks may take out %d of %d servers (max_down), and have", allowed, out.Known)
+		out.Shares[i].Why = fmt.Sprintf("kept: checks may take out %d of %d servers (max_down), and have", allowed, known)
 	}
 	if kept := len(down) - allowed; kept > 0 {
-		out.Why = fmt.Sprintf("%d of %d servers are down, and %d of them are kept (max_down)", len(down), out.Known, kept)
+		out.Why = fmt.Sprintf("%d of %d servers are down, and %d of them are kept (max_down)", len(down), known, kept)
 	}
 }

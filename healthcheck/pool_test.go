@@ -13,7 +13,8 @@ import (
 )
 
 // pooled is a pool whose servers are letters: U up, D down, ? unknown, and digits
-// before them the weight. d is down and doubted.
+// before them the weight. d is down and doubted, R up and r down while it drains, M up
+// and m down in maintenance.
 type pooled struct {
 	pool  healthcheck.Pool
 	rules healthcheck.PoolRules
@@ -30,7 +31,11 @@ func (p *pooled) look(at int, servers string) string {
 	}
 	var members []healthcheck.Member
 	weight := 0
-	states := map[rune]healthcheck.State{'U': healthcheck.Up, 'D': healthcheck.Down, 'd': healthcheck.Down, '?': healthcheck.Unknown}
+	states := map[rune]healthcheck.State{
+		'U': healthcheck.Up, 'D': healthcheck.Down, 'd': healthcheck.Down, '?': healthcheck.Unknown,
+		'R': healthcheck.Up, 'r': healthcheck.Down, 'M': healthcheck.Up, 'm': healthcheck.Down,
+	}
+	admins := map[rune]healthcheck.Admin{'R': healthcheck.Drain, 'r': healthcheck.Drain, 'M': healthcheck.Maint, 'm': healthcheck.Maint}
 	letters := strings.Trim(servers, " ")
 	plain := strings.Map(func(r rune) rune {
 		if r >= '0' && r <= '9' {
@@ -50,6 +55,7 @@ func (p *pooled) look(at int, servers string) string {
 		members = append(members, healthcheck.Member{
 			Server: netip.AddrPortFrom(netip.AddrFrom4([4]byte{10, 0, 0, byte(i)}), 80), Weight: max(weight, 1),
 			Verdict: healthcheck.Verdict{State: states[r], Since: p.since[i]}, Doubted: r == 'd',
+			Advice: []healthcheck.Advice{{Admin: admins[r]}},
 		})
 		weight = 0
 	}
@@ -117,6 +123,15 @@ func TestPool(t *testing.T) {
 		}},
 		{"panic uses all", healthcheck.PoolRules{Panic: 50}, []step{
 			{0, "UUUU", "1 1 1 1 quorum!"}, {1, "UUDD", "1 1 - - quorum"}, {2, "UDDD", "1 1 1 1 quorum"}, {3, "DDDD", "1 1 1 1 none!"}, {4, "?DDD", "- 1 1 1 none"},
+		}},
+		// One of two that are not taken out on purpose is down.
+		{"those that are drained or disabled do not keep panic away", healthcheck.PoolRules{Panic: 60}, []step{
+			{0, "UURM", "1 1 0 - quorum!"}, {1, "UDRM", "1 1 0 - quorum"}, {2, "UDrm", "1 1 0 - quorum"}, {3, "UUrm", "1 1 - - quorum"},
+		}},
+		{"nor are they what there is to panic about", healthcheck.PoolRules{Panic: 100}, []step{{0, "rm", "- - none!"}}},
+		{"those that are drained or disabled are none that max_down counts", healthcheck.PoolRules{MaxDown: 50}, []step{
+			{0, "UUUURRMM", "1 1 1 1 0 0 - - quorum!"}, {1, "UUDDRRMM", "1 1 - - 0 0 - - quorum"}, {2, "UDDDRRMM", "1 1 - - 0 0 - - quorum"},
+			{3, "UUDDrrmm", "1 1 - - - - - - quorum"}, {4, "rrmmUUDD", "- - - - 1 1 - - quorum"},
 		}},
 		{"doubt keeps", healthcheck.PoolRules{Sorry: false}, []step{
 			{0, "UUD", "1 1 - quorum!"}, {1, "ddD", "1 1 - quorum"}, {2, "UUD", "1 1 - quorum"}, {3, "DDD", "- - - none!"},

@@ -15,7 +15,7 @@ const drainPoll = 500 * time.Millisecond
 
 // drain takes servers out as their connections end.
 func drain(ctx context.Context, c *call) error {
-	duration := c.flags.Duration("for", 0, "take it out after this `time`, such as 30m, whatever connections it has; otherwise when it has none")
+	duration := c.flags.Duration("for", 0, "take it out after this `time`, such as 30m, whatever connections it has, which stay where servers that fail stay at weight 0 (on_fail = \"quiesced\", mh, sh); otherwise when it has none")
 	wait := c.flags.Bool("wait", false, "return when it is out")
 	ask, more, socket, err := c.servers(control.DoDrain)
 	if err != nil {

@@ -235,7 +235,8 @@ type Traffic struct {
 type Server struct {
 	Address string `json:"address"`
 	Weight  int    `json:"weight"`
-	// State is unknown, up, down, draining or disabled; a sorry server is standby or in use.
+	// State is unknown, up, down, draining or disabled; a sorry server is standby or in use,
+	// and one of ServersChanged that has left the file is absent.
 	State    string    `json:"state"`
 	Since    time.Time `json:"since"`
 	Reason   string    `json:"reason"`

@@ -23,7 +23,8 @@ const (
 type ServersRequest struct {
 	// Do is one of the constants.
 	Do string `json:"do"`
-	// Service is a name; empty means all services.
+	// Service is a name, or what the kernel knows a service by that has left the file, such
+	// as "192.0.2.10:80/tcp"; empty means all services.
 	Service string `json:"service"`
 	// Server is ADDRESS, which means all ports, or ADDRESS:PORT.
 	Server string `json:"server"`

@@ -26,7 +26,7 @@ func BenchmarkJudge(b *testing.B) {
 		b.Fatal(err)
 	}
 	monitor := healthcheck.New(healthcheck.Options{})
-	monitor.Set(targets(cfg, steering{}, func(ipvs.ServiceKey, netip.AddrPort) bool { return true }))
+	monitor.Set(targets(cfg, steering{}, func(ipvs.ServiceKey, netip.AddrPort, int) bool { return true }))
 	var j judging
 	j.set(cfg, steering{})
 	b.Run("look", func(b *testing.B) {

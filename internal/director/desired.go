@@ -10,8 +10,9 @@ import (
 	"lvsha/ipvs"
 )
 
-// inUse answers whether a server of a service gets traffic from the kernel.
-type inUse func(ipvs.ServiceKey, netip.AddrPort) bool
+// inUse answers whether the kernel has a server of a service as it is wanted of one that is
+// up: with traffic, or without any if weight, the file's, or an operator asks for that.
+type inUse func(service ipvs.ServiceKey, server netip.AddrPort, weight int) bool
 
 // target is a server as the destination of one listen, under one of its checks.
 func target(server config.Server, listen ipvs.ServiceKey, check healthcheck.Check) healthcheck.Target {
@@ -23,8 +24,8 @@ func target(server config.Server, listen ipvs.ServiceKey, check healthcheck.Chec
 }
 
 // targets are what must be probed. A target whose server is in use by the
-// kernel starts up, so that taking over a working table cuts nobody off; others
-// start as their service says.
+// kernel starts up, so that taking over a working table cuts nobody off, and neither
+// those who are left on a server that drains; others start as their service says.
 func targets(cfg *config.Config, st steering, used inUse) []healthcheck.Want {
 	var want []healthcheck.Want
 	for _, s := range cfg.Services {
@@ -38,7 +39,7 @@ func targetsOf(s config.Service, st steering, used inUse) (want []healthcheck.Wa
 	for _, listen := range s.Listen {
 		for _, server := range s.Servers {
 			initial := s.Initial
-			if used(listen, server.At(listen)) {
+			if used(listen, server.At(listen), server.Weight) {
 				initial = healthcheck.Up
 			}
 			for _, check := range server.Checks {
@@ -58,7 +59,7 @@ func sameTargets(cfg *config.Config, st steering, next *config.Config, to steeri
 	if len(cfg.Services) != len(next.Services) || len(st.marks) > 0 || len(to.marks) > 0 {
 		return false
 	}
-	unused := func(ipvs.ServiceKey, netip.AddrPort) bool { return false }
+	unused := func(ipvs.ServiceKey, netip.AddrPort, int) bool { return false }
 	for i, s := range cfg.Services {
 		if o := next.Services[i]; !s.Same(o) && !slices.EqualFunc(targetsOf(s, st, unused), targetsOf(o, to, unused), sameTarget) {
 			return false
@@ -69,17 +70,17 @@ func sameTargets(cfg *config.Config, st steering, next *config.Config, to steeri
 
 func sameTarget(a, b healthcheck.Want) bool { return a.Target.Canonical() == b.Target.Canonical() }
 
-// usedBy answers from a table which servers get traffic.
-func usedBy(table []ipvs.Service) inUse {
-	type row struct {
-		service ipvs.ServiceKey
-		server  netip.AddrPort
-	}
-	used := make(map[row]bool)
+// usedBy answers from a table, and from what operators asked for, which servers are in use.
+func usedBy(table []ipvs.Service, kept map[serverKey]keptServer) inUse {
+	weights := make(map[serverKey]int)
 	for _, s := range table {
 		for _, d := range s.Destinations {
-			used[row{s.Key, d.Addr}] = d.Weight > 0
+			weights[serverKey{s.Key, d.Addr}] = d.Weight
 		}
 	}
-	return func(service ipvs.ServiceKey, server netip.AddrPort) bool { return used[row{service, server}] }
+	return func(service ipvs.ServiceKey, server netip.AddrPort, weight int) bool {
+		key := serverKey{service, server}
+		has, there := weights[key]
+		return there && (has > 0 || kept[key].weight(weight) == 0)
+	}
 }

@@ -203,6 +203,7 @@ func New(opts Options) (*Director, error) {
 	}
 	if d.overrides, err = openOverrides(opts.State); err != nil {
 		opts.Logger.Error("going on without what operators asked for", "error", err)
+		d.event("director", cfg.Director, "going on without what operators asked for: "+err.Error())
 	}
 	d.engine = vrrp.New(vrrp.Options{
 		Port: opts.Port, Links: opts.Links, OnThread: opts.VRRPThread,
@@ -314,7 +315,7 @@ func (d *Director) loop(ctx context.Context) error {
 	defer d.rejudge.Stop()
 	d.removeStale()
 	d.useOverrides()
-	if _, err := d.apply(ctx, d.cfg, func() inUse { return usedBy(d.kernelTable()) }); err != nil {
+	if _, err := d.apply(ctx, d.cfg, func() inUse { return usedBy(d.kernelTable(), d.overrides.read().index()) }); err != nil {
 		return err
 	}
 	d.resumeYields(ctx)
@@ -346,7 +347,7 @@ func (d *Director) loop(ctx context.Context) error {
 				request.answer <- reloaded{err: errStopping}
 				continue
 			}
-			generation, err := d.apply(ctx, request.cfg, func() inUse { return usedBy(d.table.Snapshot().Services) })
+			generation, err := d.apply(ctx, request.cfg, func() inUse { return usedBy(d.table.Snapshot().Services, d.overrides.read().index()) })
 			request.answer <- reloaded{generation, d.tables, err}
 		case f := <-d.requests:
 			f()

@@ -122,23 +122,37 @@ func TestDesired(t *testing.T) {
 	}
 }
 
-// TestTargets: what the kernel uses starts up, everything else unknown.
+// TestTargets: what the kernel uses starts up, and what it is to have without traffic;
+// everything else unknown.
 func TestTargets(t *testing.T) {
 	listen := ipvs.ServiceKey{Protocol: ipvs.TCP, Addr: netip.MustParseAddrPort("192.0.2.10:80")}
 	table := []ipvs.Service{{Key: listen, Destinations: []ipvs.Destination{
 		{Addr: netip.MustParseAddrPort("192.0.2.21:8080"), Weight: 1},
 		{Addr: netip.MustParseAddrPort("192.0.2.22:80"), Weight: 0},
 	}}}
-	var got []string
-	for _, w := range targets(parse(t, file), steering{}, usedBy(table)) {
-		got = append(got, fmt.Sprint(w.Target.Server, " ", w.Target.Check.Kind(), " ", w.Initial))
-	}
-	want := []string{
-		"192.0.2.21:8080 tcp up", "192.0.2.21:8080 http up", "192.0.2.22:80 tcp unknown", // for port 80
-		"192.0.2.21:8080 tcp unknown", "192.0.2.21:8080 http unknown", "192.0.2.22:81 tcp unknown", // for port 81
-	}
-	if diff := cmp.Diff(want, got); diff != "" {
-		t.Errorf("targets (-want +got):\n%s", diff)
+	second := serverKey{listen, netip.MustParseAddrPort("192.0.2.22:80")}
+	for _, c := range []struct {
+		name   string
+		kept   keptServer
+		second string
+	}{
+		{"nothing asked for", keptServer{}, "unknown"},
+		{"a drain", keptServer{Drain: &keptDrain{}}, "up"},
+		{"a drain that is done", keptServer{Drain: &keptDrain{Done: time.Unix(1000, 0)}}, "unknown"},
+		{"no weight", keptServer{Weight: &keptWeight{}}, "up"},
+		{"another weight", keptServer{Weight: &keptWeight{Weight: 3}}, "unknown"},
+	} {
+		var got []string
+		for _, w := range targets(parse(t, file), steering{}, usedBy(table, map[serverKey]keptServer{second: c.kept})) {
+			got = append(got, fmt.Sprint(w.Target.Server, " ", w.Target.Check.Kind(), " ", w.Initial))
+		}
+		want := []string{
+			"192.0.2.21:8080 tcp up", "192.0.2.21:8080 http up", "192.0.2.22:80 tcp " + c.second, // for port 80
+			"192.0.2.21:8080 tcp unknown", "192.0.2.21:8080 http unknown", "192.0.2.22:81 tcp unknown", // for port 81
+		}
+		if diff := cmp.Diff(want, got); diff != "" {
+			t.Errorf("%s: targets (-want +got):\n%s", c.name, diff)
+		}
 	}
 }
 

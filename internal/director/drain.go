@@ -45,6 +45,17 @@ func (k keptServer) ask(m *healthcheck.Member) {
 	}
 }
 
+// weight is the one that a server is to have while it is up, for the file's.
+func (k keptServer) weight(file int) int {
+	switch {
+	case k.Drain != nil && k.Drain.Done.IsZero():
+		return 0
+	case k.Weight != nil:
+		return k.Weight.Weight
+	}
+	return file
+}
+
 // why words what operators asked for, before what is said besides.
 func (k keptServer) why(besides string) string {
 	switch {
@@ -54,10 +65,15 @@ func (k keptServer) why(besides string) string {
 			until = ", " + clock(k.Drain.Until) + " at the latest"
 		}
 		return fmt.Sprintf("drained by an operator since %s%s", clock(k.Drain.Since), until)
-	case k.Drain != nil && k.Drain.Left > 0:
-		return fmt.Sprintf("drained by an operator: %d connections were left at the deadline, %s", k.Drain.Left, clock(k.Drain.Done))
 	case k.Drain != nil:
-		return fmt.Sprintf("drained by an operator: done at %s", clock(k.Drain.Done))
+		failed := ""
+		if k.Drain.Failed {
+			failed = "failed while it drained, "
+		}
+		if k.Drain.Left > 0 {
+			return fmt.Sprintf("drained by an operator: %s%d connections were left at the deadline, %s", failed, k.Drain.Left, clock(k.Drain.Done))
+		}
+		return fmt.Sprintf("drained by an operator: %sdone at %s", failed, clock(k.Drain.Done))
 	}
 	until := ""
 	if !k.Weight.Until.IsZero() {
@@ -81,10 +97,17 @@ func (o overrides) index() map[serverKey]keptServer {
 	return out
 }
 
+// drainSight is what is seen of a server that drains.
+type drainSight struct {
+	// connections are those that the kernel has. done says that they mean something, so that
+	// there is nothing to wait for when there are none. failed is whether it fails its checks.
+	connections  int
+	done, failed bool
+}
+
 // pass is what has become of operators' requests by a time: drains that are done, and
-// weights that have ended. connections answers how many a server has in the kernel; known
-// is false when the kernel may still give it new ones.
-func (o overrides) pass(now time.Time, connections func(serverKey) (n int, known bool)) (next []keptServer, news map[serverKey]string) {
+// weights that have ended.
+func (o overrides) pass(now time.Time, look func(serverKey) drainSight) (next []keptServer, news map[serverKey]string) {
 	news = make(map[serverKey]string)
 	for _, s := range o.Servers {
 		key := serverKey{s.Service, s.Server}
@@ -93,15 +116,19 @@ func (o overrides) pass(now time.Time, connections func(serverKey) (n int, known
 			s.Weight = nil
 		}
 		if d := s.Drain; d != nil && d.Done.IsZero() {
-			n, known := connections(key)
+			seen := look(key)
+			n := seen.connections
 			late := !d.Until.IsZero() && !now.Before(d.Until)
-			if known && n == 0 || late {
+			if seen.done && n == 0 || late {
 				done := *d
-				done.Done, done.Left = now, n
+				done.Done, done.Left, done.Failed = now, n, seen.failed
 				s.Drain = &done
 				news[key] = "drained"
+				if seen.failed {
+					news[key] = "failed while it drained"
+				}
 				if n > 0 {
-					news[key] = fmt.Sprintf("drained: the deadline cuts %d connections", n)
+					news[key] = fmt.Sprintf("%s, and %d connections are left", news[key], n)
 				}
 			}
 		}
@@ -116,28 +143,68 @@ func (o overrides) pass(now time.Time, connections func(serverKey) (n int, known
 // protocols, those on their way out included, and what persistence keeps of clients. One
 // that is not in the table has none. quiet is since when servers have been seen to get no
 // new connections, and is kept up to date: the counts mean something when they were read
-// after that.
-func connectionsOf(table ipvs.Status, now time.Time, quiet map[serverKey]time.Time) func(serverKey) (int, bool) {
+// after that, which is known, and there says whether the kernel has the server.
+func connectionsOf(table ipvs.Status, now time.Time, quiet map[serverKey]time.Time) func(serverKey) (n int, there, known bool) {
 	rows := make(map[serverKey]ipvs.Destination)
 	for _, s := range table.Services {
 		for _, d := range s.Destinations {
 			rows[serverKey{s.Key, d.Addr}] = d
 		}
 	}
-	return func(k serverKey) (int, bool) {
-		d := rows[k]
+	return func(k serverKey) (int, bool, bool) {
+		d, there := rows[k]
 		n := d.Active + d.Inactive + d.Templates
-		if !table.Listed || d.Weight > 0 {
+		if !table.Listed || d.Weight > 0 || !there {
 			delete(quiet, k)
-			return n, false
+			return n, there, table.Listed && !there
 		}
 		since, seen := quiet[k]
 		if !seen {
 			quiet[k] = now
-			return n, false
+			return n, there, false
 		}
-		return n, table.Looked.After(since)
+		return n, there, table.Looked.After(since)
 	}
+}
+
+// drainFailed is how long a server has to fail until its drain ends although the kernel does
+// not have it any more: one that fails for less gets its connections back. drainMissing is
+// how long one that is up has to be missing there, which it is until it has been added.
+const (
+	drainFailed  = time.Minute
+	drainMissing = applyTimeout
+)
+
+// lookAtDrain is what is seen of a server that drains, with the kernel's table. That the
+// kernel does not have it is no sign of a drain that is done by itself: a process that has
+// just begun may not know of the server yet, and the file may be without it for now.
+func (j *judging) lookAtDrain(k serverKey, now time.Time, connections func(serverKey) (n int, there, known bool), known judgments) drainSight {
+	n, there, quiet := connections(k)
+	out := drainSight{connections: n}
+	for _, row := range j.rows {
+		if row.listen != k.service {
+			continue
+		}
+		i := slices.IndexFunc(row.servers, func(s judgedServer) bool { return s.at == k.server })
+		if i < 0 || i >= len(row.members) {
+			return out
+		}
+		m := row.members[i]
+		out.failed = m.State == healthcheck.Down && slices.ContainsFunc(known(row.servers[i].targets), func(v healthcheck.Judgment) bool {
+			return v.State == healthcheck.Down && v.Fails
+		})
+		switch {
+		case m.State == healthcheck.Unknown:
+		case there, row.outcome.Shares[i].Admin == healthcheck.Maint:
+			out.done = quiet
+		case m.State == healthcheck.Up:
+			out.done = quiet && now.Sub(m.Since) >= drainMissing
+		default:
+			out.done = quiet && out.failed && now.Sub(m.Since) >= drainFailed
+		}
+		return out
+	}
+	return out
 }
 
 // watchDrains looks at what operators asked for, on the director's goroutine.
@@ -147,14 +214,17 @@ func (d *Director) watchDrains() {
 		return
 	}
 	now := time.Now()
-	next, news := kept.pass(now, connectionsOf(d.table.Snapshot(), now, d.quiet))
+	connections := connectionsOf(d.table.Snapshot(), now, d.quiet)
+	d.mu.Lock()
+	next, news := kept.pass(now, func(k serverKey) drainSight { return d.judging.lookAtDrain(k, now, connections, d.judgments) })
+	d.mu.Unlock()
 	if len(news) == 0 {
 		return
 	}
 	d.keepServers(next)
 	for _, key := range slices.SortedFunc(maps.Keys(news), serverKey.compare) {
 		d.log.Info("server "+key.server.String()+" "+news[key], "service", key.service.String())
-		d.event("drain", key.server.String(), fmt.Sprintf("%s of %s", news[key], key.service))
+		d.event("drain", key.server.String(), fmt.Sprintf("%s: %s", key.service, news[key]))
 	}
 	d.want()
 }
@@ -187,11 +257,13 @@ func (d *Director) Servers(ctx context.Context, ask control.ServersRequest) (con
 	}
 	var done control.ServersChanged
 	var failed error
+	var gone []serverKey
 	err := d.onLoop(ctx, func() {
 		var keys []serverKey
-		if keys, failed = d.askedServers(ask); failed != nil || ask.Do == control.DoShow {
+		if keys, gone, failed = d.askedServers(ask); failed != nil || ask.Do == control.DoShow {
 			return
 		}
+		keys = append(keys, gone...)
 		d.keepServers(d.overrides.read().with(time.Now(), ask, keys))
 		for _, k := range keys {
 			delete(d.quiet, k)
@@ -211,6 +283,9 @@ func (d *Director) Servers(ctx context.Context, ask control.ServersRequest) (con
 		done.Warnings = append(done.Warnings, "ipvs: "+err.Error())
 	}
 	done.Servers = d.statusOf(ask)
+	for _, k := range gone {
+		done.Servers = append(done.Servers, goneStatus(k))
+	}
 	return done, nil
 }
 
@@ -228,15 +303,18 @@ func (d *Director) onLoop(ctx context.Context, f func()) error {
 	}
 }
 
-// askedServers are those that a request means.
-func (d *Director) askedServers(ask control.ServersRequest) ([]serverKey, error) {
+// askedServers are those that a request means, and what it ends of those that are gone
+// from the file.
+func (d *Director) askedServers(ask control.ServersRequest) (keys, gone []serverKey, err error) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	matches, err := serverNamed(ask.Server)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
-	var keys []serverKey
+	if gone, err = d.judging.goneAsked(ask); err != nil {
+		return nil, nil, err
+	}
 	var services, servers []string
 	for _, s := range d.cfg.Services {
 		services = append(services, s.Name)
@@ -255,14 +333,14 @@ func (d *Director) askedServers(ask control.ServersRequest) ([]serverKey, error)
 	slices.Sort(servers)
 	servers = slices.Compact(servers)
 	switch {
-	case len(keys) > 0:
-		return keys, nil
+	case len(keys)+len(gone) > 0:
+		return keys, gone, nil
 	case ask.Service != "" && !slices.Contains(services, ask.Service):
-		return nil, fmt.Errorf("there is no service %q; there are: %s", ask.Service, some(services))
+		return nil, nil, fmt.Errorf("there is no service %q; there are: %s", ask.Service, some(services))
 	case ask.Service != "":
-		return nil, fmt.Errorf("service %s has no server %s; it has: %s", ask.Service, ask.Server, some(servers))
+		return nil, nil, fmt.Errorf("service %s has no server %s; it has: %s", ask.Service, ask.Server, some(servers))
 	default:
-		return nil, fmt.Errorf("no service has a server %s; there are: %s", ask.Server, some(servers))
+		return nil, nil, fmt.Errorf("no service has a server %s; there are: %s", ask.Server, some(servers))
 	}
 }
 

@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"sync"
@@ -13,6 +15,7 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
 
 	"lvsha/internal/config"
 	"lvsha/internal/control"
@@ -106,6 +109,14 @@ func (m *lone) ask(do, service, server string, weight int, limit time.Duration) 
 
 func (m *lone) has(want string) {
 	m.Helper()
+	if diff := cmp.Diff(want, m.servers()); diff != "" {
+		m.Errorf("table (-want +got):\n%s", diff)
+	}
+}
+
+// servers are those of the kernel's table, with their weights.
+func (m *lone) servers() string {
+	m.Helper()
 	table, err := m.table.List()
 	if err != nil {
 		m.Fatal(err)
@@ -116,9 +127,7 @@ func (m *lone) has(want string) {
 			got = append(got, fmt.Sprintf("%s>%s=%d", s.Key, d.Addr, d.Weight))
 		}
 	}
-	if diff := cmp.Diff(want, strings.Join(got, " ")); diff != "" {
-		m.Errorf("table (-want +got):\n%s", diff)
-	}
+	return strings.Join(got, " ")
 }
 
 func (m *lone) connections(server string, active, inactive, templates int) {
@@ -221,6 +230,7 @@ func TestDrainEnds(t *testing.T) {
 		if _, reason := m.stateOf("10.0.0.1:80"); !strings.Contains(reason, "15 connections were left") {
 			t.Errorf("reason: %s", reason)
 		}
+		m.told("drain", "192.0.2.10:80/tcp: drained, and 15 connections are left")
 		m.has("192.0.2.10:80/tcp>10.0.0.2:80=3")
 
 		m.connections("10.0.0.2:80", 1, 0, 0)
@@ -239,6 +249,14 @@ func TestDrainInOrder(t *testing.T) {
 		m.pass(5 * time.Second)
 		m.is("10.0.0.1:80", "disabled")
 		m.has("192.0.2.10:80/tcp>10.0.0.1:80=0 192.0.2.10:80/tcp>10.0.0.2:80=3")
+		// With a deadline too, which cuts nothing.
+		m.ask(control.DoUndrain, "web", "10.0.0.1:80", 0, 0)
+		m.connections("10.0.0.1:80", 4, 1, 0)
+		m.ask(control.DoDrain, "web", "10.0.0.1:80", 0, time.Minute)
+		m.pass(2 * time.Minute)
+		m.counts("10.0.0.1:80", "4 1 0")
+		m.told("drain", "192.0.2.10:80/tcp: drained, and 5 connections are left")
+		m.has("192.0.2.10:80/tcp>10.0.0.1:80=0 192.0.2.10:80/tcp>10.0.0.2:80=3")
 	})
 }
 
@@ -255,6 +273,259 @@ func TestDrainAll(t *testing.T) {
 		m.pass(time.Minute)
 		m.has("192.0.2.10:53/udp>10.0.0.1:80=0 192.0.2.10:53/udp>10.0.0.2:80=0 192.0.2.10:80/tcp>10.0.0.1:80=0 192.0.2.10:80/tcp>10.0.0.2:80=0 192.0.2.10:80/tcp>10.0.0.9:80=1")
 	})
+}
+
+// checkedBy has the servers of a text checked by files, in which "0" passes.
+func checkedBy(t *testing.T, text string) (file string, set func(server, number string)) {
+	t.Helper()
+	dir := t.TempDir()
+	set = func(server, number string) {
+		t.Helper()
+		if err := os.WriteFile(filepath.Join(dir, server), []byte(number+"\n"), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	set("10.0.0.1", "0")
+	set("10.0.0.2", "0")
+	check := fmt.Sprintf("check = { type = \"file\", file = \"%s/{server}\", interval = \"10s\", rise = 1, fall = 1 }\nforward", dir)
+	return strings.Replace(text, "forward", check, 1), set
+}
+
+func (m *lone) counts(server, want string) {
+	m.Helper()
+	for _, s := range m.d.Status().Services {
+		for _, shows := range s.Servers {
+			if shows.Address != server {
+				continue
+			}
+			if got := fmt.Sprintf("%d %d %d", shows.Active, shows.Inactive, shows.Templates); got != want {
+				m.Errorf("%s has %s connections, want %s", server, got, want)
+			}
+		}
+	}
+}
+
+// TestDrainChecked: a server that stands at weight 0 because that is wanted keeps its
+// connections when another process begins, which has not probed it yet.
+func TestDrainChecked(t *testing.T) {
+	for _, c := range []struct{ name, do, from, to, state string }{
+		{"a drain", control.DoDrain, "", "", "draining"},
+		{"an operator's weight", control.DoWeight, "", "", "up"},
+		{"the file's weight", "", "weight = 3", "weight = 0", "up"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				text, set := checkedBy(t, drained)
+				m := newLone(t, text)
+				if c.do != "" {
+					m.ask(c.do, "web", "10.0.0.2", 0, 0)
+				} else {
+					m.text = strings.Replace(text, c.from, c.to, 1)
+					m.reload()
+				}
+				m.connections("10.0.0.2:80", 5, 2, 1)
+				m.pass(time.Minute)
+				for range 2 {
+					set("10.0.0.2", "nothing to be learned")
+					m.restart()
+					m.is("10.0.0.2:80", c.state)
+					m.has("192.0.2.10:80/tcp>10.0.0.1:80=1 192.0.2.10:80/tcp>10.0.0.2:80=0")
+					m.counts("10.0.0.2:80", "5 2 1")
+					if got := m.planned(m.text); got != "" {
+						t.Errorf("a plan of the same: %s", got)
+					}
+					set("10.0.0.2", "0")
+					m.pass(time.Minute)
+					m.is("10.0.0.2:80", c.state)
+					m.counts("10.0.0.2:80", "5 2 1")
+				}
+			})
+		})
+	}
+}
+
+// TestDrainUnknown: nothing is known of a server after a reboot, whose drain is not done
+// for that.
+func TestDrainUnknown(t *testing.T) {
+	for _, initial := range []string{"probe", "down"} {
+		t.Run(initial, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				text, set := checkedBy(t, strings.Replace(drained, "forward", fmt.Sprintf("initial = %q\nforward", initial), 1))
+				m := newLone(t, strings.Replace(text, "rise = 1", "rise = 2", 1))
+				m.pass(time.Minute)
+				m.connections("10.0.0.2:80", 5, 0, 0)
+				m.ask(control.DoDrain, "web", "10.0.0.2", 0, 0)
+				m.stop()
+				m.table = ipvs.NewMemory(nil)
+				set("10.0.0.2", "nothing to be learned")
+				m.start()
+				m.pass(time.Minute)
+				m.is("10.0.0.2:80", "draining")
+				set("10.0.0.2", "0")
+				for range 3000 { // until it is up
+					if m.pass(10 * time.Millisecond); strings.Contains(m.table.String(), "10.0.0.2:80") {
+						break
+					}
+					m.is("10.0.0.2:80", "draining")
+				}
+				m.has("192.0.2.10:80/tcp>10.0.0.1:80=1 192.0.2.10:80/tcp>10.0.0.2:80=0")
+				m.connections("10.0.0.2:80", 5, 0, 0) // another director told of them
+				m.pass(time.Minute)
+				m.is("10.0.0.2:80", "draining")
+				m.connections("10.0.0.2:80", 0, 0, 0)
+				m.pass(5 * time.Second)
+				m.is("10.0.0.2:80", "disabled")
+			})
+		})
+	}
+}
+
+func (m *lone) says(server, want string) {
+	m.Helper()
+	if _, reason := m.stateOf(server); !strings.Contains(reason, want) {
+		m.Errorf("%s: %s, want %s", server, reason, want)
+	}
+}
+
+// TestDrainFails: a drain goes on while its server fails for a while, and ends when it fails
+// for longer, which is told apart.
+func TestDrainFails(t *testing.T) {
+	for _, c := range []struct {
+		name, keys string
+		limit      time.Duration
+		lasts      time.Duration
+		left       int
+		want       string
+	}{
+		{"removed", "", 0, time.Minute, 5, "failed while it drained, done at "},
+		{"removed, by the deadline", "", 50 * time.Second, 30 * time.Second, 5, "failed while it drained, done at "},
+		{"quiesced", `on_fail = "quiesced"`, 0, 10 * time.Minute, 5, "failed while it drained, done at "},
+		{"quiesced, by the deadline", `on_fail = "quiesced"`, time.Hour, 50 * time.Minute, 5, "failed while it drained, 5 connections were left at the deadline, "},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				text, set := checkedBy(t, strings.Replace(drained, "forward", c.keys+"\nforward", 1))
+				m := newLone(t, text)
+				m.pass(time.Minute)
+				m.connections("10.0.0.2:80", 5, 0, 0)
+				m.ask(control.DoDrain, "web", "10.0.0.2", 0, c.limit)
+				if c.limit == 0 {
+					set("10.0.0.2", "1")
+					m.pass(30 * time.Second)
+					m.is("10.0.0.2:80", "draining")
+					m.says("10.0.0.2:80", "1 in the file, want 0")
+					set("10.0.0.2", "0")
+					m.pass(30 * time.Second)
+					m.is("10.0.0.2:80", "draining")
+					m.has("192.0.2.10:80/tcp>10.0.0.1:80=1 192.0.2.10:80/tcp>10.0.0.2:80=0")
+					m.connections("10.0.0.2:80", c.left, 0, 0)
+				}
+				set("10.0.0.2", "1")
+				m.pass(c.lasts)
+				m.is("10.0.0.2:80", "draining")
+				if c.limit == 0 && c.keys != "" {
+					m.connections("10.0.0.2:80", 0, 0, 0)
+				}
+				m.pass(15 * time.Minute)
+				m.is("10.0.0.2:80", "disabled")
+				m.says("10.0.0.2:80", "drained by an operator: "+c.want)
+				m.told("drain", "192.0.2.10:80/tcp: failed while it drained")
+				m.restart()
+				m.is("10.0.0.2:80", "disabled")
+				m.says("10.0.0.2:80", "drained by an operator: "+c.want)
+			})
+		})
+	}
+}
+
+func (m *lone) told(kind, want string) {
+	m.Helper()
+	var all []string
+	events, _ := m.d.Events(0)
+	for _, e := range events {
+		if e.Kind == kind {
+			if all = append(all, e.Text); strings.Contains(e.Text, want) {
+				return
+			}
+		}
+	}
+	m.Errorf("no event %q; there are: %q", want, all)
+}
+
+// TestGone: what operators asked for of a server or a service that has left the file is
+// named, and may be ended.
+func TestGone(t *testing.T) {
+	const second = "[[service.web.server]]\naddress = \"10.0.0.2:80\"\nweight = 3\n"
+	byMark := strings.NewReplacer("web", "shop", `"192.0.2.10:80/tcp"`, `"mark 5"`)
+	for _, c := range []struct {
+		name, text, later string
+		service           string // as it is named then
+		problems          []string
+	}{
+		{"a server", drained, strings.Replace(drained, second, "", 1), "web", []string{
+			"server 10.0.0.2:80 of 192.0.2.10:80/tcp is not in the file any more, but an operator's drain of it is kept: lvsha undrain 192.0.2.10:80/tcp 10.0.0.2:80 ends it",
+			"server 10.0.0.2:80 of 192.0.2.10:80/tcp is not in the file any more, but an operator's weight of it is kept: lvsha weight 192.0.2.10:80/tcp 10.0.0.2:80 --back ends it",
+		}},
+		{"a service", drained + byMark.Replace(drained), drained, "mark 5", []string{
+			"server 10.0.0.2:80 of mark 5 is not in the file any more, but an operator's drain of it is kept: lvsha undrain 'mark 5' 10.0.0.2:80 ends it",
+			"server 10.0.0.2:80 of mark 5 is not in the file any more, but an operator's weight of it is kept: lvsha weight 'mark 5' 10.0.0.2:80 --back ends it",
+		}},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				m := newLone(t, c.text)
+				problems := func(want []string) {
+					t.Helper()
+					got := slices.DeleteFunc(m.d.Status().Problems, func(p string) bool { return !strings.Contains(p, "operator") })
+					if diff := cmp.Diff(want, got, cmpopts.EquateEmpty()); diff != "" {
+						t.Errorf("problems (-want +got):\n%s", diff)
+					}
+				}
+				before := "web"
+				if c.service != "web" {
+					before = "shop"
+				}
+				at := map[string]string{"web": "192.0.2.10:80/tcp", "shop": "mark 5"}[before]
+				m.ask(control.DoWeight, before, "10.0.0.2", 7, 0)
+				m.ask(control.DoDrain, before, "10.0.0.2", 0, 0)
+				problems(nil)
+				m.text = c.later
+				m.reload()
+				m.pass(5 * time.Minute)
+				problems(c.problems)
+				m.restart()
+				problems(c.problems)
+				// One that is back is drained as before.
+				m.text = c.text
+				m.reload()
+				problems(nil)
+				m.pass(time.Minute)
+				m.text = c.later
+				m.reload()
+				if got := m.ask(control.DoDrain, c.service, "10.0.0.2:80", 0, 0); c.service != "web" && !strings.HasPrefix(got, "error: there is no service") {
+					t.Errorf("drain: %s", got)
+				}
+				gone := "10.0.0.2:80 absent"
+				if got, want := m.ask(control.DoUndrain, c.service, "10.0.0.2:80", 0, 0), at+" "+gone; got != want {
+					t.Errorf("undrain: %q, want %q", got, want)
+				}
+				problems(c.problems[1:])
+				if got, want := m.ask(control.DoUnweight, at, "10.0.0.2", 0, 0), at+" "+gone; got != want {
+					t.Errorf("weight --back: %q, want %q", got, want)
+				}
+				problems(nil)
+				if got := m.ask(control.DoUndrain, c.service, "10.0.0.2:80", 0, 0); !strings.HasPrefix(got, "error: ") {
+					t.Errorf("undrain of nothing: %q", got)
+				}
+				m.text = c.text
+				m.reload()
+				m.restart()
+				if want := at + ">10.0.0.2:80=3"; !strings.Contains(m.servers(), want) {
+					t.Errorf("table %s, want %s", m.servers(), want)
+				}
+			})
+		})
+	}
 }
 
 func TestWeight(t *testing.T) {

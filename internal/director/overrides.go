@@ -7,6 +7,7 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
+	"slices"
 	"sync"
 	"time"
 
@@ -22,7 +23,8 @@ type overrides struct {
 }
 
 // keptServer is what operators asked for of one server of one service. It goes by the
-// kernel's keys, so that another name in the file loses nothing.
+// kernel's keys, so that another name in the file loses nothing; but a mark that is made of
+// the name is another one then.
 type keptServer struct {
 	Service ipvs.ServiceKey `json:"service"`
 	Server  netip.AddrPort  `json:"server"`
@@ -35,9 +37,11 @@ type keptDrain struct {
 	Since time.Time `json:"since"`
 	// Until is when it is done whatever connections there are; zero is never.
 	Until time.Time `json:"until,omitzero"`
-	// Done is when it was, and Left how many connections there still were.
-	Done time.Time `json:"done,omitzero"`
-	Left int       `json:"left,omitempty"`
+	// Done is when it was, Left how many connections there still were, and Failed whether
+	// the server failed its checks then.
+	Done   time.Time `json:"done,omitzero"`
+	Left   int       `json:"left,omitempty"`
+	Failed bool      `json:"failed,omitempty"`
 }
 
 // keptWeight stands in place of the weight in the file.
@@ -67,7 +71,8 @@ type overrideStore struct {
 }
 
 // openOverrides reads the overrides in a directory, which need not exist. An error
-// is about a file that cannot be read; the store works all the same.
+// is about a file that cannot be read; the store works all the same. A file that makes no
+// sense is put aside, with ".bad" behind its name, so that the next change does not lose it.
 func openOverrides(dir string) (*overrideStore, error) {
 	s := &overrideStore{path: filepath.Join(dir, "overrides.json")}
 	data, err := os.ReadFile(s.path)
@@ -77,12 +82,30 @@ func openOverrides(dir string) (*overrideStore, error) {
 	if err != nil {
 		return s, fmt.Errorf("reading the operators' overrides: %w", err)
 	}
-	if err := json.Unmarshal(data, &s.kept); err != nil {
-		s.kept = overrides{}
-		return s, fmt.Errorf("reading the operators' overrides in %s: %w", s.path, err)
+	if s.kept, err = parseOverrides(data); err != nil {
+		if failed := replace(s.path, s.path+".bad"); failed != nil {
+			return s, fmt.Errorf("reading the operators' overrides in %s: %w", s.path, errors.Join(err, failed))
+		}
+		return s, fmt.Errorf("reading the operators' overrides, which are put aside in %s.bad: %w", s.path, err)
 	}
 	s.written = string(data)
 	return s, nil
+}
+
+// parseOverrides reads the overrides, which somebody may have edited by hand. What asks for
+// nothing is left out.
+func parseOverrides(data []byte) (overrides, error) {
+	var o overrides
+	if err := json.Unmarshal(data, &o); err != nil {
+		return overrides{}, err
+	}
+	for _, s := range o.Servers {
+		if w := s.Weight; w != nil && (w.Weight < 0 || w.Weight > ipvs.MaxWeight) {
+			return overrides{}, fmt.Errorf("weight %d of server %s is not between 0 and %d", w.Weight, s.Server, ipvs.MaxWeight)
+		}
+	}
+	o.Servers = slices.DeleteFunc(o.Servers, func(s keptServer) bool { return s.Drain == nil && s.Weight == nil })
+	return o, nil
 }
 
 func (s *overrideStore) read() overrides {
@@ -125,5 +148,17 @@ func replaceSynced(path, text string) error {
 	if err != nil {
 		return err
 	}
-	return os.Rename(path+".new", path)
+	return replace(path+".new", path)
+}
+
+// replace gives a file another name in its directory, so that it survives a power cut.
+func replace(from, to string) error {
+	if err := os.Rename(from, to); err != nil {
+		return err
+	}
+	dir, err := os.Open(filepath.Dir(to))
+	if err != nil {
+		return err
+	}
+	return errors.Join(dir.Sync(), dir.Close())
 }

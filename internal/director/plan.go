@@ -35,7 +35,7 @@ func (d *Director) Plan(ctx context.Context, ask control.PlanRequest) (control.P
 		return control.Plan{}, err
 	}
 	st := newSteering(cfg, d.steered(), sourceOf(cfg, d.opts.Routing))
-	used := usedBy(table.Services)
+	used := usedBy(table.Services, d.overrides.read().index())
 	d.mu.Lock()
 	was, wasSt, r := d.cfg, d.steering, rolesOf(cfg, d.active)
 	next, assumed := d.judging.preview(cfg, st, d.judgments, used)

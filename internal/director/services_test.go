@@ -117,7 +117,7 @@ address = "192.0.2.41"
 	if diff := cmp.Diff(want, got); diff != "" || len(problems) > 0 {
 		t.Errorf("status, problems %q (-want +got):\n%s", problems, diff)
 	}
-	for _, w := range targets(cfg, steer(cfg, steering{}), usedBy(nil)) {
+	for _, w := range targets(cfg, steer(cfg, steering{}), usedBy(nil, nil)) {
 		if command := w.Target.Check.Ask.(healthcheck.Exec).Command; string(command) != "/bin/check\x005\x000" {
 			t.Errorf("the command of the mark's check is %q", command)
 		}

@@ -54,7 +54,7 @@ func (j *judging) status(known func(healthcheck.Target) (healthcheck.Status, boo
 			problems = append(problems, fmt.Sprintf("service %s: and %d more of its kind", s.Name, n-shown))
 		}
 	}
-	return out, problems
+	return out, append(problems, j.goneProblems()...)
 }
 
 // serviceStatus shows one service.

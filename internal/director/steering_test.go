@@ -131,7 +131,7 @@ func TestSteering(t *testing.T) {
 	}
 
 	var asked []string
-	for _, w := range targets(cfg, st, usedBy(nil)) {
+	for _, w := range targets(cfg, st, usedBy(nil, nil)) {
 		c := w.Target.Canonical()
 		line := fmt.Sprintf("%s of %s", c.Check.Kind(), c.Server)
 		if !c.Path.Direct() {
@@ -489,7 +489,7 @@ func TestExcuses(t *testing.T) {
 	cfg := parse(t, throughFile)
 	d := &Director{opts: Options{Routing: n}, inbox: newInbox(), steering: steer(cfg, steering{})}
 	var path healthcheck.Path
-	for _, w := range targets(cfg, d.steering, usedBy(nil)) {
+	for _, w := range targets(cfg, d.steering, usedBy(nil, nil)) {
 		if w.Target.Server.Port() == 53 {
 			path = w.Target.Path
 		}

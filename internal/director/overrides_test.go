@@ -1,0 +1,75 @@
+package director
+
+import (
+	"encoding/json"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"testing/synctest"
+
+	"github.com/google/go-cmp/cmp"
+
+	"lvsha/internal/control"
+)
+
+const oneKept = `{"servers": [
+  {"service": SERVICE, "server": "10.0.0.2:80"},
+  {"service": SERVICE, "server": "10.0.0.1:80", "weight": {"weight": 4, "since": "2000-01-01T00:00:00Z"}}
+]}`
+
+// TestOverridesByHand: a file that somebody has edited stops no director. What asks for
+// nothing is left out, and what cannot be read is kept beside.
+func TestOverridesByHand(t *testing.T) {
+	for _, c := range []struct {
+		name, text string
+		bad        string // in what is told
+		has        string
+	}{
+		{"an entry that asks for nothing", oneKept, "",
+			"192.0.2.10:80/tcp>10.0.0.1:80=4 192.0.2.10:80/tcp>10.0.0.2:80=3"},
+		{"no JSON", "{ servers: [] }", "invalid character", "192.0.2.10:80/tcp>10.0.0.1:80=1 192.0.2.10:80/tcp>10.0.0.2:80=3"},
+		{"a weight that the kernel does not take", strings.Replace(oneKept, `"weight": 4`, `"weight": 70000`, 1), "weight 70000 of server 10.0.0.1:80 is not between 0 and 65535",
+			"192.0.2.10:80/tcp>10.0.0.1:80=1 192.0.2.10:80/tcp>10.0.0.2:80=3"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				m := newLone(t, drained)
+				path := filepath.Join(m.state, "overrides.json")
+				service, err := json.Marshal(m.d.cfg.Services[0].Listen[0])
+				if err != nil {
+					t.Fatal(err)
+				}
+				m.stop()
+				text := strings.ReplaceAll(c.text, "SERVICE", string(service))
+				if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+					t.Fatal(err)
+				}
+				m.start()
+				m.has(c.has)
+				kept, err := os.ReadFile(path + ".bad")
+				if c.bad == "" {
+					if err == nil {
+						t.Errorf("put aside:\n%s", kept)
+					}
+					return
+				}
+				if err != nil {
+					t.Fatal(err)
+				}
+				if diff := cmp.Diff(text, string(kept)); diff != "" {
+					t.Errorf("put aside (-want +got):\n%s", diff)
+				}
+				m.told("director", c.bad)
+				m.told("director", path+".bad")
+				// What is asked for now is kept, and the other one as well.
+				m.ask(control.DoWeight, "web", "10.0.0.2", 5, 0)
+				m.restart()
+				m.has(strings.Replace(c.has, "=3", "=5", 1))
+				if again, err := os.ReadFile(path + ".bad"); err != nil || string(again) != text {
+					t.Errorf("put aside: %q, %v", again, err)
+				}
+			})
+		})
+	}
+}
