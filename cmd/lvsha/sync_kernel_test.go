@@ -16,6 +16,7 @@ import (
 
 	"lvsha/internal/control"
 	"lvsha/internal/lab"
+	connsync "lvsha/sync"
 )
 
 // syncRig is a pair of directors before two servers by direct routing, that can be
@@ -184,6 +185,38 @@ func alive(conns []net.Conn) int {
 	return n
 }
 
+// strangers has the client tell both directors of a connection, as anybody on the
+// segment can: neither believes it.
+func (r *syncRig) strangers() {
+	r.Helper()
+	r.run(r.client, "ip", "route replace 224.0.0.0/4 dev eth0")
+	var conn net.Conn
+	r.check(r.client.Do(func() (err error) {
+		conn, err = net.Dial("udp4", connsync.DefaultGroup().String())
+		return err
+	}))
+	defer conn.Close()
+	record := connsync.Record{
+		Key:    connsync.ConnKey{Protocol: 6, Client: netip.MustParseAddrPort("10.99.99.99:9999"), Virtual: netip.AddrPortFrom(vip, 80)},
+		Server: netip.MustParseAddrPort("10.0.0.21:80"), Flags: connsync.ForwardDR | connsync.NoOutput, State: 1,
+	}
+	for range 3 {
+		for id := range uint8(4) {
+			datagram, _ := connsync.AppendMessage(nil, id, 1024, []connsync.Record{record})
+			_, err := conn.Write(datagram)
+			r.check(err)
+		}
+		r.settle(300 * time.Millisecond)
+	}
+	for _, h := range r.lvs {
+		table, err := h.ReadFile("/proc/thread-self/net/ip_vs_conn")
+		r.check(err)
+		if strings.Contains(string(table), "0A636363") {
+			r.Errorf("%s believes a stranger:\n%s", h.Name, table)
+		}
+	}
+}
+
 // TestKernelSync: connections, half of which never said anything, survive that the
 // backup is rebooted and the active one dies, that the old one comes back and takes
 // its addresses again, and a stop.
@@ -207,6 +240,7 @@ func TestKernelSync(t *testing.T) {
 				t.Errorf("%d records came, want %d", result.Records, count)
 			}
 
+			r.strangers()
 			r.powerOff(0)
 			r.becomes(r.daemons[1], "active")
 			if n := alive(conns); n != count {
