@@ -87,7 +87,7 @@ func newSyncRow(t testing.TB, kind syncKind, theirs bool, idle, live int) *syncR
 			return false
 		}
 		defer c.Close()
-		return strings.Contains((&talking{c, "tcp"}).says(2*time.Second), ">")
+		return answered((&talking{c, "tcp"}).says(2 * time.Second))
 	})
 	r.conns = make([]*talking, idle+live)
 	var all sync.WaitGroup
@@ -220,7 +220,7 @@ func (r *syncRow) alive(idle int) (idles, lives int) {
 		all.Go(func() {
 			limit <- struct{}{}
 			defer func() { <-limit }()
-			if !strings.Contains(c.says(10*time.Second), ">") {
+			if !answered(c.says(10 * time.Second)) {
 				return
 			}
 			mu.Lock()

@@ -149,11 +149,15 @@ func TestKernelSyncKinds(t *testing.T) {
 					}
 					r.eventually("an answer from "+to, 20*time.Second, func() bool {
 						c := r.open(r.client, protocol, netip.MustParseAddrPort(to))
-						return strings.Contains(c.says(2*time.Second), ">")
+						return answered(c.says(2 * time.Second))
 					})
 					for range 3 {
 						c := r.open(r.client, protocol, netip.MustParseAddrPort(to))
-						conns = append(conns, opened{c, protocol + " " + to, c.says(6 * time.Second)})
+						was := c.says(6 * time.Second)
+						if !answered(was) {
+							t.Fatalf("%s %s: %s", protocol, to, was)
+						}
+						conns = append(conns, opened{c, protocol + " " + to, was})
 					}
 				}
 			}

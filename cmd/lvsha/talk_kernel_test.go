@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
+	"strings"
 	"syscall"
 	"time"
 
@@ -102,4 +103,10 @@ func multicastBy(raw syscall.RawConn, index int) error {
 		return e
 	}
 	return err
+}
+
+// answered says whether what says returned is an answer; the words of an error have an
+// arrow between addresses.
+func answered(text string) bool {
+	return strings.Contains(text, ">") && !strings.Contains(text, "->")
 }
