@@ -110,8 +110,13 @@ func (r *syncRig) partner(i int) (control.Sync, control.SyncPartner) {
 // there, at a look that began after the time.
 func (r *syncRig) synced(i int, after time.Time) control.SyncResult {
 	r.Helper()
+	return r.syncedWithin(30*time.Second, i, after)
+}
+
+func (r *syncRig) syncedWithin(limit time.Duration, i int, after time.Time) control.SyncResult {
+	r.Helper()
 	var result control.SyncResult
-	_, err := lab.Eventually("connections of the other director", 30*time.Second, func() bool {
+	_, err := lab.Eventually("connections of the other director", limit, func() bool {
 		s, p := r.partner(i)
 		if p.Last != nil {
 			result = *p.Last
