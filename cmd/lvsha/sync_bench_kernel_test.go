@@ -157,7 +157,8 @@ func largeSync(b *testing.B, transport string, count int, bar time.Duration) {
 		jitter = "p99 " + j.P99 + ", max " + j.Max
 	}
 	stop()
-	r.settle(2 * time.Minute)
+	// What has closed is kept for two minutes, and told of up to three seconds later.
+	r.settle(2*time.Minute + 10*time.Second)
 	one, two := r.counted(0), r.counted(1)
 	fmt.Printf("\n%d connections, %s: %s\n", count, transport, result.Text)
 	fmt.Printf("  until the first record %s, until all were in the kernel %s, comparison (%s) %s; %v in all, bar %v\n", result.Waiting, result.Taking, result.Compared, result.Looking, total.Round(time.Millisecond), bar)
