@@ -93,25 +93,12 @@ func (s *situation) greet(p *partner) string {
 	}
 }
 
-// next is the partner whose table to take over now, nil for none: first that of
-// one that leaves, then of one that serves, then of the one with the most.
+// next is the partner whose table to take over now, nil for none.
 func (s *situation) next() *partner {
 	if s.taking != "" || s.problem != "" || s.unready != "" {
 		return nil
 	}
 	var best *partner
-	better := func(p *partner) bool {
-		switch {
-		case best == nil:
-			return true
-		case (p.token != 0) != (best.token != 0):
-			return p.token != 0
-		case (p.told.Serves > 0) != (best.told.Serves > 0):
-			return p.told.Serves > 0
-		default:
-			return p.told.Conns > best.told.Conns
-		}
-	}
 	for _, p := range s.partners {
 		if !p.able() {
 			continue
@@ -119,11 +106,24 @@ func (s *situation) next() *partner {
 		if p.due == "" && !p.again.IsZero() && !s.now.Before(p.again) && (!s.serving || p.told.Serves > 0) {
 			p.due = p.againWhy
 		}
-		if (p.due != "" && !s.now.Before(p.notBefore) || p.due == "" && len(p.asks) > 0) && better(p) {
+		if (p.due != "" && !s.now.Before(p.notBefore) || p.due == "" && len(p.asks) > 0) && (best == nil || p.before(best)) {
 			best = p
 		}
 	}
 	return best
+}
+
+// before says whose table is taken over first: that of one that leaves, then of one
+// that serves, then of the one with the most.
+func (p *partner) before(o *partner) bool {
+	switch {
+	case (p.token != 0) != (o.token != 0):
+		return p.token != 0
+	case (p.told.Serves > 0) != (o.told.Serves > 0):
+		return p.told.Serves > 0
+	default:
+		return p.told.Conns > o.told.Conns
+	}
 }
 
 // able says whether a partner can give its table.

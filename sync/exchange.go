@@ -634,8 +634,7 @@ func (e *Exchange) willing(name string) (best *partner, err error) {
 			err = fmt.Errorf("%s gives no connections: %s", p.name, p.told.Problem)
 		case !p.able():
 			err = fmt.Errorf("%s is not ready to give its connections", p.name)
-		case best == nil || (p.told.Serves > 0) != (best.told.Serves > 0) && p.told.Serves > 0 ||
-			(p.told.Serves > 0) == (best.told.Serves > 0) && p.told.Conns > best.told.Conns:
+		case best == nil || p.before(best):
 			best = p
 		}
 	}
