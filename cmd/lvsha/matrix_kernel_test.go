@@ -85,6 +85,22 @@ func (r *grid) equip(i int) {
 	}
 }
 
+// boot makes a director whose power was taken anew, with a way to the far servers.
+func (r *grid) boot(i int) {
+	r.Helper()
+	name := fmt.Sprintf("lvs%d", i+1)
+	var err error
+	r.lvs[i], err = r.net.Host(name)
+	r.check(err)
+	r.ports[i], err = r.segment.Attach(r.lvs[i], "eth0", address[name].String()+"/24")
+	r.check(err)
+	r.run(r.lvs[i], "ip", fmt.Sprintf("addr add 2001:db8::%d/64 dev eth0 nodad", i+1))
+	r.check(r.lvs[i].Sysctl("net/ipv6/conf/all/forwarding", "1"))
+	r.equip(i)
+	r.run(r.lvs[i], "ip", "route add 10.9.0.0/24 via 10.0.0.8")
+	r.run(r.lvs[i], "ip", "-6 route add 2001:db8:9::/64 via 2001:db8::8")
+}
+
 func (r *rig) run(h *lab.Host, program, args string) {
 	r.Helper()
 	_, err := h.Run(program, strings.Fields(args)...)

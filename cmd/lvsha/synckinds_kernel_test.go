@@ -118,17 +118,7 @@ func TestKernelSyncKinds(t *testing.T) {
 					r.active(s.daemons[1])
 				}
 				booted := time.Now()
-				name := fmt.Sprintf("lvs%d", i+1)
-				var err error
-				r.lvs[i], err = r.net.Host(name)
-				r.check(err)
-				r.ports[i], err = r.segment.Attach(r.lvs[i], "eth0", address[name].String()+"/24")
-				r.check(err)
-				r.run(r.lvs[i], "ip", fmt.Sprintf("addr add 2001:db8::%d/64 dev eth0 nodad", i+1))
-				r.check(r.lvs[i].Sysctl("net/ipv6/conf/all/forwarding", "1"))
-				r.equip(i)
-				r.run(r.lvs[i], "ip", "route add 10.9.0.0/24 via 10.0.0.8")
-				r.run(r.lvs[i], "ip", "-6 route add 2001:db8:9::/64 via 2001:db8::8")
+				r.boot(i)
 				r.check(r.lvs[i].WriteFile(keyPath, keys[i], 0o600))
 				s.daemons[i] = r.lvsha(r.lvs[i], file)
 				return booted
