@@ -30,9 +30,9 @@
 //     pseudo-header and sends the former, which keepalived wants (V3-CSUM-04).
 //   - A router that gives its addresses up is [Leaving] for a moment (V3-ACT-06,
 //     V3-ACT-09): it sends nothing more, but serves until the next Active has
-//     announced them, or for 50 ms after its advertisement, or for the longer of
-//     2 × Advertisement_Interval and Advertisement_Interval + 50 ms when nobody
-//     speaks. No packet is lost. The next Active repeats its announcement 20 ms,
+//     announced them, or for 50 ms after its advertisement. When nobody speaks it
+//     serves for one second more than the Skew_Time of priority 1 (50 ms where all
+//     other directors have said that they left). No packet is lost. The next Active repeats its announcement 20 ms,
 //     100 ms and 1 s later, because hosts may have heard the old one meanwhile.
 //   - A process that finds the record of a former one resumes (V3-INI-02): younger
 //     than three intervals it is Active at once; older it keeps the addresses,

@@ -93,6 +93,9 @@ type Tracked struct {
 	// Wait says why a living Active of lower priority is left where it is for now;
 	// empty when it need not be. It keeps nobody from taking over from a dead one.
 	Wait string
+	// Alone reports that every other director has said that it gave up and left, so
+	// that a release need not wait long for somebody who takes the addresses.
+	Alone bool
 }
 
 // Yield gives the addresses to another director that is there to take them, and
@@ -154,6 +157,9 @@ func (e Tracked) String() string {
 	s := fmt.Sprintf("tracked: adjust %+d (%s), fault %q", e.Adjust, e.Why, e.Fault)
 	if e.Wait != "" {
 		s += fmt.Sprintf(", wait %q", e.Wait)
+	}
+	if e.Alone {
+		s += ", alone"
 	}
 	return s
 }

@@ -57,7 +57,7 @@ func TestEngineFollows_BFD_VR_01(t *testing.T) {
 			t.Errorf("%s: %s", got.State, got.Reason)
 		}
 		two.configure()
-		time.Sleep(time.Second)
+		time.Sleep(2 * time.Second)
 		follows("removed", "invalid IP from invalid IP")
 		two.stop(vrrp.Release)
 	})

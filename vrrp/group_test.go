@@ -56,7 +56,8 @@ func TestEngineGroup(t *testing.T) {
 		}
 		now := func(what, first, second string) {
 			t.Helper()
-			time.Sleep(time.Second)
+			// A release on a segment without the other director takes a second.
+			time.Sleep(2 * time.Second)
 			same(t, what, first+" | "+second, one.statesNow()+" | "+two.statesNow())
 		}
 		now("elected", "active site, active site", "backup site, backup site")

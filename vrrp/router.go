@@ -12,6 +12,10 @@ const (
 	// grace is how long a leaving router serves after the next Active's first
 	// advertisement: keepalived advertises before it installs addresses.
 	grace = 50 * time.Millisecond
+	// leaveSlack is how much later than it should a peer may take over from a
+	// released router without a gap: it may be starved of its processor for a while.
+	// The released router serves meanwhile, so the wait costs nothing.
+	leaveSlack = time.Second
 	// replyBurst is how many immediate replies may go out back to back; one
 	// more is earned each quarter of an interval (V3-ACT-13).
 	replyBurst = 3

@@ -165,8 +165,9 @@ func TestTranscripts(t *testing.T) {
 		"leaving": {
 			{"stop, the peer announces", base(), elect(moment{at: 4 * A, ev: vrrp.Shutdown{}}, adv(4*A+400*ms, higher, 150, A), moment{at: 4*A + 401*ms, ev: vrrp.Announced{Address: web.Prefix.Addr(), MAC: [6]byte{2, 0, 0, 0, 0, 9}}})},
 			{"stop, the peer only advertises", base(), elect(moment{at: 4 * A, ev: vrrp.Shutdown{}}, adv(4*A+400*ms, lower, 50, A), moment{at: 4*A + 450*ms})},
-			{"stop at 10 ms, nobody there", with(func(c *vrrp.Config) { c.Interval = 10 * ms }), boot(moment{at: 37 * ms}, moment{at: 50 * ms, ev: vrrp.Shutdown{}}, moment{at: time.Second})},
-			{"stop, taken back", base(), elect(moment{at: 4 * A, ev: vrrp.Shutdown{}}, moment{at: 4*A + 100*ms, ev: vrrp.Startup{}}, moment{at: 6 * A})},
+			{"stop at 10 ms, nobody there", with(func(c *vrrp.Config) { c.Interval = 10 * ms }), boot(moment{at: 37 * ms}, moment{at: 50 * ms, ev: vrrp.Shutdown{}}, moment{at: 2 * time.Second})},
+			{"stop, all others said that they left", base(), elect(moment{at: 4 * A, ev: vrrp.Tracked{Alone: true}}, moment{at: 4*A + 10*ms, ev: vrrp.Shutdown{}}, moment{at: 4*A + 2*time.Second})},
+			{"stop, taken back", base(), elect(moment{at: 4 * A, ev: vrrp.Shutdown{}}, moment{at: 4*A + 100*ms, ev: vrrp.Startup{}}, moment{at: 7 * A})},
 			{"preempted, the winner announces", base(), elect(adv(4*A, higher, 150, A), moment{at: 4*A + ms, ev: vrrp.Announced{Address: web.Prefix.Addr(), MAC: [6]byte{2, 0, 0, 0, 0, 9}}})},
 			{"preempted, the winner announces one address and then the other", with(func(c *vrrp.Config) { c.Addresses = []vrrp.Address{web, second, gateway} }), elect(adv(4*A, higher, 150, A), moment{at: 4*A + ms, ev: vrrp.Announced{Address: second.Prefix.Addr(), MAC: [6]byte{2, 0, 0, 0, 0, 9}}}, moment{at: 4*A + 2*ms, ev: vrrp.Announced{Address: second.Prefix.Addr(), MAC: [6]byte{2, 0, 0, 0, 0, 9}}}, moment{at: 4*A + 3*ms, ev: vrrp.Announced{Address: web.Prefix.Addr(), MAC: [6]byte{2, 0, 0, 0, 0, 9}}})},
 			{"preempted, then stopped", base(), elect(adv(4*A, higher, 150, A), moment{at: 4*A + ms, ev: vrrp.Shutdown{}}, moment{at: 5 * A})},

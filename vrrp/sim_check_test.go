@@ -99,7 +99,7 @@ func (s *sim) noteChange(n *node, from, to vrrp.State) {
 
 // leaveBound is the part of τ_del that Leaving takes.
 func (s *sim) leaveBound(n *node) time.Duration {
-	bound := max(2*n.cfg.Interval, n.cfg.Interval+grace) + grace + 2*s.sigma
+	bound := max(time.Second, n.cfg.Interval) + time.Second + grace + 2*s.sigma
 	if s.grouped {
 		// A yield that nobody answered waits for the rest of the group.
 		bound += n.cfg.Interval

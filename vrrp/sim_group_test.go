@@ -215,8 +215,9 @@ func (s *sim) groupSplit() {
 	if s.random.IntN(2) == 0 {
 		s.advance(s.chance(3 * s.slowest()))
 	} else {
-		// The loser on one segment gives way on both.
-		s.advance(s.converge() + 4*s.slowest())
+		// The loser on one segment gives way on both, on the cut one after it has
+		// waited for somebody to take over.
+		s.advance(s.converge() + 4*s.slowest() + s.leaveBound(n))
 		s.together("SIM-LIVE-05")
 	}
 	s.connectPeers(n.sibling, true)

@@ -276,6 +276,40 @@ func (s *sim) activeCount() (n int) {
 	return n
 }
 
+// TestSimulatedLeaves has the heir be starved of its processor while the Active gives
+// its addresses away: somebody serves all the time (SIM-LIVE-02).
+func TestSimulatedLeaves(t *testing.T) {
+	leaves := map[string]func(s *sim){
+		"stop":  func(s *sim) { s.step(s.nodes[0], vrrp.Shutdown{}) },
+		"yield": func(s *sim) { s.nodes[0].yielding = true; s.step(s.nodes[0], vrrp.Yield{}) },
+		"fault": func(s *sim) { s.step(s.nodes[0], vrrp.Tracked{Fault: "process haproxy is not running"}) },
+	}
+	for name, leave := range leaves {
+		for _, interval := range []time.Duration{10 * ms, 100 * ms, time.Second} {
+			t.Run(fmt.Sprintf("%s every %s", name, interval), func(t *testing.T) {
+				for seed := range uint64(50) {
+					s := segment{seed: seed, priorities: []uint8{150, 100}, interval: interval, dmin: ms / 10, dmax: ms, sigma: ms}.sim()
+					s.advance(10*interval + s.chance(interval))
+					leave(s)
+					begun := s.now
+					s.advance(s.chance(skew(s.nodes[1].cfg, interval)))
+					stall := s.chance(900 * ms)
+					s.pause(s.nodes[1], stall)
+					for s.now < begun+3*time.Second {
+						s.advance(ms)
+						if !s.nodes[0].vip && !s.nodes[1].vip {
+							t.Fatalf("seed %d: nobody has the address %s after the leave, the heir was stalled for %s: %s", seed, s.now-begun, stall, s.states())
+						}
+					}
+					if got := s.nodes[1].m.State(); got != vrrp.Active {
+						t.Errorf("seed %d: the heir is %s", seed, got)
+					}
+				}
+			})
+		}
+	}
+}
+
 func TestSimulatedPartitions(t *testing.T) {
 	t.Run("SIM-PART-02 a split heals", func(t *testing.T) {
 		for seed := range uint64(300) {

@@ -145,11 +145,20 @@ func (r *Router) release(now time.Time, l leave, reason string) {
 	r.timer, r.armed = time.Time{}, time.Time{}
 	r.active = heard{}
 	r.send(0)
-	// The peer speaks within its skew, which is shorter than one interval,
-	// and needs the grace to install what it announced.
-	l.released, l.until = true, now.Add(max(2*r.cfg.Interval, r.cfg.Interval+grace))
+	l.released, l.until = true, now.Add(r.patienceOfRelease())
 	if reason != "" {
 		reason += ", "
 	}
 	r.becomeLeaving(now, l, fmt.Sprintf("%swaiting for %s to announce", reason, r.others()))
+}
+
+// patienceOfRelease is how long a released router waits for somebody to speak: the
+// Skew_Time of the slowest peer there can be, as nobody knows to what priority its
+// conditions have lowered it, and what that peer may be late.
+func (r *Router) patienceOfRelease() time.Duration {
+	slowest := skewTime(r.cfg.Version, 1, r.cfg.Interval)
+	if r.tracked.Alone {
+		return slowest + grace
+	}
+	return slowest + leaveSlack
 }

@@ -19,7 +19,7 @@ type opined struct{}
 
 // attend deals with what happened in the rooms.
 func (d *Director) attend(ctx context.Context, items []any) {
-	changed, follow := false, false
+	changed, follow, retrack := false, false, false
 	for _, item := range items {
 		switch item := item.(type) {
 		case vrrp.Transition:
@@ -60,12 +60,17 @@ func (d *Director) attend(ctx context.Context, items []any) {
 			changed = changed || d.judging.doubted.Now
 		case channelEvent:
 			d.channelHappened(item)
+			// Who is there says how long a release waits for somebody to take over.
+			retrack = retrack || item.kind == "channel"
 		case ipvs.Result:
 			d.applied(item)
 		}
 	}
 	if changed {
 		d.wantSoon()
+	}
+	if retrack {
+		d.retrack()
 	}
 	if follow {
 		d.follow(ctx)

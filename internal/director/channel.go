@@ -102,6 +102,13 @@ func (c *channel) closed(s *peer.Session) {
 	}
 }
 
+// alone reports whether every other director of the file has said that it gave
+// everything up, and none is back.
+func (c *channel) alone() bool {
+	peers := c.Snapshot().Peers
+	return len(peers) > 0 && !slices.ContainsFunc(peers, func(p peer.PeerStatus) bool { return !p.Left })
+}
+
 // opinions are what the other directors know of hosts.
 func (c *channel) opinions(hosts [][]string) []healthcheck.Opinion {
 	c.mu.Lock()

@@ -381,6 +381,7 @@ func (d *Director) loop(ctx context.Context) error {
 func (d *Director) leave(ctx context.Context, mode vrrp.StopMode, hurry <-chan struct{}) error {
 	if mode == vrrp.Hold {
 		d.tell("stopping; addresses, services and sync daemons stay for the next process")
+		d.channel.Restarting()
 		// The next process tells its states itself. What runs must not lose its
 		// output, and VRRP goes on meanwhile.
 		d.hooks.notifier.Close()

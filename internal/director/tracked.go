@@ -22,7 +22,7 @@ func (d *Director) retrack() {
 	d.mu.Lock()
 	cfg, doubt := d.cfg, d.judging.doubted.Why
 	d.mu.Unlock()
-	wait := d.exchange.Waiting()
+	wait, alone := d.exchange.Waiting(), d.channel.alone()
 	for _, r := range cfg.Routers {
 		adjust, why, fault := track.Sum(cfg.Tracks[r.Key()], d.tracker.Report)
 		if doubt != "" {
@@ -32,7 +32,7 @@ func (d *Director) retrack() {
 			}
 			why += fmt.Sprintf("%+d because %s", cfg.Health.DoubtWeight, doubt)
 		}
-		d.engine.Track(r.Key(), vrrp.Tracked{Adjust: adjust, Why: why, Fault: fault, Wait: wait})
+		d.engine.Track(r.Key(), vrrp.Tracked{Adjust: adjust, Why: why, Fault: fault, Wait: wait, Alone: alone})
 	}
 }
 

@@ -92,6 +92,7 @@ type Channel struct {
 	refused   map[Refusal]uint64
 	shaking   map[netip.Addr]int // handshakes of connections that came in
 	warned    time.Time          // of a stranger
+	farewell  string             // what the end of Run says, after our name
 }
 
 // New returns a channel without peers. Run starts it.
@@ -114,7 +115,21 @@ func New(opt Options) *Channel {
 		opt: opt, log: opt.Logger, epoch: rand.Text(), wake: make(chan struct{}, 1),
 		links: make(map[string]*link), listeners: make(map[netip.AddrPort]*listener),
 		refused: make(map[Refusal]uint64), shaking: make(map[netip.Addr]int),
+		farewell: stops,
 	}
+}
+
+// What a director says at its end, after its name. The others go by the first.
+const (
+	stops    = " stops"
+	restarts = " restarts"
+)
+
+// hasStopped reports whether a session ended with the other director's word that it
+// has given everything up.
+func hasStopped(err error) bool {
+	var bye errBye
+	return errors.As(err, &bye) && strings.HasSuffix(bye.text, stops)
 }
 
 // Configure makes the channel what cfg says. Sessions with peers that stay as they
@@ -148,6 +163,13 @@ func (c *Channel) Run(ctx context.Context) error {
 			return nil
 		}
 	}
+}
+
+// Restarting has the end of Run tell the others that a next process follows.
+func (c *Channel) Restarting() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.farewell = restarts
 }
 
 // Session is the one with a director now.
@@ -205,7 +227,7 @@ func (c *Channel) apply(ctx context.Context) {
 			}
 			switch {
 			case len(c.cfg.Peers) == 0:
-				why = old.Name + " stops"
+				why = old.Name + c.farewell
 			case c.pin.IsZero():
 				why = old.Name + " has no key to use any more"
 			}

@@ -228,9 +228,23 @@ func TestRestart(t *testing.T) {
 		if got := a.told(); !strings.Contains(got, "it said: lvs2 stops") {
 			t.Errorf("told %q", got)
 		}
+		if !a.sees("lvs2").Left {
+			t.Error("lvs2 has stopped and does not count as gone")
+		}
 		b2 := c.start(1, c.config(1))
 		c.within(4*time.Second, "a session with the next process", connected(a, b2))
-		if s := a.sees("lvs2"); s.Restarts != 1 || !strings.Contains(a.told(), "which was started again") {
+		if a.sees("lvs2").Left {
+			t.Error("lvs2 is back and counts as gone")
+		}
+		b2.Restarting()
+		b2.stop()
+		c.within(time.Second, "the restart is known", func() bool { return !a.sees("lvs2").Connected })
+		if a.sees("lvs2").Left || !strings.Contains(a.told(), "it said: lvs2 restarts") {
+			t.Errorf("a restart counts as the end: %+v", a.sees("lvs2"))
+		}
+		b3 := c.start(1, c.config(1))
+		c.within(4*time.Second, "a session with the one after it", connected(a, b3))
+		if s := a.sees("lvs2"); s.Restarts != 2 || !strings.Contains(a.told(), "which was started again") {
 			t.Errorf("%+v, told %q", s, a.told())
 		}
 	})

@@ -50,6 +50,7 @@ type link struct {
 	since   time.Time // of the session, or of its absence
 	problem string
 	urgent  bool // the problem does not go away by itself
+	left    bool // the last session ended with the word that the director has stopped
 	told    map[string]bool
 	epoch   string // of the last session
 	count   linkCounters
@@ -245,7 +246,7 @@ func (c *Channel) hold(l *link, s *Session) {
 	watch.Wait()
 	now := time.Now()
 	c.mu.Lock()
-	l.session, l.since, l.problem, l.urgent = nil, now, err.Error(), false
+	l.session, l.since, l.problem, l.urgent, l.left = nil, now, err.Error(), false, hasStopped(err)
 	l.count.add(s.counters())
 	close(l.ready)
 	l.ready = make(chan struct{})
@@ -284,7 +285,7 @@ func (c *Channel) take(l *link, s *Session) error {
 		l.count.restarts++
 		text += ", which was started again"
 	}
-	l.session, l.since, l.problem, l.urgent, l.epoch = s, now, "", false, epoch
+	l.session, l.since, l.problem, l.urgent, l.left, l.epoch = s, now, "", false, false, epoch
 	l.told = make(map[string]bool)
 	l.count.sessions++
 	if s.file() != c.cfg.File {

@@ -36,6 +36,9 @@ type PeerStatus struct {
 	// Keyed is whether the file has its key.
 	Keyed     bool
 	Connected bool
+	// Left reports that the last session ended with the director's own word that it
+	// gave everything up; a restart is not that.
+	Left bool
 	// Since is when the session began, or ended, or the first attempt.
 	Since time.Time
 	// Problem is why there is no session, in words; Urgent is that it does not go
@@ -65,7 +68,7 @@ func (c *Channel) Snapshot() Status {
 	slices.SortFunc(s.Listeners, func(a, b ListenerStatus) int { return a.Address.Compare(b.Address) })
 	for _, l := range c.links {
 		p := PeerStatus{
-			Name: l.peer.Name, Keyed: !l.peer.Pin.IsZero(), Since: l.since, Problem: l.problem, Urgent: l.urgent, Counters: l.count.Counters,
+			Name: l.peer.Name, Keyed: !l.peer.Pin.IsZero(), Since: l.since, Problem: l.problem, Urgent: l.urgent, Left: l.left, Counters: l.count.Counters,
 			Sessions: l.count.sessions, Restarts: l.count.restarts, WrongKeys: l.count.wrongKeys, Failed: l.count.failed,
 		}
 		if session := l.session; session != nil {
