@@ -108,9 +108,10 @@ func (n *network) serve(s *node) (err error) {
 	return err
 }
 
-// direct starts lvsha on a director.
+// direct starts lvsha on a director, as examples/systemd/lvsha.service.d/realtime.conf
+// does: here all machines share the processors of one.
 func (n *network) direct(d *node) (err error) {
-	d.daemon, err = lab.StartDaemon(d.Host, nil, n.self, "-c", configFile)
+	d.daemon, err = lab.StartDaemon(d.Host, nil, n.self, "-c", configFile, "--realtime", "20")
 	return err
 }
 

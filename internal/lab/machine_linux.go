@@ -84,14 +84,14 @@ func (m *Machine) Run(ctx context.Context, out io.Writer) (int, error) {
 	cmd.ExtraFiles = []*os.File{disk, consoleIn, outputIn}
 	var complaints strings.Builder
 	cmd.Stderr = &complaints
-	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGKILL}
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true, Pdeathsig: syscall.SIGKILL}
 
 	started, ended := make(chan error, 1), make(chan error, 1)
 	go func() {
 		// The death signal comes when the starting thread ends: keep it.
 		runtime.LockOSThread()
 		defer runtime.UnlockOSThread()
-		err := cmd.Start()
+		err := startFirst(cmd)
 		started <- err
 		if err == nil {
 			ended <- cmd.Wait()
@@ -117,6 +117,28 @@ func (m *Machine) Run(ctx context.Context, out io.Writer) (int, error) {
 		return 0, fmt.Errorf("the machine stopped without a result (%v): %s\nits console:\n%s", err, complaints.String(), kernelLog)
 	}
 	return code, nil
+}
+
+// favour is the nice value of the emulator. Time is measured inside, and what else
+// the host does is none of the machine's business.
+const favour = -10
+
+// startFirst starts a command ahead of others where that is allowed. The calling
+// thread is locked, and its nice value, which the child inherits, stays as it was.
+func startFirst(cmd *exec.Cmd) error {
+	// The system call answers 20 less the nice value.
+	before, err := unix.Getpriority(unix.PRIO_PROCESS, 0)
+	if err == nil && unix.Setpriority(unix.PRIO_PROCESS, 0, favour) == nil {
+		defer unix.Setpriority(unix.PRIO_PROCESS, 0, 20-before)
+	}
+	if err := cmd.Start(); err != nil {
+		return err
+	}
+	// Where sessions share the processors among themselves (sched_autogroup), the
+	// nice value counts within the session only, and the session has one of its own.
+	// Who may not do this has a machine that is slower beside other work.
+	_ = os.WriteFile(fmt.Sprintf("/proc/%d/autogroup", cmd.Process.Pid), []byte(strconv.Itoa(favour)), 0)
+	return nil
 }
 
 const exitMark = "lvsha-lab-exit: "

@@ -23,15 +23,20 @@ import (
 // holds the address. What measures must not be late itself: it sends with
 // real-time priority where it may.
 type Pinger struct {
-	conn   *net.IPConn
-	dst    *net.IPAddr
-	kind   echo
-	cancel context.CancelFunc
-	done   sync.WaitGroup
-	err    error // of the sender, valid after done
+	conn          *net.IPConn
+	dst           *net.IPAddr
+	kind          echo
+	cancel        context.CancelFunc
+	sending, done sync.WaitGroup // of the sender, and of the receiver
+	err           error          // of the sender, valid after sending
 
-	mu     sync.Mutex // guards probes
+	mu     sync.Mutex // guards what follows
 	probes []Probe
+	open   int  // probes without an answer
+	ended  bool // no more probes are sent
+	// dropped is how many answers the kernel had no room for: they count as lost
+	// and are not.
+	dropped uint32
 }
 
 // Probe is one echo request.
@@ -71,21 +76,30 @@ func StartPing(h *Host, dst netip.Addr, every time.Duration) (*Pinger, error) {
 	}
 	ctx, cancel := context.WithCancel(context.Background())
 	p.cancel = cancel
-	p.done.Go(func() { p.err = p.send(ctx, every) })
+	p.sending.Go(func() { p.err = p.send(ctx, every) })
 	p.done.Go(p.receive)
 	return p, nil
 }
 
 const pingID = 0x7673
 
-// stamped has a socket tell when the kernel received each packet.
+// pingBuffer holds the answers of some ten seconds in which nobody reads.
+const pingBuffer = 16 << 20
+
+// stamped has a socket tell when the kernel received each packet, and how many it
+// had no room for.
 func stamped(conn *net.IPConn) error {
 	raw, err := conn.SyscallConn()
 	if err != nil {
 		return err
 	}
 	var set error
-	err = raw.Control(func(fd uintptr) { set = unix.SetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_TIMESTAMPNS, 1) })
+	err = raw.Control(func(fd uintptr) {
+		set = errors.Join(
+			unix.SetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_TIMESTAMPNS, 1),
+			unix.SetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_RXQ_OVFL, 1),
+			unix.SetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_RCVBUFFORCE, pingBuffer))
+	})
 	return errors.Join(err, set)
 }
 
@@ -97,7 +111,11 @@ func (p *Pinger) send(ctx context.Context, every time.Duration) error {
 	}
 	next := time.Now()
 	for n := 0; ctx.Err() == nil; n++ {
-		next = next.Add(every)
+		// One that is late does not catch up: a burst would be lost to queues on the way,
+		// and a thread of this priority that never sleeps starves whoever answers.
+		if next = next.Add(every); time.Since(next) > 0 {
+			next = time.Now().Add(every / 2)
+		}
 		if wait := time.Until(next); wait > 0 {
 			ts := unix.NsecToTimespec(int64(wait))
 			// A signal makes one probe early, which does no harm.
@@ -111,6 +129,7 @@ func (p *Pinger) send(ctx context.Context, every time.Duration) error {
 		}
 		p.mu.Lock()
 		p.probes = append(p.probes, Probe{Sent: time.Now()})
+		p.open++
 		p.mu.Unlock()
 		// An unreachable address is a lost probe.
 		if _, err := p.conn.WriteToIP(b, p.dst); errors.Is(err, net.ErrClosed) {
@@ -145,8 +164,14 @@ func (p *Pinger) receive() {
 		p.mu.Lock()
 		if i := int(binary.BigEndian.Uint32(echo.Data)); i < len(p.probes) && p.probes[i].Answered.IsZero() {
 			p.probes[i].Answered = stamp(oob[:oobn])
+			p.open--
 		}
+		p.dropped = max(p.dropped, dropped(oob[:oobn]))
+		all := p.ended && p.open == 0
 		p.mu.Unlock()
+		if all {
+			return
+		}
 	}
 }
 
@@ -157,12 +182,27 @@ func (p *Pinger) Probes() []Probe {
 	return append([]Probe(nil), p.probes...)
 }
 
-// Stop ends the pinging, waits for late answers and returns all probes.
+// lateAnswer is how long an answer may take before its probe is lost.
+const lateAnswer = time.Second
+
+// Stop ends the pinging, waits for late answers and returns all probes. It is an
+// error when the measurement itself has lost answers.
 func (p *Pinger) Stop() ([]Probe, error) {
 	p.cancel()
-	p.conn.SetReadDeadline(time.Now().Add(200 * time.Millisecond))
+	p.sending.Wait()
+	p.mu.Lock()
+	p.ended = true
+	wait := lateAnswer
+	if p.open == 0 {
+		wait = 0
+	}
+	p.mu.Unlock()
+	p.conn.SetReadDeadline(time.Now().Add(wait))
 	p.done.Wait()
 	p.conn.Close()
+	if p.dropped > 0 && p.err == nil {
+		p.err = fmt.Errorf("%d answers to probes were dropped on this machine, which says nothing of the other one", p.dropped)
+	}
 	return p.Probes(), p.err
 }
 
@@ -176,6 +216,25 @@ func Lost(probes []Probe, from, to time.Time) int {
 	}
 	return n
 }
+
+// LostRuns are the probes that nobody answered, those that follow each other as one:
+// when the first of a run was sent, relative to an event, and for how long.
+func LostRuns(probes []Probe, event time.Time) (runs []string) {
+	for i := 0; i < len(probes); i++ {
+		if !probes[i].Answered.IsZero() {
+			continue
+		}
+		first := i
+		for i+1 < len(probes) && probes[i+1].Answered.IsZero() {
+			i++
+		}
+		runs = append(runs, fmt.Sprintf("%d sent from %+.1f ms on, for %.1f ms", i-first+1,
+			inMilliseconds(probes[first].Sent.Sub(event)), inMilliseconds(probes[i].Sent.Sub(probes[first].Sent))))
+	}
+	return runs
+}
+
+func inMilliseconds(d time.Duration) float64 { return float64(d) / float64(time.Millisecond) }
 
 // Outage returns the longest time between two answers in a row, the first of
 // which came after from.

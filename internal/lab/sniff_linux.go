@@ -139,6 +139,20 @@ func stamp(oob []byte) time.Time {
 	return time.Now()
 }
 
+// dropped is how many packets the socket has had no room for, as a message tells.
+func dropped(oob []byte) uint32 {
+	messages, err := unix.ParseSocketControlMessage(oob)
+	if err != nil {
+		return 0
+	}
+	for _, m := range messages {
+		if m.Header.Type == unix.SO_RXQ_OVFL && len(m.Data) >= 4 {
+			return binary.NativeEndian.Uint32(m.Data)
+		}
+	}
+	return 0
+}
+
 // Seen returns what passed so far.
 func (s *Sniffer) Seen() []Advertisement {
 	s.mu.Lock()
