@@ -7,6 +7,7 @@ import (
 
 // Paths of the requests that the daemon answers.
 const (
+	pathAlive  = "/v1/alive"
 	pathStatus = "/v1/status"
 	pathEvents = "/v1/events"
 	pathReload = "/v1/reload"

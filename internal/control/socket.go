@@ -11,6 +11,7 @@ import (
 	"os"
 	"os/user"
 	"strconv"
+	"syscall"
 	"time"
 )
 
@@ -28,37 +29,74 @@ type Socket struct {
 // over from a dead daemon and replaced. The socket is open to root and, where
 // that group exists, to the group lvsha.
 func Listen(path string, daemon Daemon, log *slog.Logger) (*Socket, error) {
+	return listen(path, steerers, daemon, log)
+}
+
+// listen is Listen for another group.
+func listen(path, group string, daemon Daemon, log *slog.Logger) (*Socket, error) {
 	if log == nil {
 		log = slog.New(slog.DiscardHandler)
 	}
-	if conn, err := net.DialTimeout("unix", path, time.Second); err == nil {
-		conn.Close()
-		return nil, fmt.Errorf("listening on %s: %w", path, ErrInUse)
-	}
-	if err := os.Remove(path); err != nil && !errors.Is(err, os.ErrNotExist) {
-		return nil, fmt.Errorf("replacing the control socket: %w", err)
+	if err := clear(path); err != nil {
+		return nil, fmt.Errorf("listening on %s: %w", path, err)
 	}
 	listener, err := net.Listen("unix", path)
 	if err != nil {
 		return nil, fmt.Errorf("listening on the control socket: %w", err)
 	}
-	if err := permit(path); err != nil {
+	if err := os.Chmod(path, 0o660); err != nil {
 		listener.Close()
-		return nil, err
+		return nil, fmt.Errorf("setting the mode of the control socket: %w", err)
+	}
+	if err := permit(path, group); err != nil {
+		// Root can use it, and the addresses do not wait for the rest.
+		log.Warn("the control socket is not open to group "+group, "error", err)
 	}
 	return &Socket{listener: listener, daemon: daemon, log: log}, nil
 }
 
-func permit(path string) error {
-	if group, err := user.LookupGroup("lvsha"); err == nil {
-		if gid, err := strconv.Atoi(group.Gid); err == nil {
-			if err := os.Chown(path, -1, gid); err != nil {
-				return fmt.Errorf("giving the control socket to group lvsha: %w", err)
-			}
-		}
+// clear removes a socket that nobody answers on, and nothing else.
+func clear(path string) error {
+	switch info, err := os.Lstat(path); {
+	case errors.Is(err, os.ErrNotExist):
+		return nil
+	case err != nil:
+		return err
+	case info.Mode().Type() != os.ModeSocket:
+		return errors.New("there is something else of that name, which is left alone: name another path with -s, or remove it")
 	}
-	if err := os.Chmod(path, 0o660); err != nil {
-		return fmt.Errorf("setting the mode of the control socket: %w", err)
+	conn, err := net.DialTimeout("unix", path, time.Second)
+	switch {
+	case err == nil:
+		conn.Close()
+		return ErrInUse
+	case errors.Is(err, os.ErrNotExist):
+		return nil
+	case !errors.Is(err, syscall.ECONNREFUSED):
+		// A daemon that is too busy to accept is a living one.
+		return fmt.Errorf("%w, or it cannot be asked: %w", ErrInUse, err)
+	}
+	if err := os.Remove(path); err != nil && !errors.Is(err, os.ErrNotExist) {
+		return fmt.Errorf("replacing what a dead daemon left: %w", err)
+	}
+	return nil
+}
+
+// steerers is the group whose members may use the control socket.
+const steerers = "lvsha"
+
+// permit opens the socket to the group, where it exists.
+func permit(path, name string) error {
+	group, err := user.LookupGroup(name)
+	if err != nil {
+		return nil // most machines have none
+	}
+	gid, err := strconv.Atoi(group.Gid)
+	if err != nil {
+		return fmt.Errorf("group %s has the number %q", name, group.Gid)
+	}
+	if err := os.Chown(path, -1, gid); err != nil {
+		return fmt.Errorf("%w; the unit needs SupplementaryGroups=%s, which examples/systemd/lvsha.service.d/groups.conf sets", err, name)
 	}
 	return nil
 }
@@ -67,6 +105,7 @@ func permit(path string) error {
 // get a second to finish.
 func (s *Socket) Run(ctx context.Context) error {
 	mux := http.NewServeMux()
+	mux.HandleFunc("GET "+pathAlive, func(http.ResponseWriter, *http.Request) {})
 	mux.HandleFunc("GET "+pathStatus, s.status)
 	mux.HandleFunc("GET "+pathEvents, s.events)
 	mux.HandleFunc("POST "+pathReload, s.reload)
