@@ -89,6 +89,11 @@ conformance: go
 install: build
 	install -D -m 755 bin/lvsha $(DESTDIR)/usr/bin/lvsha
 	install -D -m 644 -t $(DESTDIR)/lib/systemd/system examples/systemd/lvsha.service examples/systemd/lvsha-cleanup.service examples/systemd/lvsha-realserver.service
+	# The groups come first: a unit whose groups are missing does not start. With DESTDIR
+	# it is a package's business to make them.
+	install -D -m 644 examples/systemd/sysusers.conf $(DESTDIR)/usr/lib/sysusers.d/lvsha.conf
+	$(if $(DESTDIR),,systemd-sysusers lvsha.conf)
+	install -D -m 644 -t $(DESTDIR)/lib/systemd/system/lvsha.service.d examples/systemd/lvsha.service.d/groups.conf
 
 # Says so when there is no Go, or one that is too old.
 go:
