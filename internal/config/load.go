@@ -20,7 +20,7 @@ import (
 // Load reads the file at path for this machine. As is the director's name when
 // the operator gave one, else the host name decides. The error is Problems.
 func Load(path, as string) (*Config, error) {
-	text, err := os.ReadFile(path)
+	text, err := readBounded(path)
 	if err != nil {
 		return nil, Problems{{File: path, Message: unreadable(err)}}
 	}
@@ -31,7 +31,7 @@ func Load(path, as string) (*Config, error) {
 
 // LoadForServer reads the file at path on a real server. The error is Problems.
 func LoadForServer(path string) (*Config, error) {
-	text, err := os.ReadFile(path)
+	text, err := readBounded(path)
 	if err != nil {
 		return nil, Problems{{File: path, Message: unreadable(err)}}
 	}
@@ -78,6 +78,9 @@ func parseReading(name string, text []byte, as Identity, read func(name string) 
 // parse reads a text. Where everything has its place is asked for only when something is
 // wrong with it: to know it costs as much as all the rest.
 func parse(text string, as Identity, read func(name string) ([]byte, error)) (*Config, Problems) {
+	if line, why := unbounded(text); why != "" {
+		return nil, Problems{{Line: line, Message: why}}
+	}
 	cfg, problems := parseWith(text, as, read, decodeLarge)
 	if len(problems) > 0 {
 		return parseWith(text, as, read, func(text string) (*node, error) { return decode(text, true) })

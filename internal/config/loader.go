@@ -37,7 +37,7 @@ func NewLoader(path, as string) *Loader { return &Loader{path: path, as: as} }
 func (l *Loader) Load() (*Config, error) {
 	l.mu.Lock() // before the file is read: of two loads the later one has the later text
 	defer l.mu.Unlock()
-	text, err := os.ReadFile(l.path)
+	text, err := readBounded(l.path)
 	if err != nil {
 		return nil, Problems{{File: l.path, Message: unreadable(err)}}
 	}
