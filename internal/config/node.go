@@ -81,11 +81,29 @@ func syntaxProblem(text string, err error) Problem {
 	if !errors.As(err, &syntax) {
 		return Problem{Message: err.Error()}
 	}
-	p := Problem{Line: syntaxLine(text, syntax.Position), Key: syntax.LastKey, Message: syntax.Message}
+	p := Problem{Line: syntaxLine(text, syntax.Position), Key: syntax.LastKey, Message: withoutValues(syntax.Message)}
 	if syntax.Position.Col > 0 {
-		p.Message = fmt.Sprintf("column %d: %s", syntax.Position.Col, syntax.Message)
+		p.Message = fmt.Sprintf("column %d: %s", syntax.Position.Col, p.Message)
 	}
 	return p
+}
+
+// withoutValues cuts off what a message of the library quotes of the file: it may be a
+// password that lacks its quotes, and the line and the column say where it is. Keys stay.
+func withoutValues(message string) string {
+	if strings.HasPrefix(message, "Key '") {
+		return message
+	}
+	for _, quotes := range []string{", but got ", " but got ", " but found ", ": '", " in string '", " '\\", " \""} {
+		message, _, _ = strings.Cut(message, quotes)
+	}
+	switch message {
+	case "expected value":
+		return "want a value: a text in quotes, a number, true or false, a list or a table"
+	case "invalid escape":
+		return "there is no such escape in a text; a backslash is written \\\\, or the text stands in single quotes"
+	}
+	return message
 }
 
 // overlay is base with the values of over laid over it, table by table; lists
