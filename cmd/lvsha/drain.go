@@ -110,7 +110,15 @@ func (c *call) changeServers(ctx context.Context, client *control.Client, ask co
 	for _, s := range done.Servers {
 		c.printServerOf(s)
 	}
-	return nil
+	return unkept(done.Unkept)
+}
+
+// unkept is the error of a request that holds and will not outlive the daemon.
+func unkept(why string) error {
+	if why == "" {
+		return nil
+	}
+	return errors.New("done, but " + why)
 }
 
 func (c *call) printServerOf(s control.ServerOf) {

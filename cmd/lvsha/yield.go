@@ -30,7 +30,7 @@ func yield(ctx context.Context, c *call) error {
 		fmt.Fprintf(c.stdout, "%s is %s: %s\n", r.Name, r.State, r.Reason)
 		printYield(c.stdout, r)
 	}
-	return nil
+	return unkept(done.Unkept)
 }
 
 // word reads the flags, and one word before or among them that need not be there.

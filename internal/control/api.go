@@ -166,6 +166,8 @@ type YieldRequest struct {
 // they are now.
 type Yielded struct {
 	Routers []Router `json:"routers"`
+	// Unkept says that the request holds but could not be written down, and why.
+	Unkept string `json:"unkept,omitempty"`
 }
 
 // Peer is another director as one virtual router knows it.

@@ -59,6 +59,8 @@ type ServersChanged struct {
 	Servers []ServerOf `json:"servers"`
 	// Warnings are what did not take effect yet, each with its reason.
 	Warnings []string `json:"warnings,omitempty"`
+	// Unkept says that the request holds but could not be written down, and why.
+	Unkept string `json:"unkept,omitempty"`
 }
 
 // ServerOf is a server of a service.

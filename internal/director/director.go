@@ -352,6 +352,7 @@ func (d *Director) loop(ctx context.Context) error {
 		case f := <-d.requests:
 			f()
 		case <-drains.C:
+			d.rewrite()
 			d.watchDrains()
 		case <-watchdog:
 			d.opts.Notify("WATCHDOG=1")

@@ -282,6 +282,9 @@ func (d *Director) Servers(ctx context.Context, ask control.ServersRequest) (con
 	if err := d.table.Applied(wait, tables); err != nil {
 		done.Warnings = append(done.Warnings, "ipvs: "+err.Error())
 	}
+	if err := d.overrides.unwritten(); err != nil && ask.Do != control.DoShow {
+		done.Unkept = fmt.Sprintf("%v: %s", err, unkept)
+	}
 	done.Servers = d.statusOf(ask)
 	for _, k := range gone {
 		done.Servers = append(done.Servers, goneStatus(k))

@@ -66,8 +66,9 @@ type overrideStore struct {
 
 	mu   sync.Mutex // guards all below, and the file
 	kept overrides
-	// written is the file's text.
+	// written is the file's text, and failed why it is not that of kept.
 	written string
+	failed  error
 }
 
 // openOverrides reads the overrides in a directory, which need not exist. An error
@@ -114,11 +115,34 @@ func (s *overrideStore) read() overrides {
 	return s.kept
 }
 
-// update changes the overrides and writes them, if they are others now.
+// update changes the overrides and writes them, if they are others now. They hold in
+// this process although they cannot be written.
 func (s *overrideStore) update(change func(*overrides)) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	change(&s.kept)
+	s.failed = s.write()
+	return s.failed
+}
+
+// unwritten is why the next process would not know of the overrides; nil when it would.
+func (s *overrideStore) unwritten() error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.failed
+}
+
+// retry writes again what could not be written.
+func (s *overrideStore) retry() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.failed != nil {
+		s.failed = s.write()
+	}
+}
+
+// write replaces the file, if it says something else. The caller holds mu.
+func (s *overrideStore) write() error {
 	data, err := json.MarshalIndent(s.kept, "", "  ")
 	if err != nil {
 		return fmt.Errorf("encoding the operators' overrides: %w", err)

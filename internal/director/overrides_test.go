@@ -7,6 +7,7 @@ import (
 	"strings"
 	"testing"
 	"testing/synctest"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 
@@ -72,4 +73,59 @@ func TestOverridesByHand(t *testing.T) {
 			})
 		})
 	}
+}
+
+// TestOverridesUnwritten: what operators ask for holds although it cannot be written, they
+// are told that it will not outlive the process, and it is written once that is possible.
+func TestOverridesUnwritten(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		m := newLone(t, drained)
+		inTheWay := filepath.Join(m.state, "overrides.json.new")
+		if err := os.MkdirAll(inTheWay, 0o755); err != nil {
+			t.Fatal(err)
+		}
+		done, err := m.d.Servers(t.Context(), control.ServersRequest{Do: control.DoWeight, Service: "web", Server: "10.0.0.1", Weight: 7})
+		if err != nil || !strings.Contains(done.Unkept, "not known to the next one") || !strings.Contains(done.Unkept, inTheWay) {
+			t.Errorf("unkept: %q, %v", done.Unkept, err)
+		}
+		m.has("192.0.2.10:80/tcp>10.0.0.1:80=7 192.0.2.10:80/tcp>10.0.0.2:80=3")
+		problem := func() bool {
+			return strings.Contains(strings.Join(m.d.Status().Problems, "\n"), "holds until this process ends")
+		}
+		m.pass(5 * time.Second)
+		if !problem() {
+			t.Errorf("the status has no problem of it: %q", m.d.Status().Problems)
+		}
+		if err := os.Remove(inTheWay); err != nil {
+			t.Fatal(err)
+		}
+		m.pass(5 * time.Second)
+		if problem() {
+			t.Error("the status has the problem still")
+		}
+		m.restart()
+		m.has("192.0.2.10:80/tcp>10.0.0.1:80=7 192.0.2.10:80/tcp>10.0.0.2:80=3")
+	})
+}
+
+// TestRecordUnwritten: the same of the record of what this director made.
+func TestRecordUnwritten(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		m := newLone(t, drained)
+		inTheWay := recordPath(m.d.opts.Dir) + ".new"
+		if err := os.MkdirAll(inTheWay, 0o755); err != nil {
+			t.Fatal(err)
+		}
+		m.reload()
+		if got := strings.Join(m.d.Status().Problems, "\n"); !strings.Contains(got, "may leave behind what lvsha made") {
+			t.Errorf("problems: %q", got)
+		}
+		if err := os.Remove(inTheWay); err != nil {
+			t.Fatal(err)
+		}
+		m.pass(5 * time.Second)
+		if got := strings.Join(m.d.Status().Problems, "\n"); strings.Contains(got, "may leave behind") {
+			t.Errorf("problems: %q", got)
+		}
+	})
 }

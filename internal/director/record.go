@@ -62,8 +62,10 @@ type RecordedRouter struct {
 type store struct {
 	path string
 
-	mu     sync.Mutex // guards record and the file
+	mu     sync.Mutex // guards record, failed and the file
 	record Record
+	// failed is why the file does not say that.
+	failed error
 }
 
 func recordPath(dir string) string { return filepath.Join(dir, "state.json") }
@@ -137,6 +139,28 @@ func (s *store) update(change func(*Record)) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	change(&s.record)
+	s.failed = s.write()
+	return s.failed
+}
+
+// unwritten is why the file is not the record; nil when it is.
+func (s *store) unwritten() error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.failed
+}
+
+// retry writes again what could not be written.
+func (s *store) retry() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.failed != nil {
+		s.failed = s.write()
+	}
+}
+
+// write replaces the file. The caller holds mu.
+func (s *store) write() error {
 	data, err := json.MarshalIndent(s.record, "", "  ")
 	if err != nil {
 		return fmt.Errorf("encoding the record: %w", err)

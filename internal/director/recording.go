@@ -1,6 +1,7 @@
 package director
 
 import (
+	"fmt"
 	"slices"
 
 	"lvsha/internal/config"
@@ -55,4 +56,24 @@ func giveSlots(routers []RecordedRouter) {
 		routers[i].Slot = next
 		taken[next] = true
 	}
+}
+
+// unwritten is what the next process would not know, as the disk did not take it.
+func (d *Director) unwritten() (out []string) {
+	if err := d.store.unwritten(); err != nil {
+		out = append(out, fmt.Sprintf("%v: it is tried again each second; a restart or a crash until then may leave behind what lvsha made", err))
+	}
+	if err := d.overrides.unwritten(); err != nil {
+		out = append(out, fmt.Sprintf("%v: %s", err, unkept))
+	}
+	return out
+}
+
+// unkept is what becomes of an operator's request that could not be written.
+const unkept = "what operators asked for holds until this process ends, and is not known to the next one; it is tried again each second"
+
+// rewrite tries again what could not be written.
+func (d *Director) rewrite() {
+	d.store.retry()
+	d.overrides.retry()
 }

@@ -46,6 +46,7 @@ func (d *Director) Status() control.Status {
 			s.Problems = append(s.Problems, fmt.Sprintf("virtual router %s is in fault: %s", r.Name, r.Reason))
 		}
 	}
+	s.Problems = append(s.Problems, d.unwritten()...)
 	s.Problems = append(s.Problems, matter...)
 	s.Services = append(s.Services, services...)
 	countConnections(s.Services, cfg.Services, table.Services)

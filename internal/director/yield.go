@@ -109,6 +109,9 @@ func (d *Director) leavingSome(routers []vrrp.Status) bool {
 }
 
 func (d *Director) yielded(routers []vrrp.Status) (out control.Yielded) {
+	if err := d.overrides.unwritten(); err != nil {
+		out.Unkept = fmt.Sprintf("%v: %s", err, unkept)
+	}
 	for _, s := range d.current(routers) {
 		out.Routers = append(out.Routers, routerStatus(s))
 	}
