@@ -90,9 +90,9 @@ type Channel struct {
 	links     map[string]*link
 	listeners map[netip.AddrPort]*listener
 	refused   map[Refusal]uint64
-	shaking   map[netip.Addr]int // handshakes of connections that came in
-	warned    time.Time          // of a stranger
-	farewell  string             // what the end of Run says, after our name
+	shaking   map[origin][]shaking // handshakes of connections that came in, oldest first
+	warned    time.Time            // of a stranger
+	farewell  string               // what the end of Run says, after our name
 }
 
 // New returns a channel without peers. Run starts it.
@@ -114,7 +114,7 @@ func New(opt Options) *Channel {
 	return &Channel{
 		opt: opt, log: opt.Logger, epoch: rand.Text(), wake: make(chan struct{}, 1),
 		links: make(map[string]*link), listeners: make(map[netip.AddrPort]*listener),
-		refused: make(map[Refusal]uint64), shaking: make(map[netip.Addr]int),
+		refused: make(map[Refusal]uint64), shaking: make(map[origin][]shaking),
 		farewell: stops,
 	}
 }

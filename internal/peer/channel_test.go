@@ -69,7 +69,7 @@ func (c *cluster) config(i int) peer.Config {
 // start runs director i.
 func (c *cluster) start(i int, cfg peer.Config, kinds ...peer.Kind) *node {
 	n := &node{name: name(i), done: make(chan struct{})}
-	n.Channel = peer.New(peer.Options{Network: c.fabric, Version: "test", Kinds: kinds, OnChange: func(ch peer.Change) {
+	n.Channel = peer.New(peer.Options{Network: directors{c.fabric}, Version: "test", Kinds: kinds, OnChange: func(ch peer.Change) {
 		n.mu.Lock()
 		defer n.mu.Unlock()
 		n.changes = append(n.changes, ch.Peer+": "+ch.Text)
@@ -332,6 +332,42 @@ func TestReload(t *testing.T) {
 		}
 		b.Configure(c.config(1))
 		c.within(5*time.Second, "a session with the new key", connected(a, b))
+	})
+}
+
+// TestUserOfADirector: somebody without privileges on a director's machine, who opens
+// connections as fast as he can, keeps neither that director out nor this one busy.
+func TestUserOfADirector(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := newCluster(t, 2)
+		defer c.stop()
+		// Only the connection that comes in counts.
+		cfg := c.config(0)
+		cfg.Peers[0].Port = 1
+		a := c.start(0, cfg)
+		ctx, stop := context.WithCancel(t.Context())
+		ended := make(chan int)
+		go func() {
+			opened := 0
+			for ; ctx.Err() == nil; opened++ {
+				if conn, err := c.fabric.Dial(ctx, addr(1), netip.AddrPortFrom(addr(0), peer.DefaultPort)); err == nil {
+					defer conn.Close()
+				}
+				time.Sleep(10 * time.Millisecond)
+			}
+			ended <- opened
+		}()
+		time.Sleep(5 * time.Second)
+		b := c.start(1, c.config(1))
+		c.within(5*time.Second, "a session all the same", connected(a, b))
+		time.Sleep(10 * time.Second)
+		if s := a.sees("lvs2"); !s.Connected || s.Sessions != 1 {
+			t.Errorf("the session did not last: %+v", s)
+		}
+		stop()
+		if opened := <-ended; opened < 1000 {
+			t.Errorf("only %d connections were opened", opened)
+		}
 	})
 }
 

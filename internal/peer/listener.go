@@ -12,9 +12,14 @@ import (
 const (
 	// relisten is how often an address that could not be bound is tried again.
 	relisten = time.Second
-	// maxShaking bounds the connections of one address that have not proved who
-	// they are, in all for a director with two addresses twice as many.
+	// maxShaking bounds the connections of one origin that have not proved who they
+	// are.
 	maxShaking = 4
+	// shakeAtLeast is how long one of them has until it makes room for another: a
+	// handshake takes milliseconds.
+	shakeAtLeast = time.Second
+	// privileged is the first port that every user of a machine may connect from.
+	privileged = 1024
 	// warnEvery is how often strangers are worth a line.
 	warnEvery = time.Minute
 )
@@ -33,6 +38,24 @@ const (
 	// RefusedHandshake did not prove to be who they should be.
 	RefusedHandshake Refusal = "handshake"
 )
+
+// origin is where connections come from. Anybody on a director's machine has its
+// address, and could keep the director itself out; a port below 1024 has only who is
+// allowed to (see Network.Dial).
+type origin struct {
+	address    netip.Addr
+	privileged bool
+}
+
+func originOf(from netip.AddrPort) origin {
+	return origin{from.Addr(), from.Port() > 0 && from.Port() < privileged}
+}
+
+// shaking is a connection that has not proved who it is.
+type shaking struct {
+	raw   *lively
+	since time.Time
+}
 
 // listener is an address of our own where others connect.
 type listener struct {
@@ -108,22 +131,22 @@ func (c *Channel) serve(all, ctx context.Context, bound net.Listener) error {
 		if err != nil {
 			return err
 		}
-		from := address(conn).Addr()
-		if why, text := c.admit(from); why != "" {
+		from, raw := address(conn), &lively{Conn: conn}
+		if why, text := c.admit(from, raw, time.Now()); why != "" {
 			conn.Close()
 			c.refuse(why, text)
 			continue
 		}
 		// A session outlives the listener: a change of our port is no reason to end it.
-		c.all.Go(func() { c.incoming(all, &lively{Conn: conn}, from) })
+		c.all.Go(func() { c.incoming(all, raw, from) })
 	}
 }
 
-// admit says why a connection is not worth a handshake, or counts it.
-func (c *Channel) admit(from netip.Addr) (why Refusal, text string) {
+// admit says why a connection is not worth a handshake, or notes it.
+func (c *Channel) admit(at netip.AddrPort, raw *lively, now time.Time) (why Refusal, text string) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	known, keyed := "", false
+	known, keyed, from := "", false, at.Addr()
 	for _, l := range c.links {
 		if slices.Contains(l.peer.Addresses, from) {
 			known, keyed = l.peer.Name, !l.peer.Pin.IsZero()
@@ -134,27 +157,44 @@ func (c *Channel) admit(from netip.Addr) (why Refusal, text string) {
 		return RefusedStranger, fmt.Sprintf("%s is no director's address", from)
 	case !keyed:
 		return RefusedNoKey, fmt.Sprintf("%s (%s) has no key in the file", known, from)
-	case c.shaking[from] >= maxShaking:
-		return RefusedTooMany, fmt.Sprintf("%s (%s) opens many connections and proves nothing", known, from)
 	}
-	c.shaking[from]++
+	origin := originOf(at)
+	others := c.shaking[origin]
+	if len(others) >= maxShaking {
+		if now.Sub(others[0].since) < shakeAtLeast {
+			return RefusedTooMany, fmt.Sprintf("%s (%s) opens many connections and proves nothing", known, from)
+		}
+		// Its handshake fails by that, and takes it off the list.
+		others[0].raw.Close()
+		others = others[1:]
+	}
+	c.shaking[origin] = append(slices.Clip(others), shaking{raw, now})
 	return "", ""
 }
 
+// shaken takes a connection off those that have not proved who they are.
+func (c *Channel) shaken(at netip.AddrPort, raw *lively) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	origin := originOf(at)
+	left := slices.DeleteFunc(slices.Clone(c.shaking[origin]), func(s shaking) bool { return s.raw == raw })
+	if len(left) == 0 {
+		delete(c.shaking, origin)
+		return
+	}
+	c.shaking[origin] = left
+}
+
 // incoming turns a connection that came in into a session.
-func (c *Channel) incoming(ctx context.Context, raw *lively, from netip.Addr) {
+func (c *Channel) incoming(ctx context.Context, raw *lively, from netip.AddrPort) {
 	defer raw.Close()
 	l, s, err := c.handshake(ctx, raw, nil)
-	c.mu.Lock()
-	if c.shaking[from]--; c.shaking[from] == 0 {
-		delete(c.shaking, from)
-	}
-	c.mu.Unlock()
+	c.shaken(from, raw)
 	if err != nil {
 		text, _ := said(err)
-		c.refuse(RefusedHandshake, fmt.Sprintf("%s: %s", from, text))
-		if l := c.at(from); l != nil {
-			c.failed(l, from, err)
+		c.refuse(RefusedHandshake, fmt.Sprintf("%s: %s", from.Addr(), text))
+		if l := c.at(from.Addr()); l != nil {
+			c.failed(l, from.Addr(), err)
 		}
 		return
 	}

@@ -16,7 +16,8 @@ import (
 type Network interface {
 	// Listen binds an address, even one that the machine does not have yet.
 	Listen(ctx context.Context, local netip.AddrPort) (net.Listener, error)
-	// Dial connects from an address of this machine.
+	// Dial connects from an address of this machine, and from a port below 1024 where
+	// this process may.
 	Dial(ctx context.Context, local netip.Addr, remote netip.AddrPort) (net.Conn, error)
 }
 

@@ -30,3 +30,28 @@ func TestFreebind(t *testing.T) {
 		l.Close()
 	}
 }
+
+// TestDialPrivileged: the channel's connections come from ports that no ordinary user of
+// a machine can have, as many as there are, and from any when those are taken.
+func TestDialPrivileged(t *testing.T) {
+	l, err := peer.NewNetwork().Listen(t.Context(), netip.MustParseAddrPort("127.0.0.1:0"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	to := l.Addr().(*net.TCPAddr).AddrPort()
+	low := 0
+	for range 60 {
+		conn, err := peer.NewNetwork().Dial(t.Context(), to.Addr(), to)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer conn.Close()
+		if conn.LocalAddr().(*net.TCPAddr).Port < 1024 {
+			low++
+		}
+	}
+	if low < 8 || low == 60 {
+		t.Errorf("%d of 60 connections come from a privileged port", low)
+	}
+}

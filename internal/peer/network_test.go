@@ -49,7 +49,23 @@ func (f *fabric) Listen(_ context.Context, at netip.AddrPort) (net.Listener, err
 	return l, nil
 }
 
+// Dial is that of any user of a machine.
 func (f *fabric) Dial(ctx context.Context, local netip.Addr, remote netip.AddrPort) (net.Conn, error) {
+	f.mu.Lock()
+	f.port++
+	from := netip.AddrPortFrom(local, f.port)
+	f.mu.Unlock()
+	return f.dialFrom(ctx, from, remote)
+}
+
+// directors are the machines as directors use them, from a privileged port.
+type directors struct{ *fabric }
+
+func (d directors) Dial(ctx context.Context, local netip.Addr, remote netip.AddrPort) (net.Conn, error) {
+	return d.dialFrom(ctx, netip.AddrPortFrom(local, 820), remote)
+}
+
+func (f *fabric) dialFrom(ctx context.Context, local, remote netip.AddrPort) (net.Conn, error) {
 	f.mu.Lock()
 	f.dials++
 	l, cut := f.listeners[remote], f.cut
@@ -62,10 +78,9 @@ func (f *fabric) Dial(ctx context.Context, local netip.Addr, remote netip.AddrPo
 	if l == nil {
 		return nil, syscall.ECONNREFUSED
 	}
-	f.port++
 	there, back := newPipe(f.buffer), newPipe(f.buffer)
 	f.pipes = append(f.pipes, there, back)
-	source := net.TCPAddrFromAddrPort(netip.AddrPortFrom(local, f.port))
+	source := net.TCPAddrFromAddrPort(local)
 	target := net.TCPAddrFromAddrPort(remote)
 	select {
 	case l.conns <- &fakeConn{in: there, out: back, local: target, remote: source}:
