@@ -12,12 +12,15 @@ func check(_ context.Context, c *call) error {
 	if err := c.parse(); err != nil {
 		return err
 	}
-	cfg, err := config.Load(*file, *as)
+	cfg, advice, err := config.Check(*file, *as)
 	if err != nil {
 		return err
 	}
 	fmt.Fprintf(c.stdout, "%s is valid: director %s, %s, %s\n",
 		cfg.File, orNone(cfg.Director), count(len(cfg.Routers), "virtual router"), count(len(cfg.Services), "service"))
+	for _, p := range advice {
+		fmt.Fprintf(c.stdout, "advice: %v\n", p)
+	}
 	return nil
 }
 

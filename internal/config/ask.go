@@ -235,6 +235,9 @@ func (r *report) secretSetting(s section, key string) (string, bool) {
 		if ok && text == "" {
 			s.bad(key, "is empty; leave it out or say something")
 		}
+		if n := s.keys[key]; n != nil {
+			r.secrets = append(r.secrets, n)
+		}
 		return text, ok
 	}
 	if s.keys[key] != nil {

@@ -80,6 +80,8 @@ func (s section) password(version uint8) string {
 			return ""
 		}
 		text = string(bytes.TrimRight(b, "\r\n"))
+	} else {
+		s.secrets = append(s.secrets, s.keys[key])
 	}
 	switch {
 	case text == "":
@@ -126,6 +128,7 @@ func (s section) authKey() string {
 	case file == nil && text == nil:
 		s.missing("file", "the file with the key (or hex with the key itself)")
 	case text != nil:
+		s.secrets = append(s.secrets, text)
 		v, ok := s.text("hex")
 		if !ok {
 			return ""

@@ -29,6 +29,50 @@ func Load(path, as string) (*Config, error) {
 	return Parse(path, text, Identity{As: as, Hostname: host})
 }
 
+// Check is Load for a person who looks: advice is what is not wrong, and will hardly do
+// what was meant. The error is Problems.
+func Check(path, as string) (cfg *Config, advice Problems, err error) {
+	text, err := readBounded(path)
+	if err != nil {
+		return nil, nil, Problems{{File: path, Message: unreadable(err)}}
+	}
+	host, _ := os.Hostname()
+	id := Identity{As: as, Hostname: host}
+	if cfg, err = parseReading(path, text, id, ReadSecret); err != nil {
+		return nil, nil, err
+	}
+	// Once more, with places, which nothing else needs of a valid file.
+	_, said, problems := parseWith(string(text), id, ReadSecret, decodeWithPlaces)
+	if len(problems) > 0 {
+		return nil, nil, problems.sorted()
+	}
+	advice = append(said.advice, said.readable(path)...)
+	for i := range advice {
+		advice[i].File = path
+	}
+	return cfg, advice.sorted(), nil
+}
+
+// remarks are what is said of a valid file.
+type remarks struct {
+	advice  Problems
+	secrets []*node
+}
+
+// readable is advice about secrets that stand in a file which others can read.
+func (r remarks) readable(path string) Problems {
+	info, err := os.Stat(path)
+	if err != nil || !info.Mode().IsRegular() || info.Mode().Perm()&0o044 == 0 || len(r.secrets) == 0 {
+		return nil
+	}
+	first := r.secrets[0]
+	return Problems{{Line: first.line, Key: string(first.path),
+		Message: fmt.Sprintf("this is a secret, and others on this machine can read the file (mode %04o); do: chmod 600 %s", info.Mode().Perm(), path)}}
+}
+
+// decodeWithPlaces is decode with places.
+func decodeWithPlaces(text string) (*node, error) { return decode(text, true) }
+
 // LoadForServer reads the file at path on a real server. The error is Problems.
 func LoadForServer(path string) (*Config, error) {
 	text, err := readBounded(path)
@@ -81,17 +125,17 @@ func parse(text string, as Identity, read func(name string) ([]byte, error)) (*C
 	if line, why := unbounded(text); why != "" {
 		return nil, Problems{{Line: line, Message: why}}
 	}
-	cfg, problems := parseWith(text, as, read, decodeLarge)
+	cfg, _, problems := parseWith(text, as, read, decodeLarge)
 	if len(problems) > 0 {
-		return parseWith(text, as, read, func(text string) (*node, error) { return decode(text, true) })
+		cfg, _, problems = parseWith(text, as, read, decodeWithPlaces)
 	}
-	return cfg, nil
+	return cfg, problems
 }
 
-func parseWith(text string, as Identity, read func(name string) ([]byte, error), decode func(string) (*node, error)) (*Config, Problems) {
+func parseWith(text string, as Identity, read func(name string) ([]byte, error), decode func(string) (*node, error)) (*Config, remarks, Problems) {
 	root, err := decode(text)
 	if err != nil {
-		return nil, Problems{syntaxProblem(text, err)}
+		return nil, remarks{}, Problems{syntaxProblem(text, err)}
 	}
 	r := &report{}
 	top, _ := r.section(root, rootKeys())
@@ -99,7 +143,7 @@ func parseWith(text string, as Identity, read func(name string) ([]byte, error),
 		// Taking it for "remove everything" would make a copy that was cut short
 		// an outage.
 		r.add(0, "", "the file has no vrrp, service or sync section: there is nothing to do")
-		return nil, r.problems
+		return nil, remarks{}, r.problems
 	}
 	manage := top.flag("manage_sysctls")
 	directors := r.directors(top)
@@ -115,6 +159,7 @@ func parseWith(text string, as Identity, read func(name string) ([]byte, error),
 	}
 	drafts := make([]*draft, len(views))
 	found := make([]Problems, len(views))
+	var said remarks
 	for i, d := range views {
 		view := &report{cluster: directors, self: d.Name}
 		if i == own {
@@ -123,20 +168,23 @@ func parseWith(text string, as Identity, read func(name string) ([]byte, error),
 		}
 		drafts[i] = view.draft(d.view(root), d)
 		found[i] = view.problems.sorted()
+		if i == own {
+			said = remarks{view.advice, view.secrets}
+		}
 	}
 	r.problems = append(r.problems, merge(views, found)...)
 	r.pair(directors, drafts)
 	r.rivals(directors, drafts)
 	r.sameMarks(directors, drafts)
 	if len(r.problems) > 0 {
-		return nil, r.problems
+		return nil, remarks{}, r.problems
 	}
 	cfg := assemble(directors, drafts, own)
 	cfg.ManageSysctls = manage
 	if len(directors) > 0 {
 		cfg.Channel = drafts[own].channel.open(directors[own].Director, read)
 	}
-	return cfg, nil
+	return cfg, said, nil
 }
 
 // merge joins the problems of all views; one that not every director has names

@@ -1,8 +1,13 @@
 package config_test
 
 import (
+	"errors"
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
+
+	"github.com/google/go-cmp/cmp"
 
 	"lvsha/internal/config"
 )
@@ -26,6 +31,35 @@ func TestMessagesQuoteNoSecret(t *testing.T) {
 			} else if strings.Contains(err.Error(), "unter") {
 				t.Errorf("%q: %v", value, err)
 			}
+		}
+	}
+}
+
+// TestReadableSecret: a file with a secret that others can read is advice, and one
+// without a secret is not.
+func TestReadableSecret(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "lvsha.toml")
+	const plain = "[service.web]\nlisten = \"192.0.2.1:80/tcp\"\nowner = \"none\"\nforward = \"nat\"\n[[service.web.server]]\naddress = \"192.0.2.21\"\n"
+	for _, c := range []struct {
+		text string
+		mode os.FileMode
+		want string
+	}{
+		{plain, 0o644, ""},
+		{plain + "[[service.web.check]]\ntype = \"radius\"\nsecret = \"hunter2\"\n", 0o600, ""},
+		{plain + "[[service.web.check]]\ntype = \"radius\"\nsecret = \"hunter2\"\n", 0o640,
+			path + ":9: service.web.check[1].secret: this is a secret, and others on this machine can read the file (mode 0640); do: chmod 600 " + path},
+	} {
+		if err := errors.Join(os.WriteFile(path, []byte(c.text), c.mode), os.Chmod(path, c.mode)); err != nil {
+			t.Fatal(err)
+		}
+		_, advice, err := config.Check(path, "")
+		got := ""
+		if len(advice) > 0 {
+			got = advice.Error()
+		}
+		if err != nil || got != c.want {
+			t.Errorf("advice (-want +got): %s\n%v", cmp.Diff(c.want, got), err)
 		}
 	}
 }

@@ -12,6 +12,11 @@ import (
 // report collects problems.
 type report struct {
 	problems Problems
+	// advice is what is not wrong, and will hardly do what was meant. It is shown by
+	// Check alone.
+	advice Problems
+	// secrets are the values that nobody else should read.
+	secrets []*node
 	// read reads a file with a secret; nil means that it is another machine's.
 	read func(name string) ([]byte, error)
 	// cluster are all directors of the file, and self is the one that it is read for.
@@ -34,6 +39,11 @@ func (r *report) add(line int, p path, format string, args ...any) {
 
 // at adds a problem of a value.
 func (r *report) at(n *node, format string, args ...any) { r.add(n.line, n.path, format, args...) }
+
+// advise adds advice about a value.
+func (r *report) advise(n *node, format string, args ...any) {
+	r.advice = append(r.advice, Problem{Line: n.line, Key: string(n.path), Message: fmt.Sprintf(format, args...)})
+}
 
 // section is a table of the file while it is read. Its methods add a problem
 // and return the default where a value is not what it should be.
