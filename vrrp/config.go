@@ -65,8 +65,10 @@ type Config struct {
 	// Routes and Rules are there while the addresses are.
 	Routes []Route
 	Rules  []Rule
-	// NoPreempt leaves a living Active of lower priority where it is.
-	NoPreempt bool
+	// NoPreempt leaves a living Active of lower priority where it is: for ever, or with
+	// PreemptLowered as long as it advertises the priority that Peers has of it. One that
+	// advertises less says itself that its conditions do not hold.
+	NoPreempt, PreemptLowered bool
 	// PreemptAfter is how long a living Active of lower priority is left where
 	// it is, counted from its first advertisement; 0 is not at all.
 	PreemptAfter time.Duration

@@ -42,7 +42,7 @@ func (r *Router) receivedBackup(now time.Time, ev *Received) {
 				r.reason = ""
 			}
 		}
-	case adv.Priority >= r.Priority() || r.leavesInPeace(ev.At):
+	case adv.Priority >= r.Priority() || r.leavesInPeace(ev):
 		// V3-BCK-08. No comparison of addresses in Backup (V3-BCK-10).
 		r.accept(ev)
 		if r.state == Backup && r.serving {

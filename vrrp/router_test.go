@@ -42,6 +42,11 @@ func with(change func(*vrrp.Config)) vrrp.Config {
 	return c
 }
 
+// never is what the file's takeover = "never" means.
+func never() vrrp.Config {
+	return with(func(c *vrrp.Config) { c.NoPreempt, c.PreemptLowered = true, true })
+}
+
 // moment is an event at a time since the start. A nil event runs the timers
 // that are due until then.
 type moment struct {
@@ -187,6 +192,11 @@ func TestTranscripts(t *testing.T) {
 			{"V3-BCK-14 silence during the delay", with(func(c *vrrp.Config) { c.PreemptAfter = 30 * A }), boot(adv(A, lower, 50, A), moment{at: A + elected})},
 			{"V3-BCK-14 release during the delay", with(func(c *vrrp.Config) { c.PreemptAfter = 30 * A }), boot(adv(A, lower, 50, A), adv(2*A, lower, 0, A), moment{at: 3 * A})},
 			{"V3-BCK-14 a higher one starts the delay again", with(func(c *vrrp.Config) { c.PreemptAfter = 2 * A }), boot(adv(A, lower, 50, A), adv(2*A, higher, 150, A), adv(3*A, lower, 50, A), adv(4*A, lower, 50, A))},
+			{"never, and the Active has what the file gives it", never(), boot(adv(A, higher, 150, A), moment{at: A + ms, ev: vrrp.Tracked{Adjust: 100}}, adv(2*A, higher, 150, A), adv(3*A, higher, 150, A))},
+			{"never, and the Active's own conditions have lowered it", never(), boot(adv(A, higher, 150, A), adv(2*A, higher, 90, A), adv(3*A, higher, 90, A), adv(4*A, higher, 90, A), moment{at: A + elected})},
+			{"never, and the Active recovers in time", never(), boot(adv(A, higher, 90, A), adv(2*A, higher, 90, A), adv(3*A, higher, 150, A), moment{at: A + elected})},
+			{"never, and both are lowered", never(), boot(moment{at: ms, ev: vrrp.Tracked{Adjust: -50}}, adv(A, higher, 90, A), adv(2*A, higher, 90, A))},
+			{"nopreempt leaves a lowered one in peace too", with(func(c *vrrp.Config) { c.NoPreempt = true }), boot(adv(A, higher, 90, A), adv(2*A, higher, 90, A))},
 			{"hold-off after the start", base(), []moment{{ev: usable}, {ev: vrrp.Startup{HoldOff: 10 * A}}, {at: 10 * A}}},
 			{"hold-off, an Active is there", base(), []moment{{ev: usable}, {ev: vrrp.Startup{HoldOff: 10 * A}}, {at: 5 * A}, adv(6*A, higher, 150, A), {at: 10 * A}}},
 			{"yield, taken and ended", base(), elect(moment{at: 4 * A, ev: vrrp.Yield{}}, adv(4*A+500*ms, lower, 50, A), moment{at: 5 * A}, adv(5*A+500*ms, lower, 50, A), moment{at: 6 * A, ev: vrrp.Unyield{}}, adv(6*A+500*ms, lower, 50, A), moment{at: 5*A + 500*ms + elected})},

@@ -2,6 +2,7 @@ package vrrp
 
 import (
 	"fmt"
+	"slices"
 	"time"
 )
 
@@ -15,18 +16,32 @@ type yield struct {
 // clock is how reasons name a time.
 const clock = "15:04:05"
 
-// leavesInPeace says whether an Active of lower priority, heard at a time, stays
+// leavesInPeace reports whether an Active of lower priority that was heard stays
 // where it is. With a delay it does until that is over (V3-BCK-14).
-func (r *Router) leavesInPeace(at time.Time) bool {
+func (r *Router) leavesInPeace(ev *Received) bool {
 	switch {
-	case r.cfg.NoPreempt, r.yield.on, r.tracked.Wait != "":
+	case r.yield.on, r.tracked.Wait != "":
 		return true
+	case r.cfg.NoPreempt:
+		return !r.cfg.PreemptLowered || !r.lowered(ev)
 	case r.cfg.PreemptAfter <= 0:
 		return false
 	case r.preemptAt.IsZero():
-		r.preemptAt = at.Add(r.cfg.PreemptAfter)
+		r.preemptAt = ev.At.Add(r.cfg.PreemptAfter)
 	}
-	return at.Before(r.preemptAt)
+	return ev.At.Before(r.preemptAt)
+}
+
+// lowered reports whether a sender advertises less than the file says that it has. Of a
+// sender that the file does not know, nobody can tell.
+func (r *Router) lowered(ev *Received) bool {
+	i := slices.IndexFunc(r.cfg.Peers, func(p Peer) bool { return p.Address == ev.Source })
+	if i < 0 && len(r.cfg.Peers) == 1 {
+		// The only one there is: over IPv6 it sends from an address of its interface
+		// that the file does not have.
+		i = 0
+	}
+	return i >= 0 && ev.Advertisement.Priority < r.cfg.Peers[i].Priority
 }
 
 // patience is why a Backup does not take over from an Active that it outranks.
@@ -38,8 +53,10 @@ func (r *Router) patience() string {
 		return ", and we yield until told otherwise"
 	case r.yield.on:
 		return fmt.Sprintf(", and we yield until %s", r.yield.until.Format(clock))
-	case r.cfg.NoPreempt:
+	case r.cfg.PreemptLowered:
 		return `, and takeover is "never"`
+	case r.cfg.NoPreempt:
+		return `, and takeover is "nopreempt"`
 	case r.tracked.Wait != "":
 		return ", and is left in peace: " + r.tracked.Wait
 	case !r.preemptAt.IsZero():

@@ -24,6 +24,8 @@ func (s section) takeover(rt *router) {
 	switch after, isDelay := strings.CutPrefix(v, "after "); {
 	case v == "always":
 	case v == "never":
+		rt.NoPreempt, rt.PreemptLowered = true, true
+	case v == "nopreempt":
 		rt.NoPreempt = true
 	case isDelay:
 		d, err := time.ParseDuration(after)
@@ -33,7 +35,7 @@ func (s section) takeover(rt *router) {
 		}
 		rt.PreemptAfter = d
 	default:
-		s.bad("takeover", "want \"always\", \"never\" or \"after\" with a duration such as \"after 30s\", got %q%s", v, didYouMean(v, []string{"always", "never"}))
+		s.bad("takeover", "want \"always\", \"never\", \"nopreempt\" or \"after\" with a duration such as \"after 30s\", got %q%s", v, didYouMean(v, []string{"always", "never", "nopreempt"}))
 	}
 	if (rt.NoPreempt || rt.PreemptAfter > 0) && rt.Priority == ownerPriority {
 		s.bad("takeover", "priority 255 owns the addresses and always takes over at once (RFC 9568 section 6.1)")
@@ -124,7 +126,7 @@ func (r *report) groups(n *node, routers []router, conditions []condition) (out 
 		g.tracks = r.tracks(s, conditions)
 		for _, i := range g.routers {
 			first := routers[g.routers[0]]
-			if rt := routers[i]; rt.Priority != first.Priority || rt.NoPreempt != first.NoPreempt || rt.PreemptAfter != first.PreemptAfter {
+			if rt := routers[i]; rt.Priority != first.Priority || rt.NoPreempt != first.NoPreempt || rt.PreemptLowered != first.PreemptLowered || rt.PreemptAfter != first.PreemptAfter {
 				s.bad("routers", "the members of a sync group have the same priority and takeover, and %s differs from %s", rt.Name, first.Name)
 				break
 			}
