@@ -20,10 +20,11 @@ type PoolRules struct {
 	// SlowStart is how long the share of a server that comes back grows; 0 is not
 	// at all.
 	SlowStart time.Duration
-	// Scale multiplies all weights, so that a share can grow in steps; 0 means 1.
+	// Scale multiplies all weights, so that a share can grow in steps, as far as the
+	// largest of them leaves room for it; 0 means 1.
 	Scale int
-	// MaxDown is how many of a hundred servers checks may take out; 0 means all. Those
-	// that are drained or disabled do not count, here and for Panic.
+	// MaxDown is how many of a hundred servers checks may take out, and one at least; 0
+	// means all. Those that are drained or disabled do not count, here and for Panic.
 	MaxDown int
 	// Panic is a percentage: when fewer of the servers are up, what checks say is
 	// disregarded and all are used; 0 never does.
@@ -63,6 +64,8 @@ type Outcome struct {
 	// Shares are those of the members, in their order. Without a quorum and with a
 	// sorry server none is used.
 	Shares []Share
+	// Scale is by how much the weights of the shares were multiplied.
+	Scale int
 	// Quorum is whether the service is whole, Decided whether enough is known to say
 	// so, and Changed whether that changed now.
 	Quorum, Decided, Changed bool
@@ -97,12 +100,18 @@ const slowSteps = 20
 
 // Judge decides.
 func (p *Pool) Judge(now time.Time, rules PoolRules, members []Member) Outcome {
-	scale := max(rules.Scale, 1)
 	out := Outcome{Shares: make([]Share, len(members))}
 	p.remember(now, members)
+	most := 1
 	for i, m := range members {
 		share := &out.Shares[i]
-		share.Weight, share.Admin = Weigh(m.Weight, rules.MostWeight/scale, m.Advice)
+		share.Weight, share.Admin = Weigh(m.Weight, rules.MostWeight, m.Advice)
+		most = max(most, share.Weight)
+	}
+	// Operators and checks may ask for more than the file does.
+	out.Scale = max(1, min(rules.Scale, rules.MostWeight/most))
+	for i, m := range members {
+		share := &out.Shares[i]
 		if share.Weight != m.Weight {
 			share.Why = fmt.Sprintf("weight %d instead of %d, as it was advised", share.Weight, m.Weight)
 		}
@@ -119,7 +128,7 @@ func (p *Pool) Judge(now time.Time, rules PoolRules, members []Member) Outcome {
 		default:
 			out.Open += share.Weight
 		}
-		share.Weight *= scale
+		share.Weight *= out.Scale
 		switch share.Admin {
 		case Drain:
 			share.Weight, share.Why = 0, "asks to be drained"
@@ -247,7 +256,8 @@ func (p *Pool) spare(rules PoolRules, members []Member, out *Outcome) {
 	slices.SortStableFunc(down, func(a, b int) int {
 		return cmp.Or(members[a].Since.Compare(members[b].Since), members[a].Server.Compare(members[b].Server))
 	})
-	allowed := rules.MaxDown * known / 100
+	// One may go at least, or a small pool would keep a dead server for ever.
+	allowed := max(rules.MaxDown*known/100, 1)
 	for _, i := range down[min(allowed, len(down)):] {
 		out.Shares[i].Used = true
 		out.Shares[i].Why = fmt.Sprintf("kept: checks may take out %d of %d servers (max_down), and have", allowed, known)

@@ -121,6 +121,12 @@ func TestPool(t *testing.T) {
 		{"what max_down kept has no slow start", healthcheck.PoolRules{MaxDown: 25, SlowStart: 10 * time.Second, Scale: 100}, []step{
 			{0, "UUUU", "100 100 100 100 quorum!"}, {1, "DDDD", "- 100 100 100 none!"}, {2, "DDDU", "- 100 100 100 quorum!"}, {3, "UDDU", "1 - 100 100 quorum"},
 		}},
+		{"max_down lets one go at least", healthcheck.PoolRules{MaxDown: 30}, []step{
+			{0, "UUU", "1 1 1 quorum!"}, {1, "UUD", "1 1 - quorum"}, {2, "UDD", "1 1 - quorum"}, {3, "DDD", "1 1 - none!"},
+		}},
+		{"a large weight leaves slow start less room", healthcheck.PoolRules{SlowStart: 10 * time.Second, Scale: 100}, []step{
+			{0, "UU", "100 100 quorum!"}, {1, "5000U1U", "65000 13 quorum"},
+		}},
 		{"panic uses all", healthcheck.PoolRules{Panic: 50}, []step{
 			{0, "UUUU", "1 1 1 1 quorum!"}, {1, "UUDD", "1 1 - - quorum"}, {2, "UDDD", "1 1 1 1 quorum"}, {3, "DDDD", "1 1 1 1 none!"}, {4, "?DDD", "- 1 1 1 none"},
 		}},

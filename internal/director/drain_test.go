@@ -556,6 +556,23 @@ func TestWeight(t *testing.T) {
 	})
 }
 
+// TestWeightUnderSlowStart: an operator's weight is what the operator said, however much
+// slow_start multiplies the weights of the kernel by.
+func TestWeightUnderSlowStart(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		m := newLone(t, strings.Replace(drained, `forward = "nat"`, "forward = \"nat\"\nslow_start = \"10s\"", 1))
+		m.has("192.0.2.10:80/tcp>10.0.0.1:80=100 192.0.2.10:80/tcp>10.0.0.2:80=300")
+		m.ask(control.DoWeight, "web", "10.0.0.1", 5000, 0)
+		m.has("192.0.2.10:80/tcp>10.0.0.1:80=65000 192.0.2.10:80/tcp>10.0.0.2:80=39")
+		service := m.d.Status().Services[0]
+		if s := service.Servers[0]; service.Scale != 13 || s.Share != 65000 || strings.Contains(s.Reason, "advised") {
+			t.Errorf("scale %d, %+v", service.Scale, s)
+		}
+		m.ask(control.DoUnweight, "web", "10.0.0.1", 0, 0)
+		m.has("192.0.2.10:80/tcp>10.0.0.1:80=100 192.0.2.10:80/tcp>10.0.0.2:80=300")
+	})
+}
+
 // TestDriftByHand: a weight 0 in the kernel that nobody asked for is no drain.
 func TestDriftByHand(t *testing.T) {
 	for _, drift := range []string{"repair", "respect"} {

@@ -279,7 +279,7 @@ func (j *judging) table() []ipvs.Service {
 			d := s.Sorry.Destination(row.listen)
 			d.Weight = 0
 			if sorry {
-				d.Weight = sorryWeight(s)
+				d.Weight = sorryWeight(s, row.outcome.Scale)
 			}
 			same := func(o ipvs.Destination) bool { return o.Addr == d.Addr }
 			if sorry {
@@ -324,7 +324,7 @@ func (j *judging) quorums() map[string]bool {
 	return out
 }
 
-// sorryWeight is the kernel's weight of a sorry server.
-func sorryWeight(s config.Service) int {
-	return min(s.Sorry.Weight*max(s.Rules.Scale, 1), ipvs.MaxWeight)
+// sorryWeight is the kernel's weight of a sorry server in a pool of that scale.
+func sorryWeight(s config.Service, scale int) int {
+	return min(s.Sorry.Weight*max(scale, 1), ipvs.MaxWeight)
 }

@@ -63,7 +63,7 @@ func serviceStatus(s config.Service, rows []*judgedRow, known func(healthcheck.T
 		Name: s.Name, Scheduler: s.Scheduler, SchedulerFlags: s.Flags.Names(s.Scheduler), OnePacket: s.OnePacket,
 		Forward: s.Method(), State: "down", Servers: []control.Server{},
 		Quorum: true, Follows: s.Follows, Require: s.Require.String(),
-		QuorumWeight: max(s.Rules.Quorum, 1), Hysteresis: s.Rules.Hysteresis, Scale: max(s.Rules.Scale, 1),
+		QuorumWeight: max(s.Rules.Quorum, 1), Hysteresis: s.Rules.Hysteresis, Scale: 1,
 	}
 	for _, c := range s.Covers {
 		out.Covers = append(out.Covers, c.String())
@@ -76,6 +76,8 @@ func serviceStatus(s config.Service, rows []*judgedRow, known func(healthcheck.T
 			out.WeightUp = row.outcome.Sum // the row that is worse off decides
 		}
 		out.Quorum = out.Quorum && row.outcome.Quorum
+		// Rows differ where a check of only one address advises a large weight.
+		out.Scale = max(out.Scale, row.outcome.Scale)
 		for i, server := range row.servers {
 			if seen[server.at] || i >= len(row.outcome.Shares) {
 				continue
@@ -112,7 +114,7 @@ func serviceStatus(s config.Service, rows []*judgedRow, known func(healthcheck.T
 		}
 		if out.State == "sorry" {
 			sorry.State, sorry.Reason = "in use", out.Reason
-			sorry.Share = sorryWeight(s)
+			sorry.Share = sorryWeight(s, out.Scale)
 		}
 		out.Sorry = &sorry
 	}
