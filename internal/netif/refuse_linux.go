@@ -17,8 +17,8 @@ import (
 // V3-OWN-07). ARP is no IP packet, and neighbour solicitations and advertisements
 // get through (V3-ACT-05).
 func (l *Links) Refuse(iface string, addr netip.Addr) error {
-	l.mu.Lock()
-	defer l.mu.Unlock()
+	l.refusing.Lock()
+	defer l.refusing.Unlock()
 	err := onNftables(func(c *nftables.Conn) error {
 		f := newFilter()
 		there, err := f.there(c)
@@ -60,8 +60,8 @@ func (l *Links) Refuse(iface string, addr netip.Addr) error {
 
 // Permit implements vrrp.Links. The table goes with the last address.
 func (l *Links) Permit(iface string, addr netip.Addr) error {
-	l.mu.Lock()
-	defer l.mu.Unlock()
+	l.refusing.Lock()
+	defer l.refusing.Unlock()
 	for r := range l.refused {
 		if r.addr == addr && r.iface != iface && !addr.IsLinkLocalUnicast() {
 			delete(l.refused, refusal{iface, addr})
