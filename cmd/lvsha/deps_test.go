@@ -14,7 +14,7 @@ func TestRooms(t *testing.T) {
 	ground := []string{"internal/nlconn"}
 	allowed := map[string][]string{
 		"internal/nlconn": nil,
-		"vrrp": nil, "healthcheck": nil, "ipvs": nil, "sync": nil, "examples": nil,
+		"vrrp":            nil, "healthcheck": nil, "ipvs": nil, "sync": nil, "examples": nil,
 		"vrrp/vrrptest":        {"vrrp"},
 		"internal/track":       {"vrrp", "healthcheck"},
 		"internal/bfd":         nil,
