@@ -13,8 +13,8 @@ func TestEngine(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			if got, name, err := decodeEngine(b); got != key || name != engine || err != nil {
-				t.Errorf("of %s with %q: %s, %q, %v", key, engine, got, name, err)
+			if got, err := decodeService(b); got.Key != key || got.Engine != engine || got.Scheduler != "rr" || err != nil {
+				t.Errorf("of %s with %q: %+v, %v", key, engine, got, err)
 			}
 		}
 	}
@@ -30,8 +30,11 @@ func FuzzEngine(f *testing.F) {
 		f.Add(b[:len(b)-3])
 	}
 	f.Fuzz(func(t *testing.T, b []byte) {
-		if _, name, err := decodeEngine(b); err != nil && name != "" {
-			t.Errorf("both the name %q and an error: %v", name, err)
+		if s, err := decodeService(b); err != nil && s.Key != (ServiceKey{}) {
+			t.Errorf("both the service %s and an error: %v", s.Key, err)
+		}
+		if d, err := decodeDestination(b); err != nil && d.Addr.IsValid() {
+			t.Errorf("both the server %s and an error: %v", d.Addr, err)
 		}
 	})
 }

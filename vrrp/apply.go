@@ -184,15 +184,14 @@ func (e *Engine) sawLinks(now *seen) {
 		}
 		cfg := &m.router.cfg
 		var doubtful []Address
+		var on string
+		var l *seenLink
 		for _, a := range m.router.all {
-			iface := cfg.carrier(a)
-			exists, has := now.carries(iface, a.Prefix)
-			if exists && has && iface != cfg.Virtual {
-				continue
+			if iface := cfg.carrier(a); iface != on {
+				on, l = iface, now.links[iface]
 			}
 			// The virtual interface is ours: somebody has removed it, or switched it off.
-			l, _ := now.link(iface)
-			if broken := iface == cfg.Virtual && !l.Up; broken || exists && !has {
+			if broken := on == cfg.Virtual && (l == nil || !l.Up); broken || l != nil && !l.carries(a.Prefix) {
 				doubtful = append(doubtful, a)
 			}
 		}
@@ -223,7 +222,7 @@ func (e *Engine) renamed(before *seen) {
 			if !ok {
 				continue
 			}
-			if _, has := e.links.carries(to, a.Prefix); has {
+			if e.links.links[to].carries(a.Prefix) {
 				e.stage(m, jobRemove, []Address{{Prefix: a.Prefix, Interface: to}}, 0)
 			}
 		}

@@ -42,14 +42,10 @@ func (s *seen) link(name string) (l Link, ok bool) {
 	return Link{}, false
 }
 
-// carries reports whether an interface exists, and whether it has an address.
-func (s *seen) carries(name string, p netip.Prefix) (exists, has bool) {
-	l := s.links[name]
-	if l == nil {
-		return false, false
-	}
-	_, has = l.has[p]
-	return true, has
+// carries reports whether the interface has an address.
+func (l *seenLink) carries(p netip.Prefix) bool {
+	_, has := l.has[p]
+	return has
 }
 
 // senderKind is what advertisements may come from: an address of a family, and of

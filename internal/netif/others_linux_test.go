@@ -24,16 +24,19 @@ import (
 // others are somebody's addresses that come and go on an interface, all of them
 // added and then all removed, as fast as the kernel does it.
 type others struct {
-	stop    chan struct{}
-	ended   sync.WaitGroup
-	changes atomic.Int64
-	err     error
+	// together is how many go to the kernel in one message. It carries those out
+	// without letting anybody else onto the processor.
+	together int
+	stop     chan struct{}
+	ended    sync.WaitGroup
+	changes  atomic.Int64
+	err      error
 }
 
 // comeAndGo starts them in a namespace.
-func (l *lan) comeAndGo(ns, iface string, addresses []netip.Prefix) *others {
+func (l *lan) comeAndGo(ns, iface string, together int, addresses []netip.Prefix) *others {
 	l.t.Helper()
-	o := &others{stop: make(chan struct{})}
+	o := &others{together: together, stop: make(chan struct{})}
 	began := make(chan struct{})
 	o.ended.Go(func() {
 		err := inNamespace(ns, func(*netif.Links) { o.err = o.run(iface, addresses, began) })
@@ -72,7 +75,7 @@ func (o *others) run(iface string, addresses []netip.Prefix, began chan struct{}
 	defer c.Close()
 	for {
 		for _, message := range []netlink.HeaderType{unix.RTM_NEWADDR, unix.RTM_DELADDR} {
-			for some := range slices.Chunk(addresses, 20) {
+			for some := range slices.Chunk(addresses, o.together) {
 				select {
 				case <-o.stop:
 					if message == unix.RTM_NEWADDR {
@@ -150,8 +153,8 @@ func TestNetnsOthersAddresses(t *testing.T) {
 	l.eventually("the addresses are there", func() bool {
 		return l.has(l.a, virtual) && len(l.ip("-n", l.a, "-6", "addr", "show", "to", "2001:db8::100")) > 0
 	})
-	four := l.comeAndGo(l.a, "eth0", many("10.66.0.1/16", 300))
-	others := l.comeAndGo(l.a, "eth0", many("2001:db8:66::1/64", 300))
+	four := l.comeAndGo(l.a, "eth0", 20, many("10.66.0.1/32", 300))
+	others := l.comeAndGo(l.a, "eth0", 20, many("2001:db8:66::1/128", 300))
 	end := time.After(10 * time.Second)
 	faults, restored := 0, 0
 watching:
@@ -275,7 +278,7 @@ func crowded(l *lan, routers, addresses int, interval, during time.Duration) (f 
 	l.t.Helper()
 	var cfg nodeConfig
 	cfg.RealTime = true
-	all := many("10.100.0.1/16", routers*addresses)
+	all := many("10.100.0.1/32", routers*addresses)
 	for i := range routers {
 		c := vrrp.Config{
 			Name: fmt.Sprint("r", i+1), Interface: "eth0", VRID: uint8(i + 1), Version: 3, Priority: 150, Interval: interval,
@@ -295,7 +298,7 @@ func crowded(l *lan, routers, addresses int, interval, during time.Duration) (f 
 
 	from := boottime()
 	p := newProbe(interval)
-	o := l.comeAndGo(l.a, "eth0", many("10.66.0.1/16", 1000))
+	o := l.comeAndGo(l.a, "eth0", 1, many("10.66.0.1/32", 1000))
 	end := time.After(during)
 waiting:
 	for {

@@ -81,8 +81,20 @@ func (l *Links) RemoveRoute(r vrrp.Route) error {
 	return nil
 }
 
-// MissingPaths implements vrrp.Paths.
-func (l *Links) MissingPaths(routes []vrrp.Route, rules []vrrp.Rule) (goneRoutes []vrrp.Route, goneRules []vrrp.Rule, err error) {
+// MissingPaths implements vrrp.Paths. What is missing in one list is looked for in
+// another one: the kernel has no way to ask for one route or rule alone.
+func (l *Links) MissingPaths(routes []vrrp.Route, rules []vrrp.Rule) ([]vrrp.Route, []vrrp.Rule, error) {
+	for range 2 {
+		var err error
+		if routes, rules, err = l.missingPaths(routes, rules); err != nil || len(routes)+len(rules) == 0 {
+			return nil, nil, err
+		}
+	}
+	return routes, rules, nil
+}
+
+// missingPaths are those that are missing in one list.
+func (l *Links) missingPaths(routes []vrrp.Route, rules []vrrp.Rule) (goneRoutes []vrrp.Route, goneRules []vrrp.Rule, err error) {
 	err = l.conns.ask(func(c *kernel) error {
 		type list struct {
 			family byte

@@ -1,0 +1,273 @@
+package ipvs
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"net/netip"
+	"slices"
+
+	cfipvs "github.com/cloudflare/ipvs"
+	"github.com/cloudflare/ipvs/netmask"
+	"github.com/mdlayher/genetlink"
+	"github.com/mdlayher/netlink"
+	"golang.org/x/sys/unix"
+
+	"lvsha/internal/nlconn"
+)
+
+// The kernel tells the table in parts and goes on by the number of what it has told:
+// when something before that goes meanwhile, it leaves out something that is there, and
+// it does not say so (ip_vs_genl_dump_services). So what was in the last list and is
+// not in this one is asked for once more. cloudflare/ipvs keeps its connection to
+// itself, and cannot tell of a list that is flagged as interrupted either.
+
+// services lists the services, without their servers.
+func (k *kernel) services() (services []Service, err error) {
+	err = nlconn.Again(func() (interrupted bool, err error) {
+		answers, err := k.pe.g.Dump(genetlink.Message{Header: genetlink.Header{Command: cmdGetService, Version: genlVersion}})
+		if err != nil {
+			return false, err
+		}
+		services = make([]Service, 0, len(answers))
+		there := make(map[ServiceKey]bool, len(answers))
+		for _, m := range answers {
+			s, err := decodeService(m.Data)
+			if err != nil {
+				return false, err
+			}
+			services = append(services, s)
+			there[s.Key] = true
+		}
+		for key := range k.listed {
+			if there[key] {
+				continue
+			}
+			switch _, err := k.c.Service(serviceTo(Service{Key: key})); {
+			case err == nil:
+				return true, nil
+			case !errors.Is(err, unix.ESRCH):
+				return false, err
+			}
+		}
+		return false, nil
+	})
+	return services, err
+}
+
+// destinations lists the servers of a service; one that is gone has none. Of one server
+// alone the kernel does not tell, so another list has to lack it too.
+func (k *kernel) destinations(key ServiceKey) (list []Destination, err error) {
+	err = nlconn.Again(func() (interrupted bool, err error) {
+		if list, err = k.dumpDestinations(key); err != nil {
+			return false, err
+		}
+		lost := missingFrom(k.listed[key], list)
+		if len(lost) == 0 {
+			return false, nil
+		}
+		if list, err = k.dumpDestinations(key); err != nil {
+			return false, err
+		}
+		return len(missingFrom(lost, list)) < len(lost), nil
+	})
+	return list, err
+}
+
+// missingFrom are the servers that a list lacks.
+func missingFrom(servers, list []Destination) []Destination {
+	if len(servers) == 0 {
+		return nil
+	}
+	there := make(map[netip.AddrPort]bool, len(list))
+	for _, d := range list {
+		there[d.Addr] = true
+	}
+	return slices.DeleteFunc(slices.Clone(servers), func(d Destination) bool { return there[d.Addr] })
+}
+
+func (k *kernel) dumpDestinations(key ServiceKey) ([]Destination, error) {
+	ae := netlink.NewAttributeEncoder()
+	ae.Nested(cmdAttrService, func(ae *netlink.AttributeEncoder) error {
+		encodeKey(ae, key)
+		return nil
+	})
+	data, err := ae.Encode()
+	if err != nil {
+		return nil, err
+	}
+	answers, err := k.pe.g.Dump(genetlink.Message{Header: genetlink.Header{Command: cmdGetDest, Version: genlVersion}, Data: data})
+	if err != nil {
+		return nil, err
+	}
+	list := make([]Destination, len(answers))
+	for i, m := range answers {
+		if list[i], err = decodeDestination(m.Data); err != nil {
+			return nil, err
+		}
+		list[i].Place = len(answers) - i // the newest is listed first
+	}
+	return list, nil
+}
+
+// decodeService reads an answer to a cmdGetService.
+func decodeService(b []byte) (Service, error) {
+	var s cfipvs.Service
+	var engine string
+	var traffic Traffic
+	var address, mask []byte
+	err := inside(b, cmdAttrService, func(ad *netlink.AttributeDecoder) error {
+		for ad.Next() {
+			switch ad.Type() {
+			case svcAttrFamily:
+				s.Family = cfipvs.AddressFamily(ad.Uint16())
+			case svcAttrProtocol:
+				s.Protocol = cfipvs.Protocol(ad.Uint16())
+			case svcAttrAddr:
+				address = ad.Bytes()
+			case svcAttrPort:
+				s.Port = portOf(ad.Bytes())
+			case svcAttrMark:
+				s.FWMark = ad.Uint32()
+			case svcAttrSched:
+				s.Scheduler = ad.String()
+			case svcAttrFlags:
+				// struct ip_vs_flags: the flags, and which of them are meant
+				if b := ad.Bytes(); len(b) == 8 {
+					s.Flags = cfipvs.Flags(binary.NativeEndian.Uint32(b))
+				}
+			case svcAttrTimeout:
+				s.Timeout = ad.Uint32()
+			case svcAttrNetmask:
+				mask = ad.Bytes()
+			case svcAttrEngine:
+				engine = ad.String()
+			case svcAttrStats64:
+				ad.Nested(traffic.decode)
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		return Service{}, fmt.Errorf("decoding service: %w", err)
+	}
+	s.Address = addressOf(s.Family, address)
+	switch {
+	case s.Family == cfipvs.INET && len(mask) == 4:
+		s.Netmask, _ = netmask.MaskFromSlice(mask)
+	case s.Family == cfipvs.INET6 && len(mask) == 4:
+		s.Netmask = netmask.MaskFrom(int(binary.NativeEndian.Uint32(mask)), 128) // of IPv6 it is the length
+	}
+	from := serviceFrom(s)
+	from.Engine, from.Traffic = engine, traffic
+	return from, nil
+}
+
+// decodeDestination reads an answer to a cmdGetDest.
+func decodeDestination(b []byte) (Destination, error) {
+	var d cfipvs.DestinationExtended
+	var traffic Traffic
+	var address []byte
+	err := inside(b, cmdAttrDest, func(ad *netlink.AttributeDecoder) error {
+		for ad.Next() {
+			switch ad.Type() {
+			case destAttrFamily:
+				d.Family = cfipvs.AddressFamily(ad.Uint16())
+			case destAttrAddr:
+				address = ad.Bytes()
+			case destAttrPort:
+				d.Port = portOf(ad.Bytes())
+			case destAttrForward:
+				d.FwdMethod = cfipvs.ForwardType(ad.Uint32())
+			case destAttrWeight:
+				d.Weight = ad.Uint32()
+			case destAttrUpper:
+				d.UpperThreshold = ad.Uint32()
+			case destAttrLower:
+				d.LowerThreshold = ad.Uint32()
+			case destAttrActive:
+				d.ActiveConnections = ad.Uint32()
+			case destAttrInact:
+				d.InactiveConnections = ad.Uint32()
+			case destAttrPersist:
+				d.PersistentConnections = ad.Uint32()
+			case destAttrTunType:
+				d.TunnelType = cfipvs.TunnelType(ad.Uint8())
+			case destAttrTunPort:
+				d.TunnelPort = portOf(ad.Bytes())
+			case destAttrTunFlag:
+				d.TunnelFlags = cfipvs.TunnelFlags(ad.Uint16())
+			case destAttrStats64:
+				ad.Nested(traffic.decode)
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		return Destination{}, fmt.Errorf("decoding server: %w", err)
+	}
+	d.Address = addressOf(d.Family, address)
+	from := destinationFrom(d)
+	from.Traffic = traffic
+	return from, nil
+}
+
+// inside decodes what is in one attribute.
+func inside(b []byte, attribute uint16, decode func(*netlink.AttributeDecoder) error) error {
+	ad, err := netlink.NewAttributeDecoder(b)
+	if err != nil {
+		return err
+	}
+	for ad.Next() {
+		if ad.Type() == attribute {
+			ad.Nested(decode)
+		}
+	}
+	return ad.Err()
+}
+
+// portOf is a port in the octet order of networks.
+func portOf(b []byte) uint16 {
+	if len(b) != 2 {
+		return 0
+	}
+	return binary.BigEndian.Uint16(b)
+}
+
+// addressOf is an address, for which the kernel tells sixteen octets of either family.
+func addressOf(family cfipvs.AddressFamily, b []byte) netip.Addr {
+	if family == cfipvs.INET && len(b) >= 4 {
+		b = b[:4]
+	}
+	a, _ := netip.AddrFromSlice(b)
+	return a
+}
+
+// decode reads IPVS_STATS_ATTR_*, in 64 bits each.
+func (t *Traffic) decode(ad *netlink.AttributeDecoder) error {
+	for ad.Next() {
+		switch ad.Type() {
+		case 1:
+			t.Connections = ad.Uint64()
+		case 2:
+			t.InPackets = ad.Uint64()
+		case 3:
+			t.OutPackets = ad.Uint64()
+		case 4:
+			t.InBytes = ad.Uint64()
+		case 5:
+			t.OutBytes = ad.Uint64()
+		case 6:
+			t.ConnectionRate = ad.Uint64()
+		case 7:
+			t.InPacketRate = ad.Uint64()
+		case 8:
+			t.OutPacketRate = ad.Uint64()
+		case 9:
+			t.InByteRate = ad.Uint64()
+		case 10:
+			t.OutByteRate = ad.Uint64()
+		}
+	}
+	return nil
+}
