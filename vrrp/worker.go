@@ -436,8 +436,8 @@ func (w *worker) look(now time.Time, jobs []job) {
 	if len(paths) > 0 {
 		w.verifyPaths(now, paths)
 	}
-	var have map[netip.Prefix]bool
-	var err error
+	var doubtful []job
+	var addresses []netip.Prefix
 	for i, j := range jobs {
 		if j.kind != jobVerify || last[j.key] != i {
 			continue
@@ -446,42 +446,40 @@ func (w *worker) look(now time.Time, jobs []job) {
 			// It may have been switched off, or be gone with all addresses.
 			w.install(now, item{virtual: j.virtual}, e)
 		}
-		doubtful := slices.DeleteFunc(j.addresses, func(a Address) bool {
+		j.addresses = slices.DeleteFunc(j.addresses, func(a Address) bool {
 			e := w.mine(a, j.key)
 			return e == nil || !e.installed
 		})
-		if len(doubtful) == 0 {
-			continue
+		doubtful = append(doubtful, j)
+		for _, a := range j.addresses {
+			addresses = append(addresses, a.Prefix)
 		}
-		if have == nil {
-			have, err = w.addresses()
-		}
-		w.verify(now, j.key, doubtful, have, err)
 	}
-}
-
-// addresses are those on the interface.
-func (w *worker) addresses() (map[netip.Prefix]bool, error) {
-	list, err := w.links.Addresses(w.iface)
-	have := make(map[netip.Prefix]bool, len(list))
+	if len(addresses) == 0 {
+		return
+	}
+	list, err := w.links.Missing(w.iface, addresses)
+	missing := make(map[netip.Prefix]bool, len(list))
 	for _, p := range list {
-		have[p] = true
+		missing[p] = true
 	}
-	return have, err
+	for _, j := range doubtful {
+		w.verify(now, j, missing, err)
+	}
 }
 
 // verify tells which of a virtual router's installed addresses are not where they
 // should be.
-func (w *worker) verify(now time.Time, key Key, addresses []Address, have map[netip.Prefix]bool, err error) {
-	for _, a := range addresses {
+func (w *worker) verify(now time.Time, j job, missing map[netip.Prefix]bool, err error) {
+	for _, a := range j.addresses {
 		it := itemOf(a)
 		switch {
 		case err != nil:
 			e := w.entries[it]
 			e.installed = false
 			w.outcome(now, it, e, fmt.Errorf("looking for %s on %s: %w", a.Prefix, w.iface, err))
-		case !have[a.Prefix]:
-			w.report(report{iface: w.iface, item: it, owners: []Key{key}, lost: true})
+		case missing[a.Prefix]:
+			w.report(report{iface: w.iface, item: it, owners: []Key{j.key}, lost: true})
 		}
 	}
 }

@@ -25,13 +25,6 @@ type address struct {
 // duplicates of an IPv6 address, nor after it found one.
 func (a address) usable() bool { return a.flags&(unix.IFA_F_TENTATIVE|unix.IFA_F_DADFAILED) == 0 }
 
-func familyOfAddress(a netip.Addr) byte {
-	if a.Is4() {
-		return unix.AF_INET
-	}
-	return unix.AF_INET6
-}
-
 // listAddresses are the addresses of a family, or of both with AF_UNSPEC, on the
 // interface of an index, or on all with 0. With nlconn.ErrInterrupted some of them
 // may be left out.

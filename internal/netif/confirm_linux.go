@@ -49,7 +49,7 @@ func confirm(c *kernel, before, now []vrrp.Link) (links []vrrp.Link, doubt bool,
 		if slices.Equal(was.Addresses, now[n].Addresses) {
 			continue
 		}
-		there, unsure, err := confirmAddresses(c, was, &now[n])
+		there, unsure, err := confirmAddresses(c, was.Addresses, &now[n], address.usable)
 		if err != nil {
 			return nil, false, err
 		}
@@ -59,25 +59,48 @@ func confirm(c *kernel, before, now []vrrp.Link) (links []vrrp.Link, doubt bool,
 	return now, doubt, nil
 }
 
-// confirmAddresses finds which addresses are there that an interface had and that a
-// list of now lacks.
-func confirmAddresses(c *kernel, was, now *vrrp.Link) (there []netip.Prefix, doubt bool, err error) {
+// missing are the addresses that are not on an interface, whatever the state of those
+// that are.
+func (k *kernel) missing(index int, addresses []netip.Prefix) ([]netip.Prefix, error) {
+	have, err := addressesBy(k.Glance, unix.AF_UNSPEC, index)
+	if err != nil && !errors.Is(err, nlconn.ErrInterrupted) {
+		return nil, err
+	}
+	link := vrrp.Link{Index: index}
+	there := make(map[netip.Prefix]bool, len(have))
+	for _, a := range have {
+		there[a.prefix] = true
+		link.Addresses = append(link.Addresses, a.prefix)
+	}
+	confirmed, _, err := confirmAddresses(k, addresses, &link, func(address) bool { return true })
+	if err != nil {
+		return nil, err
+	}
+	for _, p := range confirmed {
+		there[p] = true
+	}
+	return slices.DeleteFunc(slices.Clone(addresses), func(p netip.Prefix) bool { return there[p] }), nil
+}
+
+// confirmAddresses finds which of an interface's addresses are there that a list of
+// now lacks, and count.
+func confirmAddresses(c *kernel, addresses []netip.Prefix, now *vrrp.Link, counts func(address) bool) (there []netip.Prefix, doubt bool, err error) {
 	listed := make(map[netip.Addr]bool, len(now.Addresses))
 	for _, p := range now.Addresses {
 		listed[p.Addr()] = true
 	}
 	var four []netip.Prefix
-	for _, p := range was.Addresses {
+	for _, p := range addresses {
 		switch {
 		case listed[p.Addr()]: // at most its prefix length is another
 		case p.Addr().Is4():
 			four = append(four, p)
 		default:
-			a, ok, err := getAddress(c, was.Index, p.Addr())
+			a, ok, err := getAddress(c, now.Index, p.Addr())
 			if err != nil {
 				return nil, false, err
 			}
-			if ok && a.usable() {
+			if ok && counts(a) {
 				there = append(there, a.prefix)
 			}
 		}
@@ -89,7 +112,7 @@ func confirmAddresses(c *kernel, was, now *vrrp.Link) (there []netip.Prefix, dou
 	if err != nil || len(unsure) == 0 {
 		return append(there, routed...), false, err
 	}
-	have, err := listAddresses(c, unix.AF_INET, was.Index)
+	have, err := listAddresses(c, unix.AF_INET, now.Index)
 	switch {
 	case errors.Is(err, nlconn.ErrInterrupted):
 		return slices.Concat(there, routed, unsure), true, nil

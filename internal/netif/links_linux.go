@@ -79,20 +79,16 @@ func (l *Links) learn(links []vrrp.Link) {
 	l.known.Store(&known)
 }
 
-// Addresses implements vrrp.Links.
-func (l *Links) Addresses(iface string) (out []netip.Prefix, err error) {
+// Missing implements vrrp.Links.
+func (l *Links) Missing(iface string, addresses []netip.Prefix) (missing []netip.Prefix, err error) {
 	err = l.of(iface).ask(func(c *kernel, index int) error {
-		have, err := listAddresses(c, unix.AF_UNSPEC, index)
-		out = nil
-		for _, a := range have {
-			out = append(out, a.prefix)
-		}
+		missing, err = c.missing(index, addresses)
 		return err
 	})
 	if err != nil {
-		return nil, fmt.Errorf("listing addresses of %s: %w", iface, err)
+		return nil, fmt.Errorf("looking at the addresses of %s: %w", iface, err)
 	}
-	return out, nil
+	return missing, nil
 }
 
 // Add implements vrrp.Links.
@@ -151,16 +147,16 @@ func (n *netInterface) add(a vrrp.Address) error {
 // of IPv4 with another label or scope, of IPv6 with another prefix length. It
 // returns it as it is.
 func differing(c *kernel, index int, a vrrp.Address) (netip.Prefix, bool, error) {
-	have, err := listAddresses(c, familyOfAddress(a.Prefix.Addr()), index)
+	if a.Prefix.Addr().Is6() {
+		have, ok, err := getAddress(c, index, a.Prefix.Addr())
+		return have.prefix, ok && have.prefix != a.Prefix, err
+	}
+	have, err := listAddresses(c, unix.AF_INET, index)
 	if err != nil {
 		return netip.Prefix{}, false, err
 	}
 	for _, h := range have {
-		switch {
-		case h.prefix.Addr() != a.Prefix.Addr():
-		case a.Prefix.Addr().Is6():
-			return h.prefix, h.prefix != a.Prefix, nil
-		case h.prefix == a.Prefix:
+		if h.prefix == a.Prefix {
 			return h.prefix, h.scope != a.Scope || h.label != cmp.Or(a.Label, a.Interface), nil
 		}
 	}
@@ -195,8 +191,11 @@ func (n *netInterface) remove(p netip.Prefix) error {
 		// ENXIO: IPv6 is switched off on the interface, and so has no addresses.
 		case errors.Is(err, unix.EADDRNOTAVAIL), errors.Is(err, unix.ENXIO):
 			return nil
-		case errors.Is(err, os.ErrPermission) && missing(c, index, p):
-			return nil
+		case errors.Is(err, os.ErrPermission):
+			// Without the capability the kernel refuses before it looks.
+			if missing, err := c.missing(index, []netip.Prefix{p}); err == nil && len(missing) > 0 {
+				return nil
+			}
 		}
 		return err
 	})
@@ -214,11 +213,4 @@ func (l *Links) Drop(iface string, p netip.Prefix) error {
 		return fmt.Errorf("removing %s from %s: %w", p, iface, err)
 	}
 	return nil
-}
-
-// missing reports whether an address is known not to be there. Without the
-// capability the kernel refuses before it looks.
-func missing(c *kernel, index int, p netip.Prefix) bool {
-	have, err := listAddresses(c, familyOfAddress(p.Addr()), index)
-	return err == nil && !slices.ContainsFunc(have, func(a address) bool { return a.prefix == p })
 }

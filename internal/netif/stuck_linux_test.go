@@ -79,7 +79,7 @@ func besideStuck(l *lan, during, most time.Duration) (s stuck) {
 			for _, f := range []func() error{
 				func() error { return links.Add("eth0", a) },
 				func() error { return links.Announce("eth0", []netip.Addr{a.Prefix.Addr()}) },
-				func() error { _, err := links.Addresses("eth0"); return err },
+				func() error { _, err := links.Missing("eth0", []netip.Prefix{a.Prefix}); return err },
 				func() error { return links.Remove("eth0", a.Prefix) },
 			} {
 				at := time.Now()
