@@ -17,9 +17,9 @@ import (
 )
 
 // The kernel tells the table in parts and goes on by the number of what it has told:
-// when something before that goes meanwhile, it leaves out something that is there, and
-// it does not say so (ip_vs_genl_dump_services). So what was in the last list and is
-// not in this one is asked for once more. cloudflare/ipvs keeps its connection to
+// when something before that comes or goes meanwhile, it tells of something twice, or
+// leaves out something that is there, and it does not say so (ip_vs_genl_dump_services).
+// So what was in the last list and is not in this one is asked for once more. cloudflare/ipvs keeps its connection to
 // itself, and cannot tell of a list that is flagged as interrupted either.
 
 // services lists the services, without their servers.
@@ -36,7 +36,9 @@ func (k *kernel) services() (services []Service, err error) {
 			if err != nil {
 				return false, err
 			}
-			services = append(services, s)
+			if !there[s.Key] {
+				services = append(services, s)
+			}
 			there[s.Key] = true
 		}
 		for key := range k.listed {
@@ -100,12 +102,18 @@ func (k *kernel) dumpDestinations(key ServiceKey) ([]Destination, error) {
 	if err != nil {
 		return nil, err
 	}
-	list := make([]Destination, len(answers))
+	list := make([]Destination, 0, len(answers))
+	there := make(map[netip.AddrPort]bool, len(answers))
 	for i, m := range answers {
-		if list[i], err = decodeDestination(m.Data); err != nil {
+		d, err := decodeDestination(m.Data)
+		if err != nil {
 			return nil, err
 		}
-		list[i].Place = len(answers) - i // the newest is listed first
+		d.Place = len(answers) - i // the newest is listed first
+		if !there[d.Addr] {
+			list = append(list, d)
+		}
+		there[d.Addr] = true
 	}
 	return list, nil
 }
