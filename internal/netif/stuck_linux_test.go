@@ -3,6 +3,7 @@ package netif_test
 import (
 	"net/netip"
 	"os/exec"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -22,24 +23,31 @@ type stuck struct {
 	other time.Duration
 }
 
+// stick makes an interface in namespace a whose queue is stuck until it is told
+// otherwise. What does not go out is charged to the socket that sent it, which is full
+// after some 280 frames.
+func (l *lan) stick(name string) (unstick func()) {
+	l.t.Helper()
+	tc := func(args ...string) {
+		if out, err := exec.Command("tc", append([]string{"-n", l.a}, args...)...).CombinedOutput(); err != nil {
+			l.t.Errorf("tc %v: %v\n%s", args, err, out)
+		}
+	}
+	l.ip("-n", l.a, "link", "add", name, "type", "veth", "peer", "name", name+"-peer")
+	l.ip("-n", l.a, "link", "set", name+"-peer", "up")
+	l.ip("-n", l.a, "link", "set", name, "up")
+	tc("qdisc", "add", "dev", name, "root", "tbf", "rate", "1kbit", "burst", "1600", "limit", "10mb")
+	return func() { tc("qdisc", "del", "dev", name, "root") }
+}
+
 // besideStuck announces on an interface whose queue is stuck, and works on another
 // one. At the latest the queue is gone after a time.
 func besideStuck(l *lan, during, most time.Duration) (s stuck) {
 	l.t.Helper()
 	links := netif.New(nil)
 	defer func() { try(l.t, links.Close()) }()
-	// What does not go out within the hour is charged to the socket, which is full
-	// after some 280 frames.
-	l.ip("-n", l.a, "link", "add", "stuck0", "type", "veth", "peer", "name", "stuck1")
-	l.ip("-n", l.a, "link", "set", "stuck1", "up")
-	l.ip("-n", l.a, "link", "set", "stuck0", "up")
-	tc := func(args ...string) {
-		if out, err := exec.Command("tc", append([]string{"-n", l.a}, args...)...).CombinedOutput(); err != nil {
-			l.t.Errorf("tc %v: %v\n%s", args, err, out)
-		}
-	}
-	tc("qdisc", "add", "dev", "stuck0", "root", "tbf", "rate", "1kbit", "burst", "1600", "limit", "10mb")
-	unstuck := time.AfterFunc(most, func() { tc("qdisc", "del", "dev", "stuck0", "root") })
+	unstick := l.stick("stuck0")
+	unstuck := time.AfterFunc(most, unstick)
 	defer unstuck.Stop()
 
 	var addresses []netip.Addr
@@ -104,5 +112,35 @@ func TestNetnsStuckQueue(t *testing.T) {
 	}
 	if s.sending > 500*time.Millisecond || s.refused == 0 {
 		t.Errorf("announcements on the stuck interface took up to %v, and %d failed", s.sending, s.refused)
+	}
+}
+
+// TestNetnsStuckRouter: a virtual router whose interface's queue is stuck does not keep
+// another one from its address, nor the director from stopping.
+func TestNetnsStuckRouter(t *testing.T) {
+	l := newLAN(t)
+	l.stick("stuck0")
+	l.ip("-n", l.a, "addr", "add", "10.8.0.1/24", "dev", "stuck0")
+	stuck := webConfig(150)
+	stuck.Name, stuck.Interface, stuck.VRID, stuck.Addresses = "stuck", "stuck0", 52, nil
+	for _, p := range many("10.8.1.1/32", 60) {
+		stuck.Addresses = append(stuck.Addresses, vrrp.Address{Prefix: p})
+	}
+	d := l.start(l.a, nodeConfig{Configs: []vrrp.Config{stuck, webConfig(150)}})
+	d.becomes(vrrp.Active)
+	d.becomes(vrrp.Active)
+	at := time.Now()
+	l.eventually("a has the address", func() bool { return l.has(l.a, virtual) })
+	if took := time.Since(at); took > 2*time.Second {
+		t.Errorf("the address was there after %v", took)
+	}
+	d.next("complain about the stuck interface", func(l line) bool {
+		return l.Notice != nil && strings.Contains(l.Notice.Text, "its queue is full")
+	})
+	l.eventually("hosts know the address", func() bool { return l.pings("10.9.0.100") })
+	d.tell("release")
+	d.next("stop", func(l line) bool { return l.Done == "release" })
+	if l.has(l.a, virtual) || strings.Contains(l.ip("-n", l.a, "addr"), "10.8.1.") {
+		t.Error("addresses are there after the release")
 	}
 }
