@@ -57,35 +57,56 @@ func (k *kernel) services() (services []Service, err error) {
 	return services, err
 }
 
-// destinations lists the servers of a service; one that is gone has none. Of one server
-// alone the kernel does not tell, so another list has to lack it too.
-func (k *kernel) destinations(key ServiceKey) (list []Destination, err error) {
-	err = nlconn.Again(func() (interrupted bool, err error) {
-		if list, err = k.dumpDestinations(key); err != nil {
-			return false, err
+// How many servers of a service the kernel tells in one part, whatever the buffer, and
+// how many lists have to lack one.
+const (
+	atOnce = 16
+	lists  = 3
+)
+
+// destinations lists the servers of a service; one that is gone has none. The kernel
+// does not tell of one server alone, so what one list lacks may be in another one.
+func (k *kernel) destinations(key ServiceKey) ([]Destination, error) {
+	known := k.listed[key]
+	list, err := k.dumpDestinations(key)
+	for n := 1; err == nil && n < lists && len(known) > atOnce && lacks(list, known); n++ {
+		var more []Destination
+		if more, err = k.dumpDestinations(key); err == nil {
+			list = merge(more, list)
 		}
-		lost := missingFrom(k.listed[key], list)
-		if len(lost) == 0 {
-			return false, nil
-		}
-		if list, err = k.dumpDestinations(key); err != nil {
-			return false, err
-		}
-		return len(missingFrom(lost, list)) < len(lost), nil
-	})
+	}
+	for i := range list {
+		list[i].Place = len(list) - i // the newest is listed first
+	}
 	return list, err
 }
 
-// missingFrom are the servers that a list lacks.
-func missingFrom(servers, list []Destination) []Destination {
-	if len(servers) == 0 {
-		return nil
-	}
+// lacks reports whether a list lacks one of some servers.
+func lacks(list, servers []Destination) bool {
 	there := make(map[netip.AddrPort]bool, len(list))
 	for _, d := range list {
 		there[d.Addr] = true
 	}
-	return slices.DeleteFunc(slices.Clone(servers), func(d Destination) bool { return there[d.Addr] })
+	return slices.ContainsFunc(servers, func(d Destination) bool { return !there[d.Addr] })
+}
+
+// merge adds to a list what another one has beyond it, each behind the server that
+// it was behind there.
+func merge(list, more []Destination) []Destination {
+	there := make(map[netip.AddrPort]bool, len(list))
+	for _, d := range list {
+		there[d.Addr] = true
+	}
+	at := 0 // behind the last of them that both have
+	for _, d := range more {
+		if there[d.Addr] {
+			at = slices.IndexFunc(list, func(o Destination) bool { return o.Addr == d.Addr }) + 1
+			continue
+		}
+		list = slices.Insert(list, at, d)
+		at++
+	}
+	return list
 }
 
 func (k *kernel) dumpDestinations(key ServiceKey) ([]Destination, error) {
@@ -104,12 +125,11 @@ func (k *kernel) dumpDestinations(key ServiceKey) ([]Destination, error) {
 	}
 	list := make([]Destination, 0, len(answers))
 	there := make(map[netip.AddrPort]bool, len(answers))
-	for i, m := range answers {
+	for _, m := range answers {
 		d, err := decodeDestination(m.Data)
 		if err != nil {
 			return nil, err
 		}
-		d.Place = len(answers) - i // the newest is listed first
 		if !there[d.Addr] {
 			list = append(list, d)
 		}

@@ -1,6 +1,33 @@
 package ipvs
 
-import "testing"
+import (
+	"net/netip"
+	"strings"
+	"testing"
+)
+
+// TestMerge: a list with what another one has beyond it, in its place.
+func TestMerge(t *testing.T) {
+	servers := func(names string) (list []Destination) {
+		for _, n := range strings.ToLower(names) {
+			list = append(list, Destination{Addr: netip.AddrPortFrom(netip.AddrFrom4([4]byte{10, 0, 0, byte(n)}), 80)})
+		}
+		return list
+	}
+	for _, c := range []struct{ list, more, want string }{
+		{"abc", "abc", "abc"}, {"", "abc", "abc"}, {"abc", "", "abc"},
+		{"ac", "abc", "abc"}, {"bc", "abc", "abc"}, {"ab", "abc", "abc"}, {"abe", "abcde", "abcde"},
+		{"xac", "abc", "xabc"}, {"ace", "abcd", "abcde"},
+	} {
+		var got strings.Builder
+		for _, d := range merge(servers(c.list), servers(c.more)) {
+			got.WriteByte(d.Addr.Addr().As4()[3])
+		}
+		if got.String() != c.want || lacks(servers(c.list), servers(c.more)) != (len(c.want) > len(c.list)) {
+			t.Errorf("%q with %q: %q, want %q", c.list, c.more, got.String(), c.want)
+		}
+	}
+}
 
 func TestEngine(t *testing.T) {
 	for _, text := range []string{"192.0.2.10:5060/udp", "[2001:db8::1]:5060/udp", "mark 5", "mark 5 ipv6"} {
