@@ -100,7 +100,13 @@ func merge(list, more []Destination) []Destination {
 	at := 0 // behind the last of them that both have
 	for _, d := range more {
 		if there[d.Addr] {
-			at = slices.IndexFunc(list, func(o Destination) bool { return o.Addr == d.Addr }) + 1
+			same := func(o Destination) bool { return o.Addr == d.Addr }
+			// Both are in one order, as a rule.
+			if i := slices.IndexFunc(list[at:], same); i >= 0 {
+				at += i + 1
+			} else {
+				at = slices.IndexFunc(list, same) + 1
+			}
 			continue
 		}
 		list = slices.Insert(list, at, d)
