@@ -13,7 +13,7 @@ import (
 // reply, both gratuitous and broadcast, because hosts differ in which of them
 // they learn from (RFC 5227 section 3); an IPv6 address has an unsolicited
 // neighbour advertisement. An interface without hardware address is left alone.
-// When the interface's queue is full, it waits for no more than sendMost.
+// When nothing leaves the interface's queue, it waits for no more than sendMost.
 func (l *Links) Announce(iface string, addrs []netip.Addr) error {
 	n := l.of(iface)
 	link, fresh, err := n.link()
