@@ -12,49 +12,74 @@ import (
 	"github.com/mdlayher/genetlink"
 	"github.com/mdlayher/netlink"
 	"golang.org/x/sys/unix"
-
-	"lvsha/internal/nlconn"
 )
 
 // The kernel tells the table in parts and goes on by the number of what it has told:
 // when something before that comes or goes meanwhile, it tells of something twice, or
 // leaves out something that is there, and it does not say so (ip_vs_genl_dump_services).
-// So what was in the last list and is not in this one is asked for once more. cloudflare/ipvs keeps its connection to
+// So what was in the last list and is not in this one is asked for alone, or once more. cloudflare/ipvs keeps its connection to
 // itself, and cannot tell of a list that is flagged as interrupted either.
 
 // services lists the services, without their servers.
-func (k *kernel) services() (services []Service, err error) {
-	err = nlconn.Again(func() (interrupted bool, err error) {
-		answers, err := k.pe.g.Dump(genetlink.Message{Header: genetlink.Header{Command: cmdGetService, Version: genlVersion}})
+func (k *kernel) services() ([]Service, error) {
+	answers, err := k.pe.g.Dump(genetlink.Message{Header: genetlink.Header{Command: cmdGetService, Version: genlVersion}})
+	if err != nil {
+		return nil, err
+	}
+	services := make([]Service, 0, len(answers))
+	there := make(map[ServiceKey]bool, len(answers))
+	for _, m := range answers {
+		s, err := decodeService(m.Data)
 		if err != nil {
-			return false, err
+			return nil, err
 		}
-		services = make([]Service, 0, len(answers))
-		there := make(map[ServiceKey]bool, len(answers))
-		for _, m := range answers {
-			s, err := decodeService(m.Data)
-			if err != nil {
-				return false, err
-			}
-			if !there[s.Key] {
-				services = append(services, s)
-			}
-			there[s.Key] = true
+		if !there[s.Key] {
+			services = append(services, s)
 		}
-		for key := range k.listed {
-			if there[key] {
-				continue
-			}
-			switch _, err := k.c.Service(serviceTo(Service{Key: key})); {
-			case err == nil:
-				return true, nil
-			case !errors.Is(err, unix.ESRCH):
-				return false, err
-			}
+		there[s.Key] = true
+	}
+	for key := range k.listed {
+		if there[key] {
+			continue
 		}
-		return false, nil
+		s, ok, err := k.service(key)
+		if err != nil {
+			return nil, err
+		}
+		if ok {
+			services = append(services, s)
+		}
+	}
+	return services, nil
+}
+
+// service asks for one service alone; ok is false if it is not there.
+func (k *kernel) service(key ServiceKey) (s Service, ok bool, err error) {
+	data, err := encodeName(key)
+	if err != nil {
+		return Service{}, false, err
+	}
+	answers, err := k.pe.g.Execute(genetlink.Message{Header: genetlink.Header{Command: cmdGetService, Version: genlVersion}, Data: data}, 0)
+	switch {
+	case errors.Is(err, unix.ESRCH):
+		return Service{}, false, nil
+	case err != nil:
+		return Service{}, false, err
+	case len(answers) != 1:
+		return Service{}, false, fmt.Errorf("%d answers about service %s", len(answers), key)
+	}
+	s, err = decodeService(answers[0].Data)
+	return s, err == nil, err
+}
+
+// encodeName is what names a service.
+func encodeName(key ServiceKey) ([]byte, error) {
+	ae := netlink.NewAttributeEncoder()
+	ae.Nested(cmdAttrService, func(ae *netlink.AttributeEncoder) error {
+		encodeKey(ae, key)
+		return nil
 	})
-	return services, err
+	return ae.Encode()
 }
 
 // How many servers of a service the kernel tells in one part, whatever the buffer, and
@@ -116,12 +141,7 @@ func merge(list, more []Destination) []Destination {
 }
 
 func (k *kernel) dumpDestinations(key ServiceKey) ([]Destination, error) {
-	ae := netlink.NewAttributeEncoder()
-	ae.Nested(cmdAttrService, func(ae *netlink.AttributeEncoder) error {
-		encodeKey(ae, key)
-		return nil
-	})
-	data, err := ae.Encode()
+	data, err := encodeName(key)
 	if err != nil {
 		return nil, err
 	}
