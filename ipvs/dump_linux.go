@@ -17,8 +17,9 @@ import (
 // The kernel tells the table in parts and goes on by the number of what it has told:
 // when something before that comes or goes meanwhile, it tells of something twice, or
 // leaves out something that is there, and it does not say so (ip_vs_genl_dump_services).
-// So what was in the last list and is not in this one is asked for alone, or once more. cloudflare/ipvs keeps its connection to
-// itself, and cannot tell of a list that is flagged as interrupted either.
+// So what was in the last list and is not in this one is asked for alone, or once more.
+// cloudflare/ipvs keeps its connection to itself, and could not tell of a list that a
+// kernel flags as interrupted either.
 
 // services lists the services, without their servers.
 func (k *kernel) services() ([]Service, error) {
