@@ -46,7 +46,9 @@ bench-vrrp: go
 	@internal/lab/install test
 	@for part in Failover Scale Jitter Idle; do echo; echo "$$part, from $$(date +%T), load $$(cut -d' ' -f1-3 /proc/loadavg)"; \
 	  $(GO) test -run '^$$' -bench "^Benchmark$$part$$" -benchtime 1x -timeout 60m ./cmd/lvsha || failed="$$failed $$part"; \
-	done; test -z "$$failed" || { echo "bars were missed in:$$failed"; exit 1; }
+	done; echo; echo "Crowded, from $$(date +%T), load $$(cut -d' ' -f1-3 /proc/loadavg)"; \
+	$(GO) test -run '^$$' -bench '^BenchmarkNetnsCrowded$$' -benchtime 1x ./internal/netif || failed="$$failed Crowded"; \
+	test -z "$$failed" || { echo "bars were missed in:$$failed"; exit 1; }
 
 # What checks cost beside keepalived, each table from one run, in five minutes.
 bench-checks: go
