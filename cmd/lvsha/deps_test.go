@@ -8,7 +8,7 @@ import (
 )
 
 // ground is the ground floor: all may import it, and it imports nothing of ours.
-var ground = []string{"internal/reconcile", "internal/cmsg"}
+var ground = []string{"internal/reconcile", "internal/program", "internal/cmsg"}
 
 // TestRooms holds the directions of imports: a room imports no other package of
 // lvsha but the ground floor, and only the internal packages named here import each
@@ -34,7 +34,7 @@ func TestRooms(t *testing.T) {
 
 		"internal/packetfilter": nil,
 
-		"internal/reconcile": nil, "internal/cmsg": nil,
+		"internal/reconcile": nil, "internal/program": nil, "internal/cmsg": nil,
 
 		"cmd/lvsha": {
 			"vrrp", "healthcheck", "ipvs", "sync", "examples",
@@ -65,5 +65,26 @@ func TestRooms(t *testing.T) {
 	}
 	if seen != len(allowed) {
 		t.Errorf("%d packages seen, %d named", seen, len(allowed))
+	}
+}
+
+// TestPrograms: what the daemon starts it starts by internal/program, which tells its
+// children from those that the kernel gives it to bury.
+func TestPrograms(t *testing.T) {
+	out, err := exec.Command("go", "list", "-deps", "-f", `{{if not .Standard}}{{.ImportPath}} {{join .Imports " "}}{{end}}`, "lvsha/cmd/lvsha").Output()
+	if err != nil {
+		t.Fatal(err)
+	}
+	var starts []string
+	for line := range strings.Lines(string(out)) {
+		fields := strings.Fields(line)
+		if len(fields) > 0 && slices.Contains(fields[1:], "os/exec") {
+			starts = append(starts, fields[0])
+		}
+	}
+	slices.Sort(starts)
+	// The networks of the demo are made in a process that is no daemon.
+	if want := []string{"lvsha/internal/lab", "lvsha/internal/program"}; !slices.Equal(starts, want) {
+		t.Errorf("%q import os/exec, want %q", starts, want)
 	}
 }
