@@ -11,11 +11,16 @@ import (
 	"strings"
 	"sync"
 	"time"
+
+	"lvsha/internal/program"
 )
 
 // sessionLimit bounds, in bytes, what is read of a server within one probe. No
 // library gets more, whatever it would take.
 const sessionLimit = 256 << 10
+
+// headLimit is how much of how an answer began is kept, in bytes.
+const headLimit = 200
 
 // errTooLong is the reason for a server that says too much.
 const errTooLong = errUnmet("answer is too long")
@@ -67,7 +72,7 @@ func (s *session) Read(b []byte) (int, error) {
 	n, err := s.Conn.Read(b)
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.head = append(s.head, b[:min(n, lineLimit-len(s.head))]...)
+	s.head = append(s.head, b[:min(n, headLimit-len(s.head))]...)
 	if s.left -= n; s.left < 0 {
 		n, err = 0, errTooLong
 	}
@@ -213,6 +218,10 @@ func (s *session) discreet(text string) string {
 	}
 	return text
 }
+
+// printable makes what a server says fit for a log: no control characters, valid UTF-8,
+// at most 200 bytes.
+func printable(s string) string { return program.Printable(s) }
 
 // firstLine is what a text says first.
 func firstLine(text string) string {
