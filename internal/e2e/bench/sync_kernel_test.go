@@ -78,7 +78,7 @@ func newSyncRow(t testing.TB, kind syncKind, theirs bool, idle, live int) *syncR
 	for i := range r.LVS {
 		r.start(i)
 	}
-	r.serves(0)
+	r.alone(0)
 	to := netip.MustParseAddrPort(kind.to)
 	r.Eventually("an answer", 30*time.Second, func() bool {
 		ctx, cancel := context.WithTimeout(t.Context(), 2*time.Second)
@@ -171,12 +171,21 @@ func (r *syncRow) start(i int) {
 	r.programs[i] = p
 }
 
-// serves waits until a director has the addresses alone, of both families.
+// serves waits until a director has the addresses, of both families.
 func (r *syncRow) serves(i int) {
 	r.Helper()
-	six := netip.MustParseAddr("2001:db8::100")
 	r.Eventually(r.LVS[i].Name+" has the addresses", 60*time.Second, func() bool { return r.Has(r.LVS[i], rig.VIP) && r.Has(r.LVS[i], six) })
 }
+
+// alone waits until a director has them and the other, which runs, has none.
+func (r *syncRow) alone(i int) {
+	r.Helper()
+	r.serves(i)
+	other := r.LVS[1-i]
+	r.Eventually(other.Name+" has no address", 60*time.Second, func() bool { return !r.Has(other, rig.VIP) && !r.Has(other, six) })
+}
+
+var six = netip.MustParseAddr("2001:db8::100")
 
 // ready waits until a director that came back knows what it can know.
 func (r *syncRow) ready(i int, since time.Time) {
@@ -246,8 +255,8 @@ func syncScenarios() []syncScenario {
 	}
 	return []syncScenario{
 		{"backup rebooted, active dies", func(r *syncRow) { backupRebooted(r); activeDies(r) }},
-		{"active rebooted, takes over again", func(r *syncRow) { activeDies(r); r.on(0); r.serves(0) }},
-		{"both rebooted in turn", func(r *syncRow) { backupRebooted(r); activeDies(r); r.ready(0, r.on(0)); r.serves(0) }},
+		{"active rebooted, takes over again", func(r *syncRow) { activeDies(r); r.on(0); r.alone(0) }},
+		{"both rebooted in turn", func(r *syncRow) { backupRebooted(r); activeDies(r); r.ready(0, r.on(0)); r.alone(0) }},
 		{"program restarted on both, active dies", func(r *syncRow) {
 			for _, i := range []int{1, 0} {
 				since := time.Now()

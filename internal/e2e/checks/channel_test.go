@@ -82,6 +82,7 @@ func serveWeb(r *rig.Rig, broken func(port int, from string) bool) {
 // TestChannel: two directors with keys compare what they see of the servers; the
 // channel is cut, healed, and refuses a wrong key; without keys all else works.
 func TestChannel(t *testing.T) {
+	t.Parallel()
 	r := rig.New(t)
 	var mu sync.Mutex
 	blind := "" // the director that gets 503 from the second server
@@ -207,6 +208,7 @@ func TestChannel(t *testing.T) {
 // TestChannelIPv6: a pair whose directors have IPv6 addresses only, one of which is
 // not there when its daemon starts.
 func TestChannelIPv6(t *testing.T) {
+	t.Parallel()
 	r := rig.NewOf(t, true)
 	file := strings.NewReplacer(`"10.0.0.1"`, `"2001:db8::1"`, `"10.0.0.2"`, `"2001:db8::2"`).
 		Replace(channelFile(r.NewKey(r.LVS[0]), r.NewKey(r.LVS[1])))

@@ -21,6 +21,7 @@ var memory = []string{"--kernel=memory", "--kernel-log", rig.KernelLog}
 //	lvs1    .1 ──┐
 //	servers .21 ─┼── segment 10.0.0.0/24        .22 and .23 are on the same machine
 func TestJudgment(t *testing.T) {
+	t.Parallel()
 	for _, tt := range []struct {
 		name string
 		test func(*rig.Rig, *rig.Backends)

@@ -36,6 +36,7 @@ import (
 //	nginx  .10 ──┤
 //	postfix … ───┘
 func TestKindsOfServers(t *testing.T) {
+	t.Parallel()
 	k := newKinds(t)
 	k.await("up", func(c *kindCheck, p control.Probe) bool { return p.OK })
 	k.delay.Store(int64(30 * time.Second))

@@ -195,6 +195,7 @@ func sorted(s string) string {
 // resolve the address and get no answer from it. A reload permits and refuses
 // again; a crash leaves the refusal to the next process, and cleanup ends it.
 func TestAcceptOff(t *testing.T) {
+	t.Parallel()
 	r := rig.New(t)
 	before := kernel(r, r.LVS[0])
 	pings := func(want bool) {
@@ -243,6 +244,7 @@ func TestAcceptOff(t *testing.T) {
 // TestLabel: an address whose label changes is never gone for good, and routes
 // that change are replaced.
 func TestLabel(t *testing.T) {
+	t.Parallel()
 	r := rig.New(t)
 	before := kernel(r, r.LVS[0])
 	// One of a network of its own, so that its scope can differ from others'.

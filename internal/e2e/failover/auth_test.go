@@ -27,6 +27,7 @@ func keepalivedWith(version int, advertise time.Duration, i int, more string) st
 // either role when they are told the same, and where they are not, both are active
 // and lvsha says why.
 func TestInteropAuth(t *testing.T) {
+	t.Parallel()
 	const unicast = "  unicast_src_ip OWN\n  unicast_peer {\n    PEER\n  }"
 	pass := func(word string) string {
 		return "  authentication {\n    auth_type PASS\n    auth_pass " + word + "\n  }"
@@ -108,6 +109,7 @@ func TestInteropAuth(t *testing.T) {
 // TestKeyRotation changes the key of a pair by key files and reloads, while it
 // serves: no advertisement is refused and no role changes.
 func TestKeyRotation(t *testing.T) {
+	t.Parallel()
 	r := rig.New(t)
 	keys := map[int]string{1: "hex:" + strings.Repeat("1f", 32) + "\n", 2: strings.Repeat("2e", 64) + "\n"}
 	const advertise = 50 * time.Millisecond

@@ -88,6 +88,7 @@ func watched(r *rig.Rig, h *lab.Host, act func()) (removed []string) {
 // or a swap storm does. Afterwards it alone is active again and clients send to
 // it. Nothing is lost: the kernel went on.
 func TestStall(t *testing.T) {
+	t.Parallel()
 	for _, peer := range []string{"lvsha", "keepalived"} {
 		t.Run("beside "+peer, func(t *testing.T) {
 			t.Parallel()
@@ -122,6 +123,7 @@ func TestStall(t *testing.T) {
 // TestStalledLoser: a process that wakes up finds a better director active,
 // reads so and never advertises again.
 func TestStalledLoser(t *testing.T) {
+	t.Parallel()
 	for _, better := range []string{"lvsha", "keepalived"} {
 		t.Run(better, func(t *testing.T) {
 			r := rig.New(t)
@@ -145,6 +147,7 @@ func TestStalledLoser(t *testing.T) {
 
 // TestReloadStorm: fifty files in a row, all different, lose nothing.
 func TestReloadStorm(t *testing.T) {
+	t.Parallel()
 	r := rig.New(t)
 	active, backup := r.Pair(rig.Fast)
 	lost := r.LostWhile(func() {
@@ -183,6 +186,7 @@ func TestReloadStorm(t *testing.T) {
 // TestAddressMoves: an address that goes to another virtual router, VRID or
 // name by a reload, on one director after the other, is never gone.
 func TestAddressMoves(t *testing.T) {
+	t.Parallel()
 	r := rig.New(t)
 	two := file(router("web", 51, "10.0.0.100/24") + router("other", 52, "10.0.0.101/24"))
 	d := r.Lvsha(r.LVS[0], two)
@@ -219,6 +223,7 @@ func TestAddressMoves(t *testing.T) {
 // first one, unless it is told otherwise. Virtual routers whose addresses are
 // of one network must not take each other's.
 func TestSecondaries(t *testing.T) {
+	t.Parallel()
 	r := rig.New(t)
 	first, second := router("first", 51, "192.0.2.10/24"), router("second", 52, "192.0.2.11/24")
 	d := r.Lvsha(r.LVS[0], file(first+second))
@@ -246,6 +251,7 @@ func TestSecondaries(t *testing.T) {
 // TestInterfaceRenamed: the addresses do not stay behind on what is no longer
 // the virtual router's interface.
 func TestInterfaceRenamed(t *testing.T) {
+	t.Parallel()
 	r := rig.New(t)
 	active, backup := r.Pair(rig.Fast)
 	r.Check(rename(r, "eth0", "lan0"))
@@ -278,6 +284,7 @@ func rename(r *rig.Rig, from, to string) error {
 // TestInterfaceRecreated: an interface that is deleted and made anew under its
 // name is taken up again.
 func TestInterfaceRecreated(t *testing.T) {
+	t.Parallel()
 	r := rig.New(t)
 	active, backup := r.Pair(rig.Fast)
 	for range 2 {
@@ -294,6 +301,7 @@ func TestInterfaceRecreated(t *testing.T) {
 
 // TestManyAddresses: two hundred addresses move as one does.
 func TestManyAddresses(t *testing.T) {
+	t.Parallel()
 	r := rig.New(t)
 	list := []string{"10.0.0.100/24"}
 	for i := 1; i < 200; i++ {
@@ -331,6 +339,7 @@ func TestManyAddresses(t *testing.T) {
 
 // TestAllAddressesRemoved: all that somebody removed is put back at once.
 func TestAllAddressesRemoved(t *testing.T) {
+	t.Parallel()
 	r := rig.New(t)
 	d := r.Lvsha(r.LVS[0], file(router("web", 51, "10.0.0.100/24", "10.0.0.101/24", "10.0.0.102/24")))
 	r.Becomes(d, "active")
@@ -350,7 +359,8 @@ func TestAllAddressesRemoved(t *testing.T) {
 // TestUnicast: a pair that does without multicast. Advertisements go between the
 // directors' own addresses.
 func TestUnicast(t *testing.T) {
-	rig.Families(t, func(r *rig.Rig) {
+	t.Parallel()
+	rig.ParallelFamilies(t, func(r *rig.Rig) {
 		text := r.InFamily(strings.Replace(rig.VRRPFile(3, rig.Fast), "vrid ", "unicast = true\nvrid ", 1))
 		active, backup := r.Lvsha(r.LVS[0], text), r.Lvsha(r.LVS[1], text)
 		r.Becomes(active, "active")
@@ -396,6 +406,7 @@ func TestUnicast(t *testing.T) {
 // TestOneWay: the backup hears nothing and becomes active too. Clients keep to
 // the better director, which says what is wrong, and it is over when it is over.
 func TestOneWay(t *testing.T) {
+	t.Parallel()
 	r := rig.New(t)
 	active, backup := r.Pair(rig.Fast)
 	r.Check(r.Ports[1].Deafen())
@@ -414,6 +425,7 @@ func TestOneWay(t *testing.T) {
 
 // TestLoss: most advertisements get lost, but never three in a row.
 func TestLoss(t *testing.T) {
+	t.Parallel()
 	r := rig.New(t)
 	_, backup := r.Pair(rig.Fast)
 	for range 8 {
@@ -446,6 +458,7 @@ func TestFastUnderLoad(t *testing.T) {
 
 // TestHangupStorm: a stop is heard however many reloads are asked for.
 func TestHangupStorm(t *testing.T) {
+	t.Parallel()
 	r := rig.New(t)
 	d := r.Lvsha(r.LVS[0], rig.VRRPFile(3, rig.Fast))
 	r.Becomes(d, "active")
@@ -468,6 +481,7 @@ func TestHangupStorm(t *testing.T) {
 // TestStopWithoutCapability: what cannot be removed does not keep a stop from
 // ending.
 func TestStopWithoutCapability(t *testing.T) {
+	t.Parallel()
 	r := rig.New(t)
 	r.Check(r.LVS[0].WriteFile(rig.ConfigPath, []byte(rig.VRRPFile(3, rig.Fast)), 0o644))
 	p, err := r.LVS[0].Start(nil, "setpriv", "--bounding-set=-net_raw,-net_admin", "--inh-caps=-all", r.Binary, "run", "-c", rig.ConfigPath)
@@ -482,6 +496,7 @@ func TestStopWithoutCapability(t *testing.T) {
 // TestKilledAtOddMoments: whenever the process dies, the next one goes on, and
 // no probe is lost.
 func TestKilledAtOddMoments(t *testing.T) {
+	t.Parallel()
 	r := rig.New(t)
 	active, backup := r.Pair(rig.Fast)
 	random := rand.New(rand.NewPCG(3, 4))
@@ -510,6 +525,7 @@ func TestKilledAtOddMoments(t *testing.T) {
 // TestStoppedAtOddMoments: a daemon that takes over after a crash and is told to
 // stop before it is ready leaves nothing behind either.
 func TestStoppedAtOddMoments(t *testing.T) {
+	t.Parallel()
 	r := rig.New(t)
 	text := rig.VRRPFile(3, 10*time.Millisecond)
 	for i := range 12 {
@@ -538,6 +554,7 @@ func TestStoppedAtOddMoments(t *testing.T) {
 
 // TestRunIsFull: a full /run costs the record, not the service.
 func TestRunIsFull(t *testing.T) {
+	t.Parallel()
 	r := rig.New(t)
 	h := r.LVS[0]
 	r.Check(h.WriteFile(rig.ConfigPath, []byte(rig.VRRPFile(3, rig.Fast)), 0o644))
@@ -557,6 +574,7 @@ func TestRunIsFull(t *testing.T) {
 // TestStalledLog: VRRP does not wait for a log that nobody reads, and a stop
 // gives the address away all the same.
 func TestStalledLog(t *testing.T) {
+	t.Parallel()
 	r := rig.New(t)
 	h := r.LVS[0]
 	r.Check(h.WriteFile(rig.ConfigPath, []byte(rig.VRRPFile(3, rig.Fast)), 0o644))
@@ -578,6 +596,7 @@ func TestStalledLog(t *testing.T) {
 // TestChurn: keepalived comes and goes beside lvsha in version 2, where an
 // interval is a second. There is always one active, and never two.
 func TestChurn(t *testing.T) {
+	t.Parallel()
 	r := rig.New(t)
 	r.Start("lvsha", 1, 2, time.Second)
 	r.Holds(1, 10*time.Second)

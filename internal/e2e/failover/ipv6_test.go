@@ -20,6 +20,7 @@ import (
 // them: the director's own connections do not come from a virtual address
 // (V3-V6-06, NA-08), and its group of solicited nodes is joined (V3-V6-02).
 func TestV6Address(t *testing.T) {
+	t.Parallel()
 	r := rig.NewIPv6(t)
 	d := r.Lvsha(r.LVS[0], r.InFamily(rig.VRRPFile(3, rig.Fast)))
 	r.Becomes(d, "active")
@@ -51,6 +52,7 @@ func TestV6Address(t *testing.T) {
 // TestV6BothFamilies: an IPv4 and an IPv6 router under one VRID are two
 // instances (V3-PKT-14), here with different directors active.
 func TestV6BothFamilies(t *testing.T) {
+	t.Parallel()
 	r := rig.NewIPv6(t)
 	file := rig.VRRPFile(3, rig.Fast) + `
 [vrrp.six]
@@ -83,6 +85,7 @@ priority = 200
 // TestV6Dropped: what must not be believed is counted under its reason
 // (V3-RX-01, V3-RX-03, V3-RX-06, V3-RX-07, V3-RX-09, V3-RX-19).
 func TestV6Dropped(t *testing.T) {
+	t.Parallel()
 	r := rig.NewIPv6(t)
 	active, backup := r.Pair(rig.Fast)
 	var client netip.Addr
@@ -141,6 +144,7 @@ func TestV6Dropped(t *testing.T) {
 // TestV6Off: an interface without IPv6 is a fault that names the reason, and
 // ends when IPv6 is switched on.
 func TestV6Off(t *testing.T) {
+	t.Parallel()
 	r := rig.NewIPv6(t)
 	r.Check(r.LVS[0].Sysctl("net/ipv6/conf/eth0/disable_ipv6", "1"))
 	d := r.Lvsha(r.LVS[0], r.InFamily(rig.VRRPFile(3, rig.Fast)))

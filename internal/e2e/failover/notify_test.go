@@ -15,6 +15,7 @@ import (
 // TestNotify: the service manager hears when the daemon is ready, that it is
 // alive, and that it stops.
 func TestNotify(t *testing.T) {
+	t.Parallel()
 	r := rig.New(t)
 	path := filepath.Join(t.TempDir(), "notify")
 	socket, err := net.ListenUnixgram("unixgram", &net.UnixAddr{Name: path})

@@ -13,6 +13,7 @@ import (
 // TestRestart: the active director's daemon ends without giving anything away,
 // and the next process goes on where it was. No probe is lost.
 func TestRestart(t *testing.T) {
+	t.Parallel()
 	for _, c := range []struct {
 		name  string
 		sig   syscall.Signal
@@ -25,7 +26,8 @@ func TestRestart(t *testing.T) {
 		{"SIGKILL and a second later", syscall.SIGKILL, time.Second, true},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			rig.Families(t, func(r *rig.Rig) {
+			t.Parallel()
+			rig.ParallelFamilies(t, func(r *rig.Rig) {
 				active, backup := r.Pair(rig.Fast)
 				lost := r.LostWhile(func() {
 					if _, err := active.End(c.sig); err != nil {
@@ -54,6 +56,7 @@ func TestRestart(t *testing.T) {
 // TestRestartAlone: without a peer keepalived takes its own address away until
 // it is master again; lvsha loses nothing.
 func TestRestartAlone(t *testing.T) {
+	t.Parallel()
 	r := rig.New(t)
 	d := r.Lvsha(r.LVS[0], rig.VRRPFile(3, time.Second))
 	r.Becomes(d, "active")
@@ -72,6 +75,7 @@ func TestRestartAlone(t *testing.T) {
 
 // TestReload: the difference is applied to running objects.
 func TestReload(t *testing.T) {
+	t.Parallel()
 	r := rig.New(t)
 	active, backup := r.Pair(rig.Fast)
 	before := active.Router("web")
@@ -126,6 +130,7 @@ func TestReload(t *testing.T) {
 
 // TestReloadRefused: a wrong file changes nothing and is explained.
 func TestReloadRefused(t *testing.T) {
+	t.Parallel()
 	r := rig.New(t)
 	active, _ := r.Pair(rig.Fast)
 	for name, c := range map[string]struct{ file, want string }{
@@ -149,6 +154,7 @@ func TestReloadRefused(t *testing.T) {
 // TestCleanup: a stop that was killed half-way is finished by cleanup, and
 // everything goes when systemd has given up.
 func TestCleanup(t *testing.T) {
+	t.Parallel()
 	r := rig.New(t)
 	file := rig.VRRPFile(3, time.Second)
 	d := r.Lvsha(r.LVS[0], file)
@@ -183,6 +189,7 @@ func TestCleanup(t *testing.T) {
 // TestLostHalfStop: if nobody ran cleanup, the next process does not take the
 // address that a half-finished stop left for its own.
 func TestLostHalfStop(t *testing.T) {
+	t.Parallel()
 	r := rig.New(t)
 	d := r.Lvsha(r.LVS[0], rig.VRRPFile(3, time.Second))
 	r.Becomes(d, "active")
@@ -196,6 +203,7 @@ func TestLostHalfStop(t *testing.T) {
 
 // TestUpgradeChangesFile: addresses that the new file no longer has go.
 func TestUpgradeChangesFile(t *testing.T) {
+	t.Parallel()
 	r := rig.New(t)
 	d := r.Lvsha(r.LVS[0], rig.VRRPFile(3, rig.Fast))
 	r.Becomes(d, "active")

@@ -34,6 +34,7 @@ func says(r *rig.Rig, d *lab.Daemon, state, text string) {
 // TestYield: an operator gives the address away, across a restart, and takes it
 // back, and nobody loses a packet.
 func TestYield(t *testing.T) {
+	t.Parallel()
 	r := rig.New(t)
 	file := steered("", "")
 	one, two := r.Lvsha(r.LVS[0], file), r.Lvsha(r.LVS[1], file)
@@ -93,6 +94,7 @@ func TestYield(t *testing.T) {
 // TestTakeoverAfter: a living Active keeps the address for the delay, and a dead one
 // does not.
 func TestTakeoverAfter(t *testing.T) {
+	t.Parallel()
 	r := rig.New(t)
 	file := steered(`takeover = "after 2s"`, "")
 	two := r.Lvsha(r.LVS[1], file)
@@ -119,6 +121,7 @@ func TestTakeoverAfter(t *testing.T) {
 
 // TestStartDelay: silence makes nobody Active before the delay is over.
 func TestStartDelay(t *testing.T) {
+	t.Parallel()
 	r := rig.New(t)
 	began := time.Now()
 	one := r.Lvsha(r.LVS[0], steered(`start_delay = "1500ms"`, ""))
@@ -131,6 +134,7 @@ func TestStartDelay(t *testing.T) {
 
 // TestTracking puts each sort of condition through failure and recovery.
 func TestTracking(t *testing.T) {
+	t.Parallel()
 	r := rig.New(t)
 	file := steered(`track = ["switch", "proxy", "uplink", "gateway", "script", "web"]`, `
 [track.switch]
@@ -262,6 +266,7 @@ weight = 1
 // TestSyncGroup: two virtual routers on two segments move together, and those that
 // nothing happened to lose no packet.
 func TestSyncGroup(t *testing.T) {
+	t.Parallel()
 	r := rig.New(t)
 	inside, err := r.Net.Segment("inside")
 	r.Check(err)

@@ -53,8 +53,10 @@ func frames(r *rig.Rig, h *lab.Host, enough int) [][]byte {
 // TestWire holds the headers around an advertisement to V3-PKT-11, V3-PKT-15,
 // V3-PKT-16, V3-TX-03 and V2-PKT-05 on a real segment, and V3-TX-07: none comes back.
 func TestWire(t *testing.T) {
+	t.Parallel()
 	for name, version := range map[string]int{"version 3": 3, "version 2": 2} {
 		t.Run(name, func(t *testing.T) {
+			t.Parallel()
 			r := rig.New(t)
 			// A second address of its own, which is not the primary one.
 			_, err := r.LVS[0].Run("ip", "addr", "add", "10.0.0.11/24", "dev", "eth0")
@@ -80,6 +82,7 @@ func TestWire(t *testing.T) {
 		})
 	}
 	t.Run("IPv6", func(t *testing.T) {
+		t.Parallel()
 		r := rig.NewIPv6(t)
 		d := r.Lvsha(r.LVS[0], r.InFamily(rig.VRRPFile(3, rig.Fast)))
 		r.Becomes(d, "active")

@@ -102,11 +102,8 @@ func newClinic(t *testing.T) *clinic {
 	}
 	for i, h := range r.LVS {
 		r.daemons[i] = r.Lvsha(h, clinicFile)
-		state := []string{"active", "backup"}[i]
-		r.Eventually(h.Name+" is "+state, 20*time.Second, func() bool {
-			return r.daemons[i].Router("four").State == state && r.daemons[i].Router("six").State == state
-		})
 	}
+	r.Roles(r.daemons[0], r.daemons[1])
 	return r
 }
 

@@ -123,6 +123,7 @@ func TestKernelFullNAT(t *testing.T) {
 	}
 	whole(d1)
 	whole(d2)
+	r.Roles(d1, d2)
 
 	// What each server sees.
 	for _, c := range []struct{ protocol, to, want string }{
@@ -202,11 +203,11 @@ func TestKernelFullNAT(t *testing.T) {
 	}
 	survive("before")
 	r.Run(r.LVS[0], r.Binary, "yield")
-	r.Active(d2)
+	r.Roles(d2, d1)
 	survive("after a failover")
 	r.Settle(3 * time.Second) // what is said here is told there
 	r.Run(r.LVS[0], r.Binary, "yield --back")
-	r.Active(d1)
+	r.Roles(d1, d2)
 	survive("back again")
 	if again := r.Open(r.Client, "tcp", netip.MustParseAddrPort("10.0.0.102:7600")).Says(6 * time.Second); again != pooled {
 		t.Errorf("a client has another source address: %s, and before %s", again, pooled)

@@ -129,6 +129,7 @@ address = "10.0.0.21"
 	d1 := r.Lvsha(r.LVS[0], rig.GridFile+service+sync)
 	r.Active(d1)
 	d2 := r.Lvsha(r.LVS[1], rig.GridFile+service+sync+protect)
+	r.Roles(d1, d2)
 	synced := func() bool {
 		s, err := d1.Status()
 		return err == nil && s.Sync != nil && len(s.Sync.Daemons) == 2

@@ -111,7 +111,7 @@ func TestKernelSyncKinds(t *testing.T) {
 			for i := range r.LVS {
 				s.Daemons[i] = r.Lvsha(r.LVS[i], file)
 			}
-			r.Active(s.Daemons[0])
+			r.Roles(s.Daemons[0], s.Daemons[1])
 			reboot := func(i int) time.Time {
 				t.Helper()
 				r.Check(r.Net.PowerOff(r.LVS[i]))
@@ -166,13 +166,14 @@ func TestKernelSyncKinds(t *testing.T) {
 			server := kept()
 
 			t.Log(s.Synced(1, reboot(1)).Text)
+			r.Roles(s.Daemons[0], s.Daemons[1])
 			booted := reboot(0)
 			survive("after a death")
 			if got := kept(); got != server {
 				t.Errorf("a client that is kept on %s was led to %s", server, got)
 			}
 			t.Log(s.Synced(0, booted).Text)
-			r.Active(s.Daemons[0])
+			r.Roles(s.Daemons[0], s.Daemons[1])
 			survive("after the return")
 			if got := kept(); got != server {
 				t.Errorf("a client that is kept on %s was led to %s after the return", server, got)

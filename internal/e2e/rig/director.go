@@ -62,11 +62,11 @@ func (r *Rig) Holds(i int, limit time.Duration) {
 }
 
 // Failover kills the active director with its link cut and returns the time
-// from its last advertisement to the first answer of the other, and how long
-// nobody answered.
-func (r *Rig) Failover(active Director) (fromAdvertisement, silence time.Duration) {
+// from its last advertisement to the first answer of the other, how long nobody
+// answered, and by how much stalls of the machine may have delayed it.
+func (r *Rig) Failover(active Director) (fromAdvertisement, silence, stall time.Duration) {
 	r.Helper()
-	stop := r.Ping()
+	stop, measured := r.Ping(), r.Stalls()
 	r.Settle(150 * time.Millisecond)
 	died := time.Now()
 	r.Check(r.Ports[0].Cut())
@@ -78,7 +78,7 @@ func (r *Rig) Failover(active Director) (fromAdvertisement, silence time.Duratio
 	if !ok {
 		r.Fatal("no advertisement of lvs1 was seen")
 	}
-	return end.Sub(last.At), end.Sub(begin)
+	return end.Sub(last.At), end.Sub(begin), measured()
 }
 
 // Bound is 3 × A + skew of the backup with priority 100.

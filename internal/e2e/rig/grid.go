@@ -109,10 +109,24 @@ advertise = "100ms"
 addresses = ["2001:db8::100/64", "2001:db8::101/64", "2001:db8::102/64", "2001:db8:1::254/64 dev eth1"]
 `
 
-// Active waits until a director has all addresses.
+// Active waits until a director that has no company is active, in both families.
 func (r *Grid) Active(d *lab.Daemon) {
 	r.Helper()
-	r.Eventually("the director is active", 20*time.Second, func() bool { return d.Router("four").State == "active" && d.Router("six").State == "active" })
+	r.both(d, "active")
+}
+
+// Roles waits until every virtual router of a pair is where it is to stay, in both
+// families. A director that begins a moment before the other may have the addresses until
+// that one is there, and what is sent to it meanwhile is lost.
+func (r *Grid) Roles(active, backup *lab.Daemon) {
+	r.Helper()
+	r.both(active, "active")
+	r.both(backup, "backup")
+}
+
+func (r *Grid) both(d *lab.Daemon, state string) {
+	r.Helper()
+	r.Eventually("the director is "+state, 20*time.Second, func() bool { return d.Router("four").State == state && d.Router("six").State == state })
 }
 
 // Far is a server behind a router, to which no route leads back but that router's: it

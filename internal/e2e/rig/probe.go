@@ -20,28 +20,29 @@ func (r *Rig) Ping() (stop func() []lab.Probe) {
 	}
 }
 
-// LostWhile counts the 1 ms probes that were lost while act ran, and for a
-// second after.
+// LostWhile counts the 1 ms probes that were lost while act ran, and for a second after,
+// less those that stalls of the machine explain.
 func (r *Rig) LostWhile(act func()) int {
 	r.Helper()
-	probes := r.ProbesWhile(act)
+	probes, stall := r.ProbesWhile(act)
 	lost := lab.Lost(probes, time.Time{}, time.Now())
-	r.Logf("%d of %d probes lost", lost, len(probes))
-	return lost
+	r.Logf("%d of %d probes lost, stalls explain %v", lost, len(probes), stall)
+	return max(0, lost-int(stall.Milliseconds()))
 }
 
-// ProbesWhile are the 1 ms probes sent while act ran, and for a second after.
-func (r *Rig) ProbesWhile(act func()) []lab.Probe {
+// ProbesWhile are the 1 ms probes sent while act ran, and for a second after, and by how
+// much stalls of the machine may have delayed what happened meanwhile.
+func (r *Rig) ProbesWhile(act func()) (probes []lab.Probe, stall time.Duration) {
 	r.Helper()
-	stop := r.Ping()
+	stop, measured := r.Ping(), r.Stalls()
 	r.Settle(300 * time.Millisecond)
 	act()
 	r.Settle(time.Second)
-	probes := stop()
+	probes = stop()
 	if len(probes) < 300 {
 		r.Fatalf("only %d probes were sent", len(probes))
 	}
-	return probes
+	return probes, measured()
 }
 
 // OneActive fails the test if two directors advertised at the same time: after

@@ -134,6 +134,16 @@ func Families(t *testing.T, test func(*Rig)) {
 	}
 }
 
+// ParallelFamilies are Families side by side.
+func ParallelFamilies(t *testing.T, test func(*Rig)) {
+	for _, ipv6 := range []bool{false, true} {
+		t.Run(FamilyName(ipv6), func(t *testing.T) {
+			t.Parallel()
+			test(NewOf(t, ipv6))
+		})
+	}
+}
+
 // FamilyName is what names of tests have.
 func FamilyName(ipv6 bool) string { return map[bool]string{false: "IPv4", true: "IPv6"}[ipv6] }
 
