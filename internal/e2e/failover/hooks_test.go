@@ -196,8 +196,12 @@ func TestHooksDropIn(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	root, err := rig.Root()
+	if err != nil {
+		t.Fatal(err)
+	}
 	for _, name := range []string{"lvsha.service", "lvsha-cleanup.service", "lvsha.service.d/notify.conf"} {
-		text, err := os.ReadFile(filepath.Join("..", "..", "examples", "systemd", name))
+		text, err := os.ReadFile(filepath.Join(root, "examples", "systemd", name))
 		if err != nil {
 			t.Fatal(err)
 		}

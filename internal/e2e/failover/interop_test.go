@@ -35,10 +35,10 @@ func TestInterop(t *testing.T) {
 		role          int // of lvsha: 0 is the better director
 	}
 	// Matches mostly wait, so several run at once, whatever the number of cores: IPv4 in
-	// three lanes and IPv6 in one, as the kernel's work on IPv6 addresses waits for a
+	// four lanes and IPv6 in two, as the kernel's work on IPv6 addresses waits for a
 	// lock that all namespaces share.
 	ipv4, ipv6 := make(chan row, 20), make(chan row, 20)
-	lanes := []<-chan row{ipv4, ipv4, ipv4, ipv6}
+	lanes := []<-chan row{ipv4, ipv4, ipv4, ipv4, ipv6, ipv6}
 	for role := range 2 {
 		// The whole seconds of version 2 take long: they begin.
 		for _, unicast := range []bool{false, true} {

@@ -13,7 +13,6 @@ import (
 // TestRestart: the active director's daemon ends without giving anything away,
 // and the next process goes on where it was. No probe is lost.
 func TestRestart(t *testing.T) {
-	t.Parallel()
 	for _, c := range []struct {
 		name  string
 		sig   syscall.Signal
@@ -26,9 +25,14 @@ func TestRestart(t *testing.T) {
 		{"SIGKILL and a second later", syscall.SIGKILL, time.Second, true},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			t.Parallel()
-			rig.ParallelFamilies(t, func(r *rig.Rig) {
+			families := rig.Families
+			if c.taken {
+				t.Parallel()
+				families = rig.ParallelFamilies
+			}
+			families(t, func(r *rig.Rig) {
 				active, backup := r.Pair(rig.Fast)
+				measured := r.Stalls()
 				lost := r.LostWhile(func() {
 					if _, err := active.End(c.sig); err != nil {
 						r.Fatal(err)
@@ -41,10 +45,12 @@ func TestRestart(t *testing.T) {
 					r.Becomes(active, "active")
 					r.Becomes(backup, "backup")
 				})
+				stall := measured()
 				if lost != 0 {
 					r.Errorf("%d probes lost by a restart", lost)
 				}
-				if s := backup.Router("web"); !c.taken && s.Counters["became_active"] > 0 {
+				// A machine that stands still takes longer than the three intervals there are.
+				if s := backup.Router("web"); !c.taken && s.Counters["became_active"] > 0 && stall < rig.Fast {
 					r.Errorf("the backup took over: %+v", s)
 				}
 				r.Holds(0, time.Second) // the address is where it was

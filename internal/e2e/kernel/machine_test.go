@@ -3,6 +3,7 @@ package kernel_test
 import (
 	"flag"
 	"os"
+	"path/filepath"
 	"regexp"
 	"strings"
 	"testing"
@@ -54,7 +55,11 @@ func sameMatrix(t *testing.T, out string) {
 	for _, line := range regexp.MustCompile(`(?m)^matrix: (.*)$`).FindAllStringSubmatch(out, -1) {
 		got.WriteString(strings.TrimSpace(line[1]) + "\n")
 	}
-	const golden = "../../../ipvs/testdata/matrix.txt"
+	root, err := rig.Root()
+	if err != nil {
+		t.Fatal(err)
+	}
+	golden := filepath.Join(root, "ipvs", "testdata", "matrix.txt")
 	if *updateMatrix {
 		if err := os.WriteFile(golden, []byte(got.String()), 0o644); err != nil {
 			t.Fatal(err)

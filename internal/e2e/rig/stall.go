@@ -94,6 +94,7 @@ func (r *Rig) Stalls() (stop func() time.Duration) {
 	r.Helper()
 	s, err := StartStalls()
 	r.Check(err)
+	r.Cleanup(func() { s.Stop() }) // of a test that has failed meanwhile
 	return func() time.Duration {
 		r.Helper()
 		stall, err := s.Stop()
