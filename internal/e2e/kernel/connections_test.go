@@ -16,6 +16,7 @@ import (
 // TestKernelConnections: connections of every method and family, templates and marks, by
 // service, client, server and state.
 func TestKernelConnections(t *testing.T) {
+	t.Parallel()
 	r := rig.NewGrid(t)
 	h := r.LVS[0]
 	r.Check(h.WriteFile("/tmp/marks.nft", []byte("table inet site {\n chain marks {\n  type filter hook prerouting priority mangle\n  ip daddr 10.0.0.100 tcp dport 7300 meta mark set 5\n }\n}\n"), 0o644))

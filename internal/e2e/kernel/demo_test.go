@@ -17,6 +17,7 @@ import (
 // TestDemoInterrupted: whatever ends the demo half-way, Ctrl-C or SIGKILL, no
 // process and no file is left.
 func TestDemoInterrupted(t *testing.T) {
+	t.Parallel()
 	binary, err := rig.Program()
 	if err != nil {
 		t.Fatal(err)

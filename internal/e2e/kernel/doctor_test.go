@@ -174,6 +174,7 @@ func (r *clinic) macOf(h *lab.Host) string {
 // TestKernelDoctor: nothing is found where nothing is wrong, and of each fault exactly
 // that.
 func TestKernelDoctor(t *testing.T) {
+	t.Parallel()
 	r := newClinic(t)
 	active, backup := r.LVS[0], r.LVS[1]
 	for _, h := range r.LVS {
@@ -250,6 +251,7 @@ func TestKernelDoctor(t *testing.T) {
 // TestKernelDoctorAlone: kernel parameters, and what is found without a daemon, with
 // servers that do not answer and without IPVS addresses here.
 func TestKernelDoctorAlone(t *testing.T) {
+	t.Parallel()
 	r := newClinic(t)
 	h := r.LVS[0]
 	unmanaged := strings.Replace(clinicFile, "manage_sysctls = true", "", 1)
@@ -303,6 +305,7 @@ func TestKernelDoctorAlone(t *testing.T) {
 // TestKernelDoctorMulticast: a director that does not hear the other one's advertisements,
 // and so is active too.
 func TestKernelDoctorMulticast(t *testing.T) {
+	t.Parallel()
 	r := rig.New(t)
 	r.Becomes(r.Lvsha(r.LVS[0], rig.VRRPFile(3, 500*time.Millisecond)), "active")
 	r.Check(r.Ports[1].Deafen())

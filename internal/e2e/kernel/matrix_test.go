@@ -22,6 +22,7 @@ import (
 // every family, protocol, forwarding method and scheduler. What arrived is printed, which
 // TestWithIPVSKernel compares with ipvs/testdata/matrix.txt.
 func TestKernelMatrix(t *testing.T) {
+	t.Parallel()
 	r := rig.NewGrid(t)
 	names := slices.DeleteFunc(ipvs.SchedulerNames(), func(s string) bool { return s == "twos" }) // not in Debian's
 	file := rig.GridFile
@@ -80,6 +81,7 @@ func TestKernelMatrix(t *testing.T) {
 // TestKernelTunnels: every kind of tunnel in each family, and from one family to the
 // other, as the real server unwraps it.
 func TestKernelTunnels(t *testing.T) {
+	t.Parallel()
 	r := rig.NewGrid(t)
 	r.Run(r.TUN, "ip", "addr add 10.0.0.24/24 dev eth0")
 	r.Run(r.TUN, "ip", "addr add 2001:db8::24/64 dev eth0 nodad")
@@ -138,6 +140,7 @@ func TestKernelTunnels(t *testing.T) {
 // TestKernelMarks: packets that a rule has marked get to the servers of the service by
 // mark, whatever address and port they are for.
 func TestKernelMarks(t *testing.T) {
+	t.Parallel()
 	r := rig.NewGrid(t)
 	h := r.LVS[0]
 	r.Check(h.WriteFile("/tmp/marks.nft", []byte(`table inet site {
@@ -237,6 +240,7 @@ func count(r *rig.Grid, protocol string, to netip.AddrPort, times int) map[strin
 // TestKernelOptions: what scheduler flags, one-packet scheduling and thresholds do to
 // traffic.
 func TestKernelOptions(t *testing.T) {
+	t.Parallel()
 	r := rig.NewGrid(t)
 	h := r.LVS[0]
 	r.Run(r.TUN, "ip", "addr add 10.0.0.100/32 dev lo")
@@ -347,6 +351,7 @@ address = "10.1.0.23"
 // TestKernelMixedFamilies: the kernel refuses a server of the other family beside a sync
 // daemon, and says so in words.
 func TestKernelMixedFamilies(t *testing.T) {
+	t.Parallel()
 	r := rig.NewGrid(t)
 	h := r.LVS[0]
 	r.Run(h, "ipvsadm", "--start-daemon master --mcast-interface eth1")
@@ -372,6 +377,7 @@ address = "2001:db8::22"
 // TestKernelThroughIPv6: checks through services of IPv6, and of one family with servers
 // of the other, on the active director and on the backup.
 func TestKernelThroughIPv6(t *testing.T) {
+	t.Parallel()
 	r := rig.NewGrid(t)
 	file := rig.GridFile
 	for _, s := range []struct{ name, listen, forward, server string }{

@@ -53,6 +53,7 @@ func from(r *rig.Rig, source, protocol, to, text string) string {
 // TestKernelPersistence: what counts as one client under each kind of persistence, with
 // round robin, which would send every connection to another server.
 func TestKernelPersistence(t *testing.T) {
+	t.Parallel()
 	r := rig.NewGrid(t)
 	h := r.LVS[0]
 	r.Run(r.TUN, "ip", "addr add 10.0.0.100/32 dev lo")
@@ -144,6 +145,7 @@ func TestKernelPersistence(t *testing.T) {
 // TestKernelTimeouts: those of the file are set and kept, and a stop puts back what was
 // found.
 func TestKernelTimeouts(t *testing.T) {
+	t.Parallel()
 	r := rig.NewGrid(t)
 	h := r.LVS[0]
 	timeouts := func() string {
@@ -275,6 +277,7 @@ func get(r *rig.Rig, at string) (from, data string) {
 // TestKernelFTP: the kernel's helper leads the second connection of passive FTP to the
 // server too, and connections over port 21 alone do not.
 func TestKernelFTP(t *testing.T) {
+	t.Parallel()
 	r := rig.NewGrid(t)
 	h := r.LVS[0]
 	passive(r.Rig, r.NAT, netip.MustParseAddrPort("10.1.0.23:21"))

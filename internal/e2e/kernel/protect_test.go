@@ -17,6 +17,7 @@ import (
 // director on the interface of the connection synchronisation gets in, and nothing else;
 // without protection all does, and connections are told either way.
 func TestKernelProtect(t *testing.T) {
+	t.Parallel()
 	r := rig.NewGrid(t)
 	r.Tell(r.DR, "tcp", netip100(7900))
 	service := `

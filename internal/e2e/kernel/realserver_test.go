@@ -34,6 +34,7 @@ func state(r *rig.Rig, h *lab.Host) string {
 //
 //	client .9, lvs1 .1 ── 10.0.0.0/24, 2001:db8::/64 ── real .22
 func TestKernelRealServer(t *testing.T) {
+	t.Parallel()
 	r := rig.NewIPv6(t)
 	real, err := r.Net.Host("real")
 	r.Check(err)
@@ -138,6 +139,7 @@ func TestKernelRealServer(t *testing.T) {
 
 // TestKernelRealServerVIP: without a file, and beside what the operator has done.
 func TestKernelRealServerVIP(t *testing.T) {
+	t.Parallel()
 	r := rig.New(t)
 	real := r.Client
 	r.Run(real, "ip", "addr add 10.0.0.100/32 dev lo")

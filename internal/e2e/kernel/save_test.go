@@ -42,6 +42,7 @@ const savedTable = `-A -t 10.0.0.200:0 -s rr -p 360
 
 // TestKernelSaveRestore: what lvsha saves ipvsadm restores, and the other way round.
 func TestKernelSaveRestore(t *testing.T) {
+	t.Parallel()
 	r := rig.NewIPv6(t)
 	h := r.LVS[0]
 	shell := func(script, input string) string {
@@ -127,6 +128,7 @@ func TestKernelSaveRestore(t *testing.T) {
 
 // TestKernelTraffic: what is counted of a service and its servers, in status and in JSON.
 func TestKernelTraffic(t *testing.T) {
+	t.Parallel()
 	r := rig.NewGrid(t)
 	h := r.LVS[0]
 	r.Accept(r.NAT, 8080, func(c net.Conn) {

@@ -29,6 +29,7 @@ import (
 // 8080. What is dropped on its way by the reverse path is left as strict as distributions
 // have it.
 func TestKernelSelftest(t *testing.T) {
+	t.Parallel()
 	for _, method := range []string{"dr", "nat", "tun"} {
 		t.Run(method, func(t *testing.T) {
 			binary, err := rig.Program()

@@ -159,6 +159,7 @@ func stateOf(d *lab.Daemon, address string) string {
 // ones go to the other, the drain may be cancelled halfway, outlives kill -9, and ends when
 // the last connection is gone.
 func TestKernelDrain(t *testing.T) {
+	t.Parallel()
 	r := rig.New(t)
 	h := r.LVS[0]
 	realServers(r, 2)
@@ -226,6 +227,7 @@ func tableWithin(r *rig.Rig, h *lab.Host, limit time.Duration, want ...string) {
 // TestKernelDrainOthers: UDP is gone when its timeout has passed, and a client that
 // persistence remembers keeps a server until the deadline.
 func TestKernelDrainOthers(t *testing.T) {
+	t.Parallel()
 	r := rig.New(t)
 	h := r.LVS[0]
 	realServers(r, 2)
@@ -297,6 +299,7 @@ func TestKernelDrainOthers(t *testing.T) {
 // TestKernelAdoptKeepalived: keepalived's table with 500 live connections is taken over
 // without touching one.
 func TestKernelAdoptKeepalived(t *testing.T) {
+	t.Parallel()
 	r := rig.New(t)
 	h := r.LVS[0]
 	realServers(r, 2)
@@ -426,6 +429,7 @@ func hashFile(servers ...int) string {
 // many clients. One had all servers from the start; the other got them one by one in
 // another order, lost one to somebody's ipvsadm, and drained one.
 func TestKernelHash(t *testing.T) {
+	t.Parallel()
 	r := rig.New(t)
 	const clients = 150
 	for _, h := range r.LVS {

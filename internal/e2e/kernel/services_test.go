@@ -48,6 +48,7 @@ const (
 // TestKernelCrash: the daemon is killed, a server is removed from the file, the
 // next process makes the table exact; what is somebody else's stays.
 func TestKernelCrash(t *testing.T) {
+	t.Parallel()
 	r := rig.New(t)
 	h := r.LVS[0]
 	r.Servers("10.0.0.21", "10.0.0.22")
@@ -82,6 +83,7 @@ func TestKernelCrash(t *testing.T) {
 // TestKernelAdoption: a table that is there and in use is taken over in place,
 // before any check has had a verdict.
 func TestKernelAdoption(t *testing.T) {
+	t.Parallel()
 	r := rig.New(t)
 	h := r.LVS[0]
 	for _, line := range []string{webService, web21, web22, "-a -t 10.0.0.100:80 -r 10.0.0.29:80 -g -w 1"} {
@@ -120,6 +122,7 @@ func TestKernelAdoption(t *testing.T) {
 
 // TestKernelDrift: what somebody changes by hand is put back.
 func TestKernelDrift(t *testing.T) {
+	t.Parallel()
 	r := rig.New(t)
 	h := r.LVS[0]
 	r.Servers("10.0.0.21", "10.0.0.22")
@@ -212,6 +215,7 @@ func TestModuleAppears(t *testing.T) {
 //	client .9 ── segment 10.0.0.0/24 ── lvs1 .1 .100 (.254 on the back) ── back 10.1.0.0/24 ── real .21
 //	                     └── real .21 (direct routing, tunnel)
 func TestKernelForwarding(t *testing.T) {
+	t.Parallel()
 	r := rig.New(t)
 	h := r.LVS[0]
 	real, err := r.Net.Host("real")
@@ -315,6 +319,7 @@ func askName(r *rig.Rig, network string, to netip.AddrPort) string {
 // TestKernelSorry: the sorry server answers while no server is up, and not
 // when one is.
 func TestKernelSorry(t *testing.T) {
+	t.Parallel()
 	r := rig.New(t)
 	h := r.LVS[0]
 	r.Servers("10.0.0.21", "10.0.0.22")

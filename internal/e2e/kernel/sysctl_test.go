@@ -61,6 +61,7 @@ address = "[2001:db8:1::23]:8080"
 // set them, and set when it may; a crash and a restart keep them, what somebody else
 // sets is set again, and a stop, like a cleanup, puts back exactly what was found.
 func TestKernelSysctls(t *testing.T) {
+	t.Parallel()
 	r := rig.NewGrid(t)
 	h := r.LVS[0]
 	r.Check(h.Sysctl("net/ipv4/ip_forward", "0"))

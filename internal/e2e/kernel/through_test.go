@@ -177,6 +177,7 @@ func (r *through) leads(h *lab.Host) {
 // service finds what only clients would meet, and the move of the address is none
 // of it.
 func TestKernelThrough(t *testing.T) {
+	t.Parallel()
 	r := newThrough(t)
 	d1 := r.Lvsha(r.LVS[0], throughFile)
 	r.Becomes(d1, "active")
@@ -302,6 +303,7 @@ address = "10.0.0.29"
 // TestKernelThroughBlamesItself: what this machine is to blame for is named and is
 // no failure of a server.
 func TestKernelThroughBlamesItself(t *testing.T) {
+	t.Parallel()
 	r := newThrough(t)
 	file := strings.NewReplacer(
 		"manage_sysctls = true", "",

@@ -14,13 +14,17 @@ import (
 	"lvsha/internal/lab"
 )
 
-// TestRun is one use of a package's tests: the package below the module, such as
-// "ipvs", and the flags of its test binary.
-type TestRun struct{ Package, Flags string }
+// TestRun is one use of a package's tests.
+type TestRun struct {
+	// Package is below the module, such as "ipvs", and Flags are those of its test binary.
+	Package, Flags string
+	// Aside runs it beside those that follow. What it printed comes at the end.
+	Aside bool
+}
 
 // WithIPVS compiles the tests of packages with the tag ipvskernel and runs them, one
-// after the other, where there is an IPVS kernel; one build and one boot do for all. It
-// returns what they printed, and 1 if any of them failed.
+// after the other but for those aside, where there is an IPVS kernel; one build and one
+// boot do for all. It returns what they printed, and 1 if any of them failed.
 func WithIPVS(t testing.TB, runs ...TestRun) (out string, code int) {
 	t.Helper()
 	binary, err := Program()
@@ -39,10 +43,15 @@ func WithIPVS(t testing.TB, runs ...TestRun) (out string, code int) {
 		MemoryMB: 1536,
 	}
 	build := []string{"test", "-c", "-tags", "ipvskernel", "-o", dir + "/"}
-	script := "ulimit -n 65536\ncode=0\n"
-	for _, run := range runs {
+	script, ends := "ulimit -n 65536\ncode=0\n", ""
+	for i, run := range runs {
 		test := filepath.Join(dir, path.Base(run.Package)+".test")
-		script += fmt.Sprintf("%s -test.timeout 15m %s || code=1\n", test, run.Flags)
+		if run.Aside {
+			script += fmt.Sprintf("%s -test.timeout 15m %s >%s.%d 2>&1 &\naside%d=$!\n", test, run.Flags, test, i, i)
+			ends += fmt.Sprintf("wait $aside%d || code=1\ncat %s.%d\n", i, test, i)
+		} else {
+			script += fmt.Sprintf("%s -test.timeout 15m %s || code=1\n", test, run.Flags)
+		}
 		if m.Files[test] == "" {
 			m.Files[test] = test
 			build = append(build, "./"+run.Package)
@@ -51,7 +60,7 @@ func WithIPVS(t testing.TB, runs ...TestRun) (out string, code int) {
 	if err := goTool(root, build...); err != nil {
 		t.Fatal(err)
 	}
-	m.Command = []string{"/bin/sh", "-c", script + "exit $code"}
+	m.Command = []string{"/bin/sh", "-c", script + ends + "exit $code"}
 	limit := 25 * time.Minute
 	if _, long := t.(*testing.B); long {
 		limit = time.Hour
