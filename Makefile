@@ -8,6 +8,12 @@ GOVULNCHECK  = golang.org/x/vuln/cmd/govulncheck@v1.1.4
 RACE         = $$($(GO) list ./... | grep -v /internal/e2e/)
 # Packages with tests that need a tag.
 TAGGED       = ./ipvs ./sync ./internal/e2e/...
+# All tests, with flags. The machine with an IPVS kernel takes longest, so it begins, and
+# what needs no quiet runs beside it. What asks how soon something happens follows.
+ALL_TESTS    = failed=; \
+	  $(GO) test -p 3 -timeout 30m $(1) ./internal/e2e/kernel $$($(GO) list ./... | grep -v -e /e2e/kernel$$ -e /e2e/failover$$ -e /e2e/bench$$) || failed=1; \
+	  $(GO) test -p 1 -timeout 30m $(1) ./internal/e2e/failover ./internal/e2e/bench || failed=1; \
+	  test -z "$$failed"
 
 export CGO_ENABLED ?= 0
 
@@ -20,10 +26,9 @@ demo: build
 	@internal/lab/install demo
 	bin/lvsha demo
 
-# One package at a time: some tests measure time.
 test: go
 	@internal/lab/install test
-	$(GO) test -p 1 -timeout 30m ./...
+	@$(call ALL_TESTS)
 
 check: lint race
 
@@ -85,7 +90,7 @@ soak: go
 conformance: go
 	@mkdir -p bin
 	@internal/lab/install test
-	$(GO) test -p 1 -timeout 30m -json ./... > bin/conformance.json
+	@{ $(call ALL_TESTS,-json); } > bin/conformance.json
 	$(GO) test ./vrrp -run '^TestConformance$$' -update -results "$$PWD/bin/conformance.json"
 
 install: build
