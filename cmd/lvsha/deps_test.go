@@ -36,6 +36,13 @@ func TestRooms(t *testing.T) {
 
 		"internal/reconcile": nil, "internal/program": nil, "internal/cmsg": nil, "internal/nlconn": nil,
 
+		// Packages of tests, and the rig, which nothing else imports.
+		"internal/e2e/rig":      {"internal/lab", "internal/control"},
+		"internal/e2e/failover": nil,
+		"internal/e2e/checks":   nil,
+		"internal/e2e/kernel":   nil,
+		"internal/e2e/bench":    nil,
+
 		"cmd/lvsha": {
 			"vrrp", "healthcheck", "ipvs", "sync", "examples",
 			"internal/config", "internal/netif", "internal/control", "internal/director", "internal/demo", "internal/lab", "internal/track",
