@@ -20,9 +20,11 @@ import (
 // What does not fit into the queue of an interface may be stuck there for ever, and
 // with it the worker, which has addresses to remove.
 const (
-	// sendMost is how long a frame may wait for room, and callMost those of one call
-	// together: 255 addresses have 510, which take 36 ms at 10 Mbit/s.
-	sendMost = 20 * time.Millisecond
+	// sendMost is how long a frame may wait for room, twice: a process that was not
+	// run meanwhile has not waited.
+	sendMost = 10 * time.Millisecond
+	// callMost is how long the frames of one call may wait together: 255 addresses
+	// have 510, which take 36 ms at 10 Mbit/s.
 	callMost = 100 * time.Millisecond
 	// jamPause is how long no frame is tried after that was not enough.
 	jamPause = 100 * time.Millisecond
@@ -49,29 +51,27 @@ func (s *sender) announce(link vrrp.Link, addrs []netip.Addr) error {
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	began := time.Now()
-	if began.Before(s.jammed) {
+	if time.Now().Before(s.jammed) {
 		return errJammed
 	}
-	last := began.Add(callMost)
+	left := callMost
 	for _, addr := range addrs {
 		frames, err := announcement(link.MAC[:], addr)
 		if err != nil {
 			return fmt.Errorf("encoding the announcement of %s: %w", addr, err)
 		}
 		for _, frame := range frames {
-			deadline := time.Now().Add(sendMost)
-			if last.Before(deadline) {
-				deadline = last
-			}
-			err := s.send(link, frame, deadline)
+			waited, err := s.send(link, frame, left)
+			left -= waited
 			switch {
-			case errors.Is(err, os.ErrDeadlineExceeded), errors.Is(err, unix.ENOBUFS):
+			case errors.Is(err, os.ErrDeadlineExceeded):
 				// The socket stays: another one would only fill the queue further.
 				s.jammed = time.Now().Add(jamPause)
 				return fmt.Errorf("sending the announcement of %s: %w", addr, errJammed)
 			case err != nil:
-				_ = s.reset() // the error that counts is the other one
+				if !errors.Is(err, unix.ENOBUFS) { // the queue is full, or has no carrier
+					_ = s.reset() // the error that counts is the other one
+				}
 				return fmt.Errorf("sending the announcement of %s: %w", addr, err)
 			}
 		}
@@ -90,21 +90,27 @@ func (s *sender) prepare(link vrrp.Link, protocol ethernet.EtherType) error {
 	return err
 }
 
-// send transmits one frame, until the deadline.
-func (s *sender) send(link vrrp.Link, frame *ethernet.Frame, deadline time.Time) error {
+// send transmits one frame, and returns how long that took. The time that the socket
+// takes to open, because the kernel waits for others, is none that the frame waits.
+func (s *sender) send(link vrrp.Link, frame *ethernet.Frame, most time.Duration) (waited time.Duration, err error) {
 	conn, err := s.conn(link, frame.EtherType)
 	if err != nil {
-		return err
+		return 0, err
 	}
 	b, err := frame.MarshalBinary()
 	if err != nil {
-		return err
+		return 0, err
 	}
-	if err := conn.SetWriteDeadline(deadline); err != nil {
-		return err
+	began := time.Now()
+	for range 2 {
+		if err = conn.SetWriteDeadline(time.Now().Add(min(most, sendMost))); err != nil {
+			break
+		}
+		if _, err = conn.WriteTo(b, &raw.Addr{HardwareAddr: frame.Destination}); !errors.Is(err, os.ErrDeadlineExceeded) {
+			break
+		}
 	}
-	_, err = conn.WriteTo(b, &raw.Addr{HardwareAddr: frame.Destination})
-	return err
+	return time.Since(began), err
 }
 
 // conn is the socket for a protocol, opened if it is not, or is of an interface that

@@ -47,10 +47,10 @@ func WithIPVS(t testing.TB, runs ...TestRun) (out string, code int) {
 	for i, run := range runs {
 		test := filepath.Join(dir, path.Base(run.Package)+".test")
 		if run.Aside {
-			script += fmt.Sprintf("%s -test.timeout 15m %s >%s.%d 2>&1 &\naside%d=$!\n", test, run.Flags, test, i, i)
+			script += fmt.Sprintf("%s -test.timeout 20m %s >%s.%d 2>&1 &\naside%d=$!\n", test, run.Flags, test, i, i)
 			ends += fmt.Sprintf("wait $aside%d || code=1\ncat %s.%d\n", i, test, i)
 		} else {
-			script += fmt.Sprintf("%s -test.timeout 15m %s || code=1\n", test, run.Flags)
+			script += fmt.Sprintf("%s -test.timeout 20m %s || code=1\n", test, run.Flags)
 		}
 		if m.Files[test] == "" {
 			m.Files[test] = test
