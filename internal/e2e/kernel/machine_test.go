@@ -22,7 +22,7 @@ func TestWithIPVSKernel(t *testing.T) {
 	const all, modules = "-test.v -test.run '^TestKernel'", "-test.v -test.run '^TestModule'"
 	if *onlyKernel != "" {
 		some := "-test.v -test.run '" + *onlyKernel + "'"
-		out, code := rig.WithIPVS(t, rig.TestRun{Package: "ipvs", Flags: some}, rig.TestRun{Package: "sync", Flags: some}, rig.TestRun{Package: "internal/e2e/kernel", Flags: some})
+		out, code := rig.WithIPVS(t, rig.TestRun{Package: "ipvs", Flags: some}, rig.TestRun{Package: "sync", Flags: some}, rig.TestRun{Package: "internal/e2e/kernel", Flags: some, Realtime: true})
 		if code != 0 || !strings.Contains(out, "--- PASS: ") {
 			t.Errorf("exit code %d", code)
 		}
@@ -32,7 +32,7 @@ func TestWithIPVSKernel(t *testing.T) {
 		// First, while no namespace has used the modules that it takes away.
 		rig.TestRun{Package: "internal/e2e/kernel", Flags: modules},
 		rig.TestRun{Package: "ipvs", Flags: all, Aside: true}, rig.TestRun{Package: "sync", Flags: all, Aside: true},
-		rig.TestRun{Package: "internal/e2e/kernel", Flags: all})
+		rig.TestRun{Package: "internal/e2e/kernel", Flags: all, Realtime: true})
 	sameMatrix(t, out)
 	passed := len(regexp.MustCompile(`(?m)^--- PASS: Test(?:Kernel|Module)`).FindAllString(out, -1))
 	t.Logf("%d kernel tests passed", passed)

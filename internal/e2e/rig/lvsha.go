@@ -2,6 +2,7 @@ package rig
 
 import (
 	"fmt"
+	"os"
 	"regexp"
 	"slices"
 	"strings"
@@ -39,10 +40,14 @@ func (r *Rig) Lvsha(h *lab.Host, file string, args ...string) *lab.Daemon {
 	return r.Again(h, args...)
 }
 
+// runFlags names the variable of the environment that has more flags of lvsha run.
+const runFlags = "LVSHA_RUN_FLAGS"
+
 // Again starts the daemon with the file that is there.
 func (r *Rig) Again(h *lab.Host, args ...string) *lab.Daemon {
 	r.Helper()
-	d, err := lab.StartDaemon(h, nil, r.Binary, append([]string{"-c", ConfigPath}, args...)...)
+	args = append(append([]string{"-c", ConfigPath}, strings.Fields(os.Getenv(runFlags))...), args...)
+	d, err := lab.StartDaemon(h, nil, r.Binary, args...)
 	r.Check(err)
 	r.Life.Cleanup(func() {
 		if r.Life.Failed() {
