@@ -203,3 +203,47 @@ func TestSocket(t *testing.T) {
 		})
 	}
 }
+
+// TestDrops: a packet tells how many before it had no room in the socket.
+func TestDrops(t *testing.T) {
+	in, out := socket(t, false), socket(t, false)
+	for option, value := range map[int]int{unix.SO_RXQ_OVFL: 1, unix.SO_RCVBUF: 0} { // 0 is the least
+		if err := unix.SetsockoptInt(in, unix.SOL_SOCKET, option, value); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := unix.Bind(in, address(netip.MustParseAddr("127.0.0.1"))); err != nil {
+		t.Fatal(err)
+	}
+	to, err := unix.Getsockname(in)
+	if err != nil {
+		t.Fatal(err)
+	}
+	send := func() {
+		if err := unix.Sendto(out, make([]byte, 1000), 0, to); err != nil {
+			t.Fatal(err)
+		}
+	}
+	oob := make([]byte, 256)
+	receive := func() (cmsg.Beside, error) {
+		_, n, _, _, err := unix.Recvmsg(in, make([]byte, 1000), oob, unix.MSG_DONTWAIT)
+		if err != nil {
+			return cmsg.Beside{}, err
+		}
+		return cmsg.Parse(oob[:n]), nil
+	}
+	const sent = 100
+	for range sent {
+		send()
+	}
+	var kept uint32
+	for b, err := receive(); err == nil; b, err = receive() {
+		if kept++; b.Drops != 0 {
+			t.Errorf("packet %d came after %d drops", kept, b.Drops)
+		}
+	}
+	send()
+	if b, err := receive(); err != nil || kept == 0 || b.Drops != sent-kept {
+		t.Errorf("%d of %d kept, then %d drops told (%v)", kept, sent, b.Drops, err)
+	}
+}
