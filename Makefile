@@ -85,7 +85,7 @@ soak: go
 	$(GO) test -count 10 -timeout 3h -p 1 ./internal/e2e/... ./vrrp ./internal/netif
 	$(GO) test -tags soak -run '^TestSoak' -timeout 1h ./internal/e2e/bench -v
 	for f in vrrp:FuzzDecode vrrp:FuzzTrailer vrrp:FuzzParseIPv4 vrrp:FuzzParseARP vrrp:FuzzParseNA internal/bfd:FuzzPacket \
-	  internal/notify:FuzzSplit healthcheck:FuzzHealthStatus internal/peer:FuzzFrame internal/config:FuzzParse ipvs:FuzzParseServiceKey ipvs:FuzzParseRules sync:FuzzDecode sync:FuzzListing internal/doctor:FuzzParse; do \
+	  internal/notify:FuzzSplit healthcheck:FuzzHealthStatus internal/peer:FuzzFrame internal/config:FuzzParse ipvs:FuzzParseServiceKey ipvs:FuzzParseRules sync:FuzzDecode sync:FuzzListing internal/doctor:FuzzParse internal/cmsg:FuzzParse; do \
 	  $(GO) test -run '^$$' -fuzz "^$${f#*:}$$" -fuzztime 10m ./$${f%:*} || exit 1; done
 
 # The table of requirements, with the results of this run.
