@@ -9,16 +9,12 @@ import (
 	"strings"
 	"sync"
 	"time"
-	"unicode"
-	"unicode/utf8"
 )
 
 const (
 	// outputLimit is how much of a program's output is kept; the rest is read
 	// and thrown away, so that the program never blocks on it.
 	outputLimit = 4 << 10
-	// lineLimit bounds a line quoted in a reason.
-	lineLimit = 200
 	// pipeGrace is how long after the program's end its output is waited for
 	// when a child it left behind holds the other end.
 	pipeGrace = 100 * time.Millisecond
@@ -141,23 +137,4 @@ func (h *head) firstLine() string {
 		}
 	}
 	return ""
-}
-
-// printable makes foreign text fit for a log: no control characters, valid
-// UTF-8, at most lineLimit bytes.
-func printable(s string) string {
-	s = strings.Map(func(r rune) rune {
-		if !unicode.IsPrint(r) {
-			return '?'
-		}
-		return r
-	}, strings.ToValidUTF8(s, "?"))
-	if len(s) <= lineLimit {
-		return s
-	}
-	cut := lineLimit
-	for !utf8.RuneStart(s[cut]) {
-		cut--
-	}
-	return s[:cut] + "…"
 }

@@ -13,6 +13,7 @@ import (
 
 	"lvsha/internal/config"
 	"lvsha/internal/control"
+	"lvsha/internal/plain"
 )
 
 // Exit codes.
@@ -37,6 +38,8 @@ type call struct {
 	args   []string
 	stdout io.Writer
 	stderr io.Writer
+	// terminal is stdout for what is to steer it.
+	terminal io.Writer
 }
 
 func commands() []command {
@@ -105,7 +108,10 @@ func (c command) call(ctx context.Context, args []string, stdout, stderr io.Writ
 		fmt.Fprintf(stderr, "usage: lvsha %s %s\n%s\n", c.name, c.args, c.about)
 		flags.PrintDefaults()
 	}
-	err := c.run(ctx, &call{flags: flags, args: args, stdout: stdout, stderr: stderr})
+	// Texts of servers and peers are clean where they come in. Whatever slipped through is
+	// not to steer a terminal.
+	stderr = plain.Writer(stderr)
+	err := c.run(ctx, &call{flags: flags, args: args, stdout: plain.Writer(stdout), stderr: stderr, terminal: stdout})
 	switch {
 	case err == nil, errors.Is(err, flag.ErrHelp):
 		return exitDone
