@@ -286,10 +286,6 @@ func TestLines(t *testing.T) {
 			S: 331 password
 			C: PASS lvsha@
 			S: 230 in
-			C: FEAT
-			S: 500 what
-			C: TYPE I
-			S: 200 ok
 			c: QUIT`, "ok: 220 ready"},
 		{"ftp wrong password", healthcheck.FTP{User: user, Password: pass}, good, `
 			S: 220 ready

@@ -57,7 +57,10 @@ func (c TLS) problems() (out []Problem) {
 // tlsClient makes TLS connections as a TLS says. Its files are read again when
 // they have changed.
 type tlsClient struct {
-	settings  TLS
+	settings TLS
+	// sessions lets a further connection of a probe resume the first one's session; nil
+	// lets none.
+	sessions  tls.ClientSessionCache
 	ca        watchedFile[*x509.CertPool]
 	cert, key watchedFile[[]byte]
 }
@@ -84,7 +87,7 @@ func (c *tlsClient) config(name string, protocols ...string) (*tls.Config, error
 	if c.settings.ServerName != "" {
 		name = c.settings.ServerName
 	}
-	out := &tls.Config{ServerName: name, InsecureSkipVerify: c.settings.Insecure, NextProtos: protocols}
+	out := &tls.Config{ServerName: name, InsecureSkipVerify: c.settings.Insecure, NextProtos: protocols, ClientSessionCache: c.sessions}
 	var err error
 	if c.settings.CA != "" {
 		if out.RootCAs, err = c.ca.read(); err != nil {
