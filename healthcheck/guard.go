@@ -17,8 +17,18 @@ var errPanicked = errors.New("the check itself failed, which is a fault of lvsha
 // answered must not end the director: the other one asks the same server.
 func guarded[T any](m *Monitor, kind string, do func() (T, error)) (out T, err error) {
 	defer func() {
-		if cause := recover(); cause != nil {
-			m.panicked(kind, cause)
+		cause := recover()
+		var stack []byte
+		place := ""
+		var other panicError
+		switch {
+		case cause != nil:
+			stack, place = debug.Stack(), panicPlace()
+		case errors.As(err, &other):
+			cause, stack, place = other.cause, other.stack, "in a library"
+		}
+		if cause != nil {
+			m.panicked(kind, place, cause, stack)
 			err = fmt.Errorf("%w: %s", errPanicked, printable(firstLine(fmt.Sprint(cause))))
 		}
 	}()
@@ -35,8 +45,8 @@ const panicsKept = 64
 
 // panicked logs a panic with its stack: once for each place in the program, since a
 // server can repeat it with each probe.
-func (m *Monitor) panicked(kind string, cause any) {
-	place := kind + " " + panicPlace()
+func (m *Monitor) panicked(kind, place string, cause any, stack []byte) {
+	place = kind + " " + place
 	m.panicMu.Lock()
 	known := m.panics[place]
 	if !known && len(m.panics) < panicsKept {
@@ -47,7 +57,7 @@ func (m *Monitor) panicked(kind string, cause any) {
 	m.panicMu.Unlock()
 	if !known {
 		m.log.Error("a check panicked; its probes count as failed, and a further panic at the same place is not logged",
-			"check", kind, "cause", printable(fmt.Sprint(cause)), "stack", string(debug.Stack()))
+			"check", kind, "cause", printable(fmt.Sprint(cause)), "stack", string(stack))
 	}
 }
 
@@ -68,3 +78,11 @@ func panicPlace() string {
 		}
 	}
 }
+
+// panicError is a panic in the goroutine of a library, which brings it to the probe's own.
+type panicError struct {
+	cause any
+	stack []byte
+}
+
+func (e panicError) Error() string { return fmt.Sprint(e.cause) }

@@ -1,11 +1,5 @@
 package healthcheck
 
-import (
-	"context"
-	"net/http"
-	"net/url"
-)
-
 // HTTPProxy wants a page of another server through the server, which is a proxy.
 type HTTPProxy struct {
 	// Request is what the other server is asked; it is found by Host.
@@ -48,10 +42,7 @@ func (q HTTPProxy) Prepare() (ProbeFunc, error) {
 	if err != nil {
 		return nil, err
 	}
-	w := &web{scheme: "http", version: "1.1", requests: []*expectation{e}, through: &through{origin: q.Host}}
-	if q.ProxyUser != "" {
-		w.through.user = url.UserPassword(q.ProxyUser, string(q.ProxyPassword))
-	}
+	w := &web{scheme: "http", version: "1.1", requests: []*expectation{e}, through: &through{origin: q.Host, user: q.ProxyUser, password: q.ProxyPassword}}
 	if q.Scheme == "https" {
 		w.scheme, w.tls = "https", q.client()
 	}
@@ -60,18 +51,7 @@ func (q HTTPProxy) Prepare() (ProbeFunc, error) {
 
 // through is a proxy on the way to another server.
 type through struct {
-	origin string // the other server
-	user   *url.Userinfo
-}
-
-// use sends what a transport carries through the target's server.
-func (p *through) use(transport *http.Transport, t Target) {
-	at := &url.URL{Scheme: "http", Host: t.Server.String(), User: p.user}
-	transport.Proxy = http.ProxyURL(at)
-	transport.OnProxyConnectResponse = func(_ context.Context, _ *url.URL, _ *http.Request, res *http.Response) error {
-		if res.StatusCode != http.StatusOK {
-			return unmet("tunnel refused: status %d", res.StatusCode)
-		}
-		return nil
-	}
+	origin   string // the other server
+	user     string
+	password Secret
 }

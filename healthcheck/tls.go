@@ -115,16 +115,26 @@ func (c *tlsClient) config(name string, protocols ...string) (*tls.Config, error
 // handshake makes a TLS connection of conn. The warning is about the
 // certificate.
 func (c *tlsClient) handshake(ctx context.Context, conn net.Conn, t Target) (_ *tls.Conn, warning string, err error) {
-	settings, err := c.config(t.Server.Addr().WithZone("").String())
+	return c.handshakeAs(ctx, conn, t, t.Server.Addr().WithZone("").String())
+}
+
+// handshakeAs is handshake for another name than the server's address, and for protocols.
+func (c *tlsClient) handshakeAs(ctx context.Context, conn net.Conn, t Target, name string, protocols ...string) (_ *tls.Conn, warning string, err error) {
+	settings, err := c.config(name, protocols...)
 	if err != nil {
 		return nil, "", err
 	}
 	out := tls.Client(conn, settings)
 	if err := out.HandshakeContext(ctx); err != nil {
-		return nil, "", c.failure(err, t)
+		return nil, "", tlsError{c.failure(overdue(ctx, err), t)}
 	}
 	return out, c.warning(out.ConnectionState(), time.Now()), nil
 }
+
+// tlsError is a reason why TLS failed, ready to be shown.
+type tlsError struct{ error }
+
+func (e tlsError) Unwrap() error { return e.error }
 
 // tlsVersion names the version of a connection, such as "TLS 1.3".
 func tlsVersion(conn *tls.Conn) string { return tls.VersionName(conn.ConnectionState().Version) }
