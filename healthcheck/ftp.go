@@ -18,6 +18,8 @@ type FTP struct {
 	// User and Password log in; empty is anonymous.
 	User     string `key:"user"`
 	Password Secret `key:"password"`
+	// Plaintext lets the password go over a connection without TLS.
+	Plaintext bool `key:"plaintext"`
 	// Path is the file that has to be there; empty is none.
 	Path string `key:"path"`
 	// Body must be contained in the beginning of the file; empty means anything

@@ -23,6 +23,8 @@ type HTTP struct {
 	Request
 	// Version is the version of HTTP: "1.1", or "2" with prior knowledge.
 	Version string `key:"version" oneof:"1.1,2"`
+	// Plaintext lets the password go over a connection without TLS.
+	Plaintext bool `key:"plaintext"`
 	// Then is what is asked after this on the same connection; nil is nothing.
 	Then Question `key:"requests"`
 }
@@ -421,10 +423,11 @@ func contains(r io.Reader, want []byte) (bool, error) {
 			copy(grown, buf[len(buf)-tail:])
 			buf = grown
 		}
+		before := len(buf)
 		n, err := r.Read(buf[len(buf):cap(buf)])
 		buf = buf[:len(buf)+n]
 		switch {
-		case bytes.Contains(buf, want):
+		case bytes.Contains(buf[max(0, before-len(want)+1):], want):
 			return true, nil
 		case errors.Is(err, io.EOF):
 			return false, nil

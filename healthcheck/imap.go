@@ -13,6 +13,8 @@ type IMAP struct {
 	// User and Password log in; empty is not at all.
 	User     string `key:"user"`
 	Password Secret `key:"password"`
+	// Plaintext lets the password go over a connection without TLS.
+	Plaintext bool `key:"plaintext"`
 	TLS
 }
 

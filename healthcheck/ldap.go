@@ -30,6 +30,8 @@ type Directory struct {
 type LDAP struct {
 	// Security is one of the ways to TLS; from the first byte it is LDAPS.
 	Security string `key:"tls" oneof:"off,starttls"`
+	// Plaintext lets the password go over a connection without TLS.
+	Plaintext bool `key:"plaintext"`
 	Directory
 	TLS
 }

@@ -16,6 +16,8 @@ type NNTP struct {
 	// User and Password log in; empty is not at all.
 	User     string `key:"user"`
 	Password Secret `key:"password"`
+	// Plaintext lets the password go over a connection without TLS.
+	Plaintext bool `key:"plaintext"`
 	// Group is a newsgroup that has to be there; empty is none.
 	Group string `key:"group"`
 	TLS

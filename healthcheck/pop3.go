@@ -12,6 +12,8 @@ type POP3 struct {
 	// User and Password log in; empty is not at all.
 	User     string `key:"user"`
 	Password Secret `key:"password"`
+	// Plaintext lets the password go over a connection without TLS.
+	Plaintext bool `key:"plaintext"`
 	TLS
 }
 

@@ -9,6 +9,8 @@ type HTTPProxy struct {
 	// ProxyUser and ProxyPassword log in at the proxy; empty is not at all.
 	ProxyUser     string `key:"proxy_user"`
 	ProxyPassword Secret `key:"proxy_password"`
+	// Plaintext lets the passwords go over a connection without TLS.
+	Plaintext bool `key:"plaintext"`
 	// TLS is about the other server.
 	TLS
 }

@@ -16,6 +16,8 @@ type Redis struct {
 	// the default user.
 	User     string `key:"user"`
 	Password Secret `key:"password"`
+	// Plaintext lets the password go over a connection without TLS.
+	Plaintext bool `key:"plaintext"`
 	// Role is what the server must be.
 	Role string `key:"role" oneof:"any,master,replica"`
 	// Key is one that must be there, with the text Value if that is not empty.

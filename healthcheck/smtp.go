@@ -27,6 +27,8 @@ type SMTP struct {
 	User     string `key:"user"`
 	Password Secret `key:"password"`
 	Method   string `key:"auth" oneof:"plain,login"`
+	// Plaintext lets the password go over a connection without TLS.
+	Plaintext bool `key:"plaintext"`
 	TLS
 }
 
