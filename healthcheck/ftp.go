@@ -42,6 +42,7 @@ func (q FTP) String() string { return q.Path }
 // Validate is part of Validator.
 func (q FTP) Validate() []Problem {
 	out := append(login(q.User, q.Password), q.problems()...)
+	out = append(out, inClear("password", q.Password, q.Security, q.Plaintext)...)
 	if strings.ContainsAny(q.Path, "\r\n\x00") {
 		out = append(out, Problem{Key: "path", Message: "want one line of text"})
 	}

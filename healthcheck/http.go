@@ -68,7 +68,13 @@ func chainText(first Request, then Question) string {
 }
 
 // Validate is part of Validator.
-func (q HTTP) Validate() []Problem { return q.validate() }
+func (q HTTP) Validate() []Problem {
+	out := q.validate()
+	if q.Password != "" && !q.Plaintext {
+		out = append(out, Problem{Key: "password", Message: "would go over the network in clear: use https, or plaintext = true if that is meant"})
+	}
+	return out
+}
 
 // Validate is part of Validator.
 func (q HTTPS) Validate() []Problem { return append(q.validate(), q.problems()...) }
@@ -200,6 +206,7 @@ func (w *web) secure(ctx context.Context, conn net.Conn, t Target) (*tls.Conn, e
 	default:
 		protocols = []string{"http/1.1"}
 	}
+	w.tls.indirect = w.through != nil
 	secured, _, err := w.tls.handshakeAs(ctx, conn, t, serverName(w.requests[0].Host, t), protocols...)
 	return secured, err
 }
@@ -361,6 +368,9 @@ func (w *web) reason(err error, t Target, doing string) error {
 	}
 	if isTimeout(err) {
 		return t.failure(err, doing)
+	}
+	if alert := alertText(err); alert != "" {
+		return fmt.Errorf("TLS refused: %s", alert)
 	}
 	switch {
 	case errors.As(err, &record):

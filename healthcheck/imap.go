@@ -46,11 +46,14 @@ func (q IMAP) String() string { return q.User }
 func (q IMAPS) String() string { return q.User }
 
 // Validate is part of Validator.
-func (q IMAP) Validate() []Problem { return append(login(q.User, q.Password), q.problems()...) }
+func (q IMAP) Validate() []Problem {
+	out := append(login(q.User, q.Password), q.problems()...)
+	return append(out, inClear("password", q.Password, q.Security, q.Plaintext)...)
+}
 
 // Validate is part of Validator.
 func (q IMAPS) Validate() []Problem {
-	return IMAP{User: q.User, Password: q.Password, TLS: q.TLS}.Validate()
+	return IMAP{Security: tlsOn, User: q.User, Password: q.Password, TLS: q.TLS}.Validate()
 }
 
 // Prepare is part of Question.

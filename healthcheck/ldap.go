@@ -68,7 +68,10 @@ func (q LDAP) String() string { return q.DN }
 func (q LDAPS) String() string { return q.DN }
 
 // Validate is part of Validator.
-func (q LDAP) Validate() []Problem { return append(q.validate(), q.problems()...) }
+func (q LDAP) Validate() []Problem {
+	out := append(q.validate(), q.problems()...)
+	return append(out, inClear("password", q.Password, q.Security, q.Plaintext)...)
+}
 
 // Validate is part of Validator.
 func (q LDAPS) Validate() []Problem { return append(q.validate(), q.problems()...) }

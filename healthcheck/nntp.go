@@ -37,6 +37,7 @@ func (q NNTP) String() string { return q.Group }
 // Validate is part of Validator.
 func (q NNTP) Validate() []Problem {
 	out := append(words("group", q.Group, "comp.protocols.tcp-ip"), login(q.User, q.Password)...)
+	out = append(out, inClear("password", q.Password, q.Security, q.Plaintext)...)
 	return append(out, q.problems()...)
 }
 

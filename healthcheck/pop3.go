@@ -45,11 +45,14 @@ func (q POP3) String() string { return q.User }
 func (q POP3S) String() string { return q.User }
 
 // Validate is part of Validator.
-func (q POP3) Validate() []Problem { return append(login(q.User, q.Password), q.problems()...) }
+func (q POP3) Validate() []Problem {
+	out := append(login(q.User, q.Password), q.problems()...)
+	return append(out, inClear("password", q.Password, q.Security, q.Plaintext)...)
+}
 
 // Validate is part of Validator.
 func (q POP3S) Validate() []Problem {
-	return POP3{User: q.User, Password: q.Password, TLS: q.TLS}.Validate()
+	return POP3{Security: tlsOn, User: q.User, Password: q.Password, TLS: q.TLS}.Validate()
 }
 
 // Prepare is part of Question.

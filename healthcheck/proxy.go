@@ -29,6 +29,10 @@ func (q HTTPProxy) String() string { return q.Request.String() }
 // Validate is part of Validator.
 func (q HTTPProxy) Validate() []Problem {
 	out := append(q.validate(), q.problems()...)
+	out = append(out, proxyInClear(q.ProxyPassword, q.Plaintext)...)
+	if q.Scheme != "https" && !q.Plaintext && q.Password != "" {
+		out = append(out, Problem{Key: "password", Message: "would go over the network in clear: scheme = \"https\", or plaintext = true if that is meant"})
+	}
 	if q.Host == "" {
 		out = append(out, Problem{Key: "host", Message: "want the host that the proxy is to fetch from, such as \"www.example.com\" or \"www.example.com:8080\""})
 	}
@@ -56,4 +60,12 @@ type through struct {
 	origin   string // the other server
 	user     string
 	password Secret
+}
+
+// proxyInClear is what is wrong with the login at the proxy, which has no TLS.
+func proxyInClear(password Secret, plaintext bool) []Problem {
+	if password == "" || plaintext {
+		return nil
+	}
+	return []Problem{{Key: "proxy_password", Message: "goes to the proxy in clear: plaintext = true if that is meant"}}
 }

@@ -44,7 +44,7 @@ func (q Redis) String() string {
 
 // Validate is part of Validator.
 func (q Redis) Validate() []Problem {
-	out := q.problems()
+	out := append(q.problems(), inClear("password", q.Password, q.Security, q.Plaintext)...)
 	if q.User != "" && q.Password == "" {
 		out = append(out, Problem{Key: "user", Message: "needs password beside it"})
 	}

@@ -109,7 +109,7 @@ func (s *session) secure(ctx context.Context, c *tlsClient) error {
 	if s.in.Buffered() > 0 {
 		return unmet("%d bytes in the clear came before TLS", s.in.Buffered())
 	}
-	s.doing = "negotiating TLS"
+	s.doing, c.indirect = "negotiating TLS", true
 	secured, warning, err := c.handshake(ctx, s.Conn, s.target)
 	if err != nil {
 		return err
@@ -172,9 +172,8 @@ func (s *session) reason(err error) error {
 	if isTimeout(err) {
 		return s.target.failure(err, s.doing)
 	}
-	var alert tls.AlertError
-	if errors.As(err, &alert) {
-		return fmt.Errorf("TLS refused: %s", strings.TrimPrefix(alert.Error(), "tls: "))
+	if alert := alertText(err); alert != "" {
+		return fmt.Errorf("TLS refused: %s", alert)
 	}
 	if s.broken != nil {
 		return s.target.failure(s.broken, s.doing)

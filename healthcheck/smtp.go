@@ -48,6 +48,7 @@ func (q SMTP) String() string { return q.User }
 // Validate is part of Validator.
 func (q SMTP) Validate() []Problem {
 	out := append(words("helo", q.Helo, "director.example.com"), login(q.User, q.Password)...)
+	out = append(out, inClear("password", q.Password, q.Security, q.Plaintext)...)
 	return append(out, q.problems()...)
 }
 
@@ -90,6 +91,9 @@ func (q SMTP) probe(ctx context.Context, t Target, c *tlsClient) (Answer, error)
 		}
 	}
 	if q.User != "" {
+		if q.Password != "" && !s.secured() && !q.Plaintext {
+			return Answer{}, errors.New("STARTTLS is not offered, and the password would go in clear, which plaintext = true allows")
+		}
 		if _, offered := offers["AUTH"]; !offered {
 			return Answer{}, errors.New("AUTH is not offered")
 		}

@@ -63,9 +63,6 @@ func (q TCP) Validate() (out []Problem) {
 			out = append(out, Problem{Key: key, Message: fmt.Sprintf("want a text of 1 to %d bytes", textLimit)})
 		}
 	}
-	if !q.Encrypt && q.TLS != (TLS{}) && q.TLS != defaultTLS {
-		out = append(out, Problem{Key: "tls", Message: "the settings of certificates do nothing without tls = true"})
-	}
 	return append(out, q.problems()...)
 }
 
