@@ -100,8 +100,8 @@ func (a *agent) listen(ctx context.Context, t Target) (string, error) {
 	for len(line) < agentLine {
 		n, err := conn.Read(buf)
 		line = append(line, buf[:n]...)
-		if i := bytes.IndexAny(line, "\r\n"); i >= 0 {
-			line = line[:i]
+		if i := bytes.IndexAny(buf[:n], "\r\n"); i >= 0 {
+			line = line[:len(line)-n+i]
 			break
 		}
 		if errors.Is(err, io.EOF) && len(line) > 0 {

@@ -44,9 +44,18 @@ func isTimeout(err error) bool {
 // dialer connects without keep-alive probes: no connection lives long enough.
 var dialer = net.Dialer{KeepAlive: -1}
 
+// octetLimit bounds, in bytes, what is read of a server within one probe, with all that
+// TLS adds to it.
+const octetLimit = 1 << 20
+
 // dial connects to the target's server, along its path. All that is done on the
-// connection ends with ctx. The error is ready to be shown.
+// connection ends with ctx, or after octetLimit bytes. The error is ready to be shown.
 func (t Target) dial(ctx context.Context, network string) (net.Conn, error) {
+	return t.dialFor(ctx, network, octetLimit)
+}
+
+// dialFor is dial with another limit.
+func (t Target) dialFor(ctx context.Context, network string, limit int) (net.Conn, error) {
 	d, err := t.dialer(network)
 	if err != nil {
 		return nil, err
@@ -55,21 +64,31 @@ func (t Target) dial(ctx context.Context, network string) (net.Conn, error) {
 	if err != nil {
 		return nil, dialError(err, t)
 	}
-	return bound(ctx, conn), nil
+	return bound(ctx, conn, limit), nil
 }
 
-// bound ends whatever is done on a connection when ctx ends.
-func bound(ctx context.Context, conn net.Conn) net.Conn {
+// bound ends whatever is done on a connection when ctx ends, and reading after limit bytes.
+func bound(ctx context.Context, conn net.Conn, limit int) net.Conn {
 	if deadline, ok := ctx.Deadline(); ok {
 		conn.SetDeadline(deadline) // fails on a closed connection only
 	}
 	stop := context.AfterFunc(ctx, func() { conn.SetDeadline(time.Unix(1, 0)) })
-	return &boundConn{Conn: conn, stop: stop}
+	return &boundConn{Conn: conn, stop: stop, left: limit}
 }
 
 type boundConn struct {
 	net.Conn
 	stop func() bool
+	left int // bytes that may still be read
+}
+
+// Read is part of net.Conn.
+func (c *boundConn) Read(b []byte) (int, error) {
+	n, err := c.Conn.Read(b)
+	if c.left -= n; c.left < 0 {
+		return 0, errTooLong
+	}
+	return n, err
 }
 
 func (c *boundConn) Close() error {

@@ -1,10 +1,11 @@
 package healthcheck
 
 import (
+	"bytes"
 	"context"
 	"encoding/binary"
+	"errors"
 	"fmt"
-	"net"
 	"regexp"
 	"strings"
 
@@ -98,10 +99,6 @@ func (q DNS) probe(ctx context.Context, t Target, c *tlsClient, regex *regexp.Re
 	}
 	defer s.Close()
 	s.doing = "waiting for the answer"
-	conn := &dns.Conn{Conn: s}
-	if network == "udp" {
-		conn.Conn = datagrams{s}
-	}
 	ask := new(dns.Msg).SetQuestion(dns.Fqdn(q.Name), dns.StringToType[q.Record])
 	ask.RecursionDesired = q.Recursion
 	ask.SetEdns0(dnsBuffer, false)
@@ -111,30 +108,116 @@ func (q DNS) probe(ctx context.Context, t Target, c *tlsClient, regex *regexp.Re
 		}
 		return len(head) < 2 || network == "udp" || binary.BigEndian.Uint16(head) == ask.Id
 	}
-	said, _, err := new(dns.Client).ExchangeWithConnContext(ctx, ask, conn)
+	message, err := ask.Pack()
+	if err != nil {
+		return Answer{}, err
+	}
+	said, err := s.askDNS(message, network == "tcp")
 	if err != nil {
 		return Answer{}, s.packetReason(err)
 	}
 	return q.met(s, said, regex)
 }
 
+// dnsAnswer is what counts of an answer.
+type dnsAnswer struct {
+	response, truncated bool
+	rcode               int
+	records             []dns.RR
+}
+
+// dnsRecords bounds the records of an answer that are looked at.
+const dnsRecords = 100
+
+// errDNS is the reason for a message that is malformed.
+var errDNS = errors.New("malformed message")
+
+// askDNS sends a question and reads its answer. Over datagrams what answers another
+// question is passed over.
+func (s *session) askDNS(message []byte, stream bool) (*dnsAnswer, error) {
+	if !stream {
+		if _, err := s.Write(message); err != nil {
+			return nil, err
+		}
+		buf := make([]byte, 4<<10)
+		for {
+			n, err := s.Read(buf)
+			if err != nil {
+				return nil, err
+			}
+			if n < 2 || bytes.Equal(buf[:2], message[:2]) {
+				return parseDNS(buf[:n])
+			}
+		}
+	}
+	if _, err := s.Write(append(binary.BigEndian.AppendUint16(nil, uint16(len(message))), message...)); err != nil {
+		return nil, err
+	}
+	head, err := s.take(2)
+	if err != nil {
+		return nil, err
+	}
+	said, err := s.take(int(binary.BigEndian.Uint16(head)))
+	if err != nil {
+		return nil, err
+	}
+	if len(said) < 2 || !bytes.Equal(said[:2], message[:2]) {
+		return nil, errDNS
+	}
+	return parseDNS(said)
+}
+
+// parseDNS reads a message as far as its answer. The counts in it are only believed as far
+// as there are octets for them.
+func parseDNS(b []byte) (*dnsAnswer, error) {
+	if len(b) < 12 {
+		return nil, errDNS
+	}
+	flags := binary.BigEndian.Uint16(b[2:])
+	out := &dnsAnswer{response: flags&0x8000 != 0, truncated: flags&0x0200 != 0, rcode: int(flags & 0xf)}
+	off := 12
+	var err error
+	for range binary.BigEndian.Uint16(b[4:]) {
+		if _, off, err = dns.UnpackDomainName(b, off); err != nil {
+			return nil, err
+		}
+		if off += 4; off > len(b) {
+			return nil, errDNS
+		}
+	}
+	for range min(binary.BigEndian.Uint16(b[6:]), dnsRecords) {
+		if off == len(b) && out.truncated {
+			break
+		}
+		var record dns.RR
+		if record, off, err = dns.UnpackRR(b, off); err != nil {
+			if out.truncated {
+				break
+			}
+			return nil, err
+		}
+		out.records = append(out.records, record)
+	}
+	return out, nil
+}
+
 // met holds the answer against what it has to be.
-func (q DNS) met(s *session, said *dns.Msg, regex *regexp.Regexp) (Answer, error) {
-	if !said.Response {
+func (q DNS) met(s *session, said *dnsAnswer, regex *regexp.Regexp) (Answer, error) {
+	if !said.response {
 		return Answer{}, unmet("answer is not DNS: it is the question")
 	}
-	rcode := dns.RcodeToString[said.Rcode]
+	rcode := dns.RcodeToString[said.rcode]
 	if rcode == "" {
-		rcode = fmt.Sprintf("RCODE%d", said.Rcode)
+		rcode = fmt.Sprintf("RCODE%d", said.rcode)
 	}
 	if rcode != q.Rcode {
 		return Answer{}, fmt.Errorf("answer is %s, want %s", rcode, q.Rcode)
 	}
-	if q.Answer == "" && q.AnswerRegex == "" && said.Rcode != dns.RcodeSuccess {
+	if q.Answer == "" && q.AnswerRegex == "" && said.rcode != dns.RcodeSuccess {
 		return s.answer("%s", rcode), nil
 	}
 	var last string
-	for _, record := range said.Answer {
+	for _, record := range said.records {
 		text := strings.TrimPrefix(record.String(), record.Header().String())
 		if (q.Answer == "" || strings.EqualFold(text, q.Answer)) && regex.MatchString(text) {
 			return s.answer("%s %s", dns.TypeToString[record.Header().Rrtype], text), nil
@@ -142,7 +225,7 @@ func (q DNS) met(s *session, said *dns.Msg, regex *regexp.Regexp) (Answer, error
 		last = text
 	}
 	switch {
-	case said.Truncated:
+	case said.truncated:
 		return Answer{}, fmt.Errorf("answer is truncated: transport tcp has it all")
 	case last == "":
 		return Answer{}, fmt.Errorf("answer has no record")
@@ -151,17 +234,3 @@ func (q DNS) met(s *session, said *dns.Msg, regex *regexp.Regexp) (Answer, error
 	}
 	return Answer{}, fmt.Errorf("answer is %s, want a match of %q", printable(last), q.AnswerRegex)
 }
-
-// datagrams lets the library see that a session is one of packets.
-type datagrams struct{ *session }
-
-var _ net.PacketConn = datagrams{}
-
-// ReadFrom is part of net.PacketConn.
-func (d datagrams) ReadFrom(b []byte) (int, net.Addr, error) {
-	n, err := d.Read(b)
-	return n, d.RemoteAddr(), err
-}
-
-// WriteTo is part of net.PacketConn.
-func (d datagrams) WriteTo(b []byte, _ net.Addr) (int, error) { return d.Write(b) }

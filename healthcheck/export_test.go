@@ -3,6 +3,7 @@ package healthcheck
 import (
 	"context"
 	"net"
+	"regexp"
 	"syscall"
 	"time"
 )
@@ -72,4 +73,14 @@ func (p *ports) Pick(path Path, now time.Duration) uint16 { return p.pick(path, 
 // Socket is that of a connection that Dial made.
 func Socket(conn net.Conn) (syscall.RawConn, error) {
 	return conn.(*boundConn).Conn.(syscall.Conn).SyscallConn()
+}
+
+// Hear reports whether what a TCP check expects is said on a connection.
+func Hear(q TCP, conn net.Conn) bool {
+	d := dialogue{text: payload(q.Expect, q.ExpectHex)}
+	if q.ExpectRegex != "" {
+		d.regex = regexp.MustCompile(q.ExpectRegex)
+	}
+	heard, _ := d.hear(conn)
+	return d.met(heard)
 }

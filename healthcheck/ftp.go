@@ -3,13 +3,12 @@ package healthcheck
 import (
 	"context"
 	"crypto/tls"
+	"errors"
 	"fmt"
 	"io"
-	"net"
 	"net/netip"
+	"strconv"
 	"strings"
-
-	"github.com/jlaffaye/ftp"
 )
 
 // FTP wants to log in, and to be sent a file if there is one.
@@ -19,6 +18,8 @@ type FTP struct {
 	// User and Password log in; empty is anonymous.
 	User     string `key:"user"`
 	Password Secret `key:"password"`
+	// Plaintext lets the password go over a connection without TLS.
+	Plaintext bool `key:"plaintext"`
 	// Path is the file that has to be there; empty is none.
 	Path string `key:"path"`
 	// Body must be contained in the beginning of the file; empty means anything
@@ -41,6 +42,7 @@ func (q FTP) String() string { return q.Path }
 // Validate is part of Validator.
 func (q FTP) Validate() []Problem {
 	out := append(login(q.User, q.Password), q.problems()...)
+	out = append(out, inClear("password", q.Password, q.Security, q.Plaintext)...)
 	if strings.ContainsAny(q.Path, "\r\n\x00") {
 		out = append(out, Problem{Key: "path", Message: "want one line of text"})
 	}
@@ -63,6 +65,8 @@ func (q FTP) Prepare() (ProbeFunc, error) {
 }
 
 func (q FTP) probe(ctx context.Context, t Target, c *tlsClient) (Answer, error) {
+	// Many servers want the file's connection to resume the session of the first.
+	c.sessions = tls.NewLRUClientSessionCache(1)
 	s, err := t.open(ctx, "tcp", "FTP", onlyIf(q.Security == tlsOn, c))
 	if err != nil {
 		return Answer{}, err
@@ -72,98 +76,118 @@ func (q FTP) probe(ctx context.Context, t Target, c *tlsClient) (Answer, error) 
 	if q.Password != "lvsha@" {
 		s.secrets = []Secret{q.Password}
 	}
-	settings, err := s.tlsConfig(c)
+	if _, err := s.ask("greeting", "", 220); err != nil {
+		return Answer{}, err
+	}
+	if q.Security == tlsStart {
+		if _, err := s.ask("AUTH TLS", "AUTH TLS", 234); err != nil {
+			return Answer{}, err
+		}
+		if err := s.secure(ctx, c); err != nil {
+			return Answer{}, err
+		}
+	}
+	s.doing = "logging in"
+	said, err := s.ask("login", "USER "+q.User, 230, 331)
+	if err == nil && said.code == 331 {
+		_, err = s.ask("login", "PASS "+string(q.Password), 230, 202)
+	}
 	if err != nil {
 		return Answer{}, err
 	}
-	// Many servers want the files' connections to resume the session of the first.
-	settings.ClientSessionCache = tls.NewLRUClientSessionCache(1)
-	f := &files{ctx: ctx, control: s}
-	options := []ftp.DialOption{ftp.DialWithDialFunc(f.dial)}
-	switch q.Security {
-	case tlsOn:
-		f.settings = settings
-		options = append(options, ftp.DialWithTLS(settings))
-	case tlsStart:
-		f.settings = settings
-		options = append(options, ftp.DialWithExplicitTLS(settings))
+	out := s.answer("%s", s.greeting())
+	if q.Path != "" {
+		if out, err = q.fetch(ctx, s, c); err != nil {
+			return Answer{}, err
+		}
 	}
-	server, err := ftp.Dial(t.Server.String(), options...)
-	if err != nil {
-		return Answer{}, s.lineReason("greeting", err)
-	}
-	defer server.Quit()
-	s.doing = "logging in"
-	if err := server.Login(q.User, string(q.Password)); err != nil {
-		return Answer{}, s.lineReason("login", err)
-	}
-	if q.Path == "" {
-		return s.answer("%s", s.greeting()), nil
-	}
-	return q.fetch(server, s, f)
+	s.say("QUIT") // a courtesy
+	return out, nil
 }
 
 // fetch reads the beginning of the file.
-func (q FTP) fetch(server *ftp.ServerConn, s *session, f *files) (Answer, error) {
+func (q FTP) fetch(ctx context.Context, s *session, c *tlsClient) (Answer, error) {
 	s.doing = "waiting for the file"
-	file, err := server.Retr(q.Path)
-	if err != nil {
-		if f.failed != nil {
-			return Answer{}, fmt.Errorf("the file's connection: %w", f.failed)
+	if s.secured() {
+		for _, line := range []string{"PBSZ 0", "PROT P"} {
+			if _, err := s.ask(line, line, 200); err != nil {
+				return Answer{}, err
+			}
 		}
-		return Answer{}, s.lineReason("file", err)
 	}
-	// Closing it would wait for the server to notice.
-	defer f.data.Close()
-	body := io.LimitReader(file, bodyLimit)
+	if _, err := s.ask("TYPE I", "TYPE I", 200); err != nil {
+		return Answer{}, err
+	}
+	port, err := s.passive()
+	if err != nil {
+		return Answer{}, err
+	}
+	// The port is the server's to choose, the address is not.
+	t := s.target
+	t.Server = netip.AddrPortFrom(t.Server.Addr(), port)
+	if !t.Path.Direct() {
+		t.Path.VIP = netip.AddrPortFrom(t.Path.VIP.Addr(), port)
+	}
+	data, err := t.open(ctx, "tcp", "FTP", nil)
+	if err != nil {
+		return Answer{}, fmt.Errorf("the file's connection: %w", err)
+	}
+	defer data.Close()
+	data.doing, data.plausible = "reading the file", func([]byte) bool { return true }
+	if _, err := s.ask("file", "RETR "+q.Path, 125, 150); err != nil {
+		return Answer{}, err
+	}
+	if s.secured() {
+		if err := data.secure(ctx, c); err != nil {
+			return Answer{}, fmt.Errorf("the file's connection: %w", err)
+		}
+	}
+	body := io.LimitReader(data, bodyLimit)
 	if q.Body == "" {
-		if _, err := body.Read(make([]byte, 1)); err != nil && err != io.EOF {
-			return Answer{}, f.data.reason(err)
+		if _, err := body.Read(make([]byte, 1)); err != nil && !errors.Is(err, io.EOF) {
+			return Answer{}, data.reason(err)
 		}
 		return s.answer("file %s is there", q.Path), nil
 	}
 	found, err := contains(body, []byte(q.Body))
 	switch {
 	case err != nil:
-		return Answer{}, f.data.reason(err)
+		return Answer{}, data.reason(err)
 	case !found:
 		return Answer{}, fmt.Errorf("file lacks %q", q.Body)
 	}
 	return s.answer("file %s is as wanted", q.Path), nil
 }
 
-// files makes the connections of a session: the first is the session itself,
-// those that follow carry a file each.
-type files struct {
-	ctx      context.Context
-	control  *session
-	settings *tls.Config // nil without TLS
-	used     bool
-	data     *session
-	failed   error
-}
-
-func (f *files) dial(network, address string) (net.Conn, error) {
-	if !f.used {
-		f.used = true
-		return f.control, nil
+// passive asks for the port of a file's connection: by EPSV (RFC 2428), or PASV of a
+// server that does not know that.
+func (s *session) passive() (uint16, error) {
+	said, err := s.ask("EPSV", "EPSV", 229)
+	if err == nil {
+		// 229 Entering Extended Passive Mode (|||6446|)
+		_, text, _ := strings.Cut(said.lines[0], "(")
+		if parts := strings.Split(text, "|"); len(parts) == 5 {
+			if port, err := strconv.ParseUint(parts[3], 10, 16); err == nil && port > 0 {
+				return uint16(port), nil
+			}
+		}
+		return 0, fmt.Errorf("answer to EPSV has no port: \"%s\"", printable(said.lines[0]))
 	}
-	to, err := netip.ParseAddrPort(address)
-	if err != nil {
-		return nil, err
+	if said.code < 500 {
+		return 0, err
 	}
-	t := f.control.target
-	// The library takes the zone off.
-	t.Server = netip.AddrPortFrom(t.Server.Addr(), to.Port())
-	s, err := t.open(f.ctx, network, "FTP", nil)
-	if err != nil {
-		f.failed = err
-		return nil, err
+	if said, err = s.ask("PASV", "PASV", 227); err != nil {
+		return 0, err
 	}
-	s.doing, s.plausible = "reading the file", func([]byte) bool { return true }
-	f.data = s
-	if f.settings == nil {
-		return s, nil
+	// 227 Entering Passive Mode (192,0,2,21,25,46), of which some servers leave out the
+	// parentheses.
+	numbers := strings.FieldsFunc(said.lines[0], func(r rune) bool { return r < '0' || r > '9' })
+	if n := len(numbers); n >= 6 {
+		high, errHigh := strconv.ParseUint(numbers[n-2], 10, 8)
+		low, errLow := strconv.ParseUint(numbers[n-1], 10, 8)
+		if port := high<<8 | low; errHigh == nil && errLow == nil && port > 0 {
+			return uint16(port), nil
+		}
 	}
-	return tls.Client(s, f.settings), nil
+	return 0, fmt.Errorf("answer to PASV has no port: \"%s\"", printable(said.lines[0]))
 }

@@ -53,11 +53,9 @@ const grpcLimit = 4 << 10
 
 func (q GRPC) probe(ctx context.Context, t Target, w *web) (Answer, error) {
 	doing := new(atomic.Value)
+	doing.Store(whileConnecting)
+	transport := w.transport(ctx, t, nil, doing)
 	ctx = traced(ctx, doing)
-	transport, err := w.transport(ctx, t)
-	if err != nil {
-		return Answer{}, err
-	}
 	defer transport.CloseIdleConnections()
 	authority := q.Host
 	if authority == "" {

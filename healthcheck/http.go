@@ -1,6 +1,7 @@
 package healthcheck
 
 import (
+	"bufio"
 	"bytes"
 	"context"
 	"crypto/tls"
@@ -11,6 +12,7 @@ import (
 	"net/http"
 	"net/http/httptrace"
 	"net/url"
+	"runtime/debug"
 	"strings"
 	"sync/atomic"
 	"time"
@@ -21,6 +23,8 @@ type HTTP struct {
 	Request
 	// Version is the version of HTTP: "1.1", or "2" with prior knowledge.
 	Version string `key:"version" oneof:"1.1,2"`
+	// Plaintext lets the password go over a connection without TLS.
+	Plaintext bool `key:"plaintext"`
 	// Then is what is asked after this on the same connection; nil is nothing.
 	Then Question `key:"requests"`
 }
@@ -64,7 +68,13 @@ func chainText(first Request, then Question) string {
 }
 
 // Validate is part of Validator.
-func (q HTTP) Validate() []Problem { return q.validate() }
+func (q HTTP) Validate() []Problem {
+	out := q.validate()
+	if q.Password != "" && !q.Plaintext {
+		out = append(out, Problem{Key: "password", Message: "would go over the network in clear: use https, or plaintext = true if that is meant"})
+	}
+	return out
+}
 
 // Validate is part of Validator.
 func (q HTTPS) Validate() []Problem { return append(q.validate(), q.problems()...) }
@@ -111,15 +121,16 @@ type web struct {
 // compressed.
 func (w *web) probe(ctx context.Context, t Target) (Answer, error) {
 	doing := new(atomic.Value)
-	ctx = traced(ctx, doing)
-	transport, err := w.transport(ctx, t)
-	if err != nil {
-		return Answer{}, err
-	}
-	defer transport.CloseIdleConnections()
+	doing.Store(whileConnecting)
+	carrier, closing, err := w.carrier(ctx, t, doing)
 	var answer Answer
+	if err != nil {
+		return answer, w.reason(overdue(ctx, err), t, doing.Load().(string))
+	}
+	defer closing()
+	ctx = traced(ctx, doing)
 	for _, e := range w.requests {
-		detail, warning, err := w.ask(ctx, transport, t, e, doing)
+		detail, warning, err := w.ask(ctx, carrier, t, e, doing)
 		if err != nil {
 			err = w.reason(overdue(ctx, err), t, doing.Load().(string))
 			if len(w.requests) > 1 {
@@ -135,56 +146,128 @@ func (w *web) probe(ctx context.Context, t Target) (Answer, error) {
 	return answer, nil
 }
 
+// carrier is what carries the requests: HTTP/1, or HTTP/2 where the server has it and the
+// check wants it. closing ends it.
+func (w *web) carrier(ctx context.Context, t Target, doing *atomic.Value) (carrier http.RoundTripper, closing func(), err error) {
+	keep := len(w.requests) > 1 || w.requests[0].Redirects > 0
+	one := &http1{web: w, target: t, doing: doing, keep: keep}
+	if w.version == "1.1" || w.version == "" {
+		return one, one.Close, nil
+	}
+	if w.tls == nil || w.version == "2" {
+		two := w.transport(ctx, t, nil, doing)
+		return two, two.CloseIdleConnections, nil
+	}
+	conn, err := t.dialFor(ctx, "tcp", w.octets())
+	if err != nil {
+		return nil, nil, err
+	}
+	doing.Store("negotiating TLS")
+	secured, err := w.secure(ctx, conn, t)
+	if err != nil {
+		conn.Close()
+		return nil, nil, err
+	}
+	state := secured.ConnectionState()
+	if state.NegotiatedProtocol == "h2" {
+		two := w.transport(ctx, t, secured, doing)
+		return two, func() {
+			two.CloseIdleConnections()
+			secured.Close()
+		}, nil
+	}
+	one.conn, one.in, one.state = secured, bufio.NewReaderSize(secured, 4<<10), &state
+	return one, one.Close, nil
+}
+
+// octets bounds, in bytes, what is read over one connection.
+func (w *web) octets() int {
+	n := octetLimit
+	for _, e := range w.requests {
+		n += (1 + e.Redirects) * (headerLimit + bodyLimit)
+		switch {
+		case len(e.digest) > 0:
+			n += 2 * digestLimit // it may come in small chunks
+		case e.path != nil:
+			n += 2 * jsonLimit
+		}
+	}
+	return n
+}
+
+// secure makes a TLS connection for the requests.
+func (w *web) secure(ctx context.Context, conn net.Conn, t Target) (*tls.Conn, error) {
+	var protocols []string
+	switch w.version {
+	case "2":
+		protocols = []string{"h2"}
+	case "auto":
+		protocols = []string{"h2", "http/1.1"}
+	default:
+		protocols = []string{"http/1.1"}
+	}
+	w.tls.indirect = w.through != nil
+	secured, _, err := w.tls.handshakeAs(ctx, conn, t, serverName(w.requests[0].Host, t), protocols...)
+	return secured, err
+}
+
 // traced keeps in doing what the requests of a context do.
 func traced(ctx context.Context, doing *atomic.Value) context.Context {
-	doing.Store(whileConnecting)
 	return httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{
-		ConnectDone: func(_, _ string, err error) {
-			if err == nil {
-				doing.Store("waiting for the proxy") // or something else follows at once
-			}
-		},
-		TLSHandshakeStart: func() { doing.Store("negotiating TLS") },
-		GotConn:           func(httptrace.GotConnInfo) { doing.Store("waiting for the answer") },
+		GotConn: func(httptrace.GotConnInfo) { doing.Store("waiting for the answer") },
 	})
 }
 
-// transport makes one connection at most, if all goes well.
-func (w *web) transport(ctx context.Context, t Target) (*http.Transport, error) {
+// transport carries HTTP/2 over one connection at most, if all goes well: over conn first if
+// it is not nil. A transport reads in goroutines of its own, but it connects here.
+func (w *web) transport(ctx context.Context, t Target, conn net.Conn, doing *atomic.Value) *http.Transport {
+	dial := func() (out net.Conn, err error) {
+		defer func() {
+			if cause := recover(); cause != nil {
+				out, err = nil, panicError{cause, debug.Stack()}
+			}
+		}()
+		if conn != nil {
+			out, conn = conn, nil
+			return out, nil
+		}
+		// The transport tries again what timed out; the connection may have noticed
+		// before the context does.
+		if deadline, ok := ctx.Deadline(); ok && !time.Now().Before(deadline) {
+			return nil, context.DeadlineExceeded
+		}
+		if out, err = t.dialFor(ctx, "tcp", w.octets()); err != nil || w.tls == nil {
+			return out, err
+		}
+		doing.Store("negotiating TLS")
+		secured, err := w.secure(ctx, out, t)
+		if err != nil {
+			out.Close()
+			return nil, err
+		}
+		return secured, nil
+	}
 	out := &http.Transport{
 		// The transport detaches its dialling from the request, so that a connection
 		// can serve another one: a connect or a handshake would outlive the probe. So
-		// the probe's own context bounds the one, and the connection's deadline the
-		// other.
-		DialContext: func(_ context.Context, network, _ string) (net.Conn, error) {
-			// The transport tries again what timed out; the connection may have
-			// noticed before the context does.
-			if deadline, ok := ctx.Deadline(); ok && !time.Now().Before(deadline) {
-				return nil, context.DeadlineExceeded
-			}
-			return t.dial(ctx, network)
-		},
+		// the probe's own context bounds them.
+		DialContext:            func(context.Context, string, string) (net.Conn, error) { return dial() },
+		DialTLSContext:         func(context.Context, string, string) (net.Conn, error) { return dial() },
 		DisableCompression:     true,
-		DisableKeepAlives:      len(w.requests) == 1 && w.requests[0].Redirects == 0 && w.version != "2",
 		MaxResponseHeaderBytes: headerLimit,
 		Protocols:              new(http.Protocols),
+		HTTP2:                  &http.HTTP2Config{MaxReceiveBufferPerConnection: http2Buffer, MaxReceiveBufferPerStream: http2Buffer},
 	}
-	if w.through != nil {
-		w.through.use(out, t)
-	}
-	out.Protocols.SetHTTP1(w.version != "2")
-	if w.tls == nil {
-		out.Protocols.SetUnencryptedHTTP2(w.version == "2")
-		return out, nil
-	}
-	out.Protocols.SetHTTP2(w.version == "2" || w.version == "auto")
-	settings, err := w.tls.config(serverName(w.requests[0].Host, t))
-	out.TLSClientConfig = settings
-	return out, err
+	out.Protocols.SetUnencryptedHTTP2(w.tls == nil)
+	out.Protocols.SetHTTP2(w.tls != nil)
+	return out
 }
 
+// http2Buffer is how much of an answer over HTTP/2 may wait, in bytes, to be read.
+const http2Buffer = 256 << 10
+
 // ask makes one request and follows its redirects.
-func (w *web) ask(ctx context.Context, transport *http.Transport, t Target, e *expectation, doing *atomic.Value) (detail, warning string, err error) {
+func (w *web) ask(ctx context.Context, carrier http.RoundTripper, t Target, e *expectation, doing *atomic.Value) (detail, warning string, err error) {
 	u, err := url.ParseRequestURI(e.Path)
 	if err != nil {
 		return "", "", unmet("path %q: %v", e.Path, innermost(err))
@@ -195,8 +278,7 @@ func (w *web) ask(ctx context.Context, transport *http.Transport, t Target, e *e
 	}
 	req := e.newRequest(u).WithContext(ctx)
 	for hops := 0; ; hops++ {
-
-		res, err := transport.RoundTrip(req)
+		res, err := carrier.RoundTrip(req)
 		if err != nil {
 			return "", "", err
 		}
@@ -275,47 +357,38 @@ func (w *web) reason(err error, t Target, doing string) error {
 		said   errUnmet
 		op     *net.OpError
 		record tls.RecordHeaderError
-		alert  tls.AlertError
+		broken tlsError
 	)
 	if errors.As(err, &said) || errors.Is(err, ErrInconclusive) || errors.Is(err, ErrTimeout) {
 		// net/http wraps what dialling returned.
 		return innermostReason(err)
 	}
-	if errors.As(err, &op) && op.Op == "proxyconnect" {
-		return w.reason(op.Err, t, doing)
+	if errors.As(err, &broken) {
+		return broken
 	}
 	if isTimeout(err) {
 		return t.failure(err, doing)
 	}
-	if why := certificateError(err); why != nil {
-		return why
-	}
-	if w.tls != nil && errors.As(err, &alert) {
-		return w.tls.failure(err, t)
+	if alert := alertText(err); alert != "" {
+		return fmt.Errorf("TLS refused: %s", alert)
 	}
 	switch {
 	case errors.As(err, &record):
 		return errors.New("answer is not TLS")
 	case errors.As(err, &op):
 		return t.failure(err, doing)
-	case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF):
-		return errors.New("connection closed without a complete answer")
+	case errors.Is(err, errUnanswered), errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF):
+		return errUnanswered
 	}
 	text := err.Error()
-	if _, after, ok := strings.Cut(text, "malformed HTTP "); ok {
-		return errors.New("answer is not HTTP: malformed " + printable(after))
-	}
-	if strings.Contains(text, "readLoopPeekFail") {
-		return errors.New("answer is not HTTP: it came before the question")
-	}
 	// The library does not say whether it was closed or is of another protocol.
 	if strings.Contains(text, "client conn could not be established") {
 		return errors.New("connection closed or not HTTP/2")
 	}
 	if strings.Contains(text, "server closed idle connection") {
-		return errors.New("connection closed without a complete answer")
+		return errUnanswered
 	}
-	if _, after, ok := strings.Cut(text, "http2: "); ok && w.version == "2" {
+	if _, after, ok := strings.Cut(text, "http2: "); ok {
 		return errors.New("answer is not HTTP/2: " + printable(after))
 	}
 	if i := strings.LastIndex(text, "net/http: "); i >= 0 {
@@ -360,10 +433,11 @@ func contains(r io.Reader, want []byte) (bool, error) {
 			copy(grown, buf[len(buf)-tail:])
 			buf = grown
 		}
+		before := len(buf)
 		n, err := r.Read(buf[len(buf):cap(buf)])
 		buf = buf[:len(buf)+n]
 		switch {
-		case bytes.Contains(buf, want):
+		case bytes.Contains(buf[max(0, before-len(want)+1):], want):
 			return true, nil
 		case errors.Is(err, io.EOF):
 			return false, nil

@@ -234,7 +234,7 @@ func TestHTTPGarbage(t *testing.T) {
 					return
 				}
 			}
-		}, asks(healthcheck.Request{}), "fail: server response headers exceeded 65536 bytes; aborted"},
+		}, asks(healthcheck.Request{}), "fail: header is longer than 64 KiB"},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {

@@ -2,7 +2,6 @@ package healthcheck
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -31,6 +30,8 @@ type Directory struct {
 type LDAP struct {
 	// Security is one of the ways to TLS; from the first byte it is LDAPS.
 	Security string `key:"tls" oneof:"off,starttls"`
+	// Plaintext lets the password go over a connection without TLS.
+	Plaintext bool `key:"plaintext"`
 	Directory
 	TLS
 }
@@ -67,7 +68,10 @@ func (q LDAP) String() string { return q.DN }
 func (q LDAPS) String() string { return q.DN }
 
 // Validate is part of Validator.
-func (q LDAP) Validate() []Problem { return append(q.validate(), q.problems()...) }
+func (q LDAP) Validate() []Problem {
+	out := append(q.validate(), q.problems()...)
+	return append(out, inClear("password", q.Password, q.Security, q.Plaintext)...)
+}
 
 // Validate is part of Validator.
 func (q LDAPS) Validate() []Problem { return append(q.validate(), q.problems()...) }
@@ -118,65 +122,41 @@ func (q LDAP) probe(ctx context.Context, t Target, c *tlsClient) (Answer, error)
 	defer s.Close()
 	// A message is a SEQUENCE of BER.
 	s.plausible, s.secrets = startsWith("\x30"), []Secret{q.Password}
-	server := ldap.NewConn(s, q.Security == tlsOn)
-	server.Start()
-	defer server.Close()
+	d := &ldapDialogue{session: s}
 	if q.Security == tlsStart {
-		s.doing = "negotiating TLS"
-		settings, err := s.tlsConfig(c)
-		if err != nil {
+		if err := d.startTLS(); err != nil {
 			return Answer{}, err
 		}
-		if err := server.StartTLS(settings); err != nil {
-			return Answer{}, s.ldapReason("StartTLS", err)
+		if err := s.secure(ctx, c); err != nil {
+			return Answer{}, err
 		}
 	}
 	if q.User != "" {
-		s.doing = "binding"
-		if err := server.Bind(q.User, string(q.Password)); err != nil {
-			return Answer{}, s.ldapReason("bind", err)
+		if err := d.bind(q.User, string(q.Password)); err != nil {
+			return Answer{}, err
 		}
 	}
-	s.doing = "waiting for the entry"
-	attribute := q.Attribute
-	if attribute == "" {
-		attribute = "1.1" // none (RFC 4511, 4.5.1.8)
-	}
-	found, err := server.Search(ldap.NewSearchRequest(q.DN, ldap.ScopeBaseObject, ldap.NeverDerefAliases, 2, 0, false, q.Filter, []string{attribute}, nil))
+	n, values, err := d.search(q.Directory)
 	if err != nil {
-		return Answer{}, s.ldapReason("search", err)
+		return Answer{}, err
 	}
-	return q.found(s, found)
+	return q.found(s, n, values)
 }
 
-func (q Directory) found(s *session, found *ldap.SearchResult) (Answer, error) {
-	if n := len(found.Entries); n != 1 {
-		return Answer{}, fmt.Errorf("%d entries found, want 1", n)
-	}
-	if q.Attribute == "" {
-		return s.answer("1 entry found"), nil
-	}
-	values := found.Entries[0].GetEqualFoldAttributeValues(q.Attribute)
+// found holds the number of entries and the values of the first one's attribute against
+// what is wanted.
+func (q Directory) found(s *session, n int, values []string) (Answer, error) {
 	switch {
+	case n != 1:
+		return Answer{}, fmt.Errorf("%d entries found, want 1", n)
+	case q.Attribute == "":
+		return s.answer("1 entry found"), nil
 	case len(values) == 0:
 		return Answer{}, fmt.Errorf("entry has no %s", q.Attribute)
 	case q.Value == "":
 		return s.answer("%s is %s", q.Attribute, values[0]), nil
 	case !slices.Contains(values, q.Value):
-		return Answer{}, fmt.Errorf("%s is %s, want %s", q.Attribute, printable(strings.Join(values, ", ")), q.Value)
+		return Answer{}, fmt.Errorf("%s is %s, want %s", q.Attribute, printable(strings.Join(values[:min(len(values), 10)], ", ")), q.Value)
 	}
 	return s.answer("%s is %s", q.Attribute, q.Value), nil
-}
-
-// ldapReason is reason, but for an answer that says no.
-func (s *session) ldapReason(what string, err error) error {
-	var no *ldap.Error
-	if errors.As(err, &no) && no.ResultCode < ldap.ErrorNetwork {
-		why := strings.ToLower(ldap.LDAPResultCodeMap[no.ResultCode])
-		if no.Err != nil && no.Err.Error() != "" {
-			why += ": " + no.Err.Error()
-		}
-		return s.refused(what, why)
-	}
-	return s.reason(err)
 }

@@ -67,6 +67,10 @@ type Monitor struct {
 	connector *connector
 	// plain counts the targets that it is for.
 	plain int
+
+	// panicMu guards panics, the places at which a probe panicked.
+	panicMu sync.Mutex
+	panics  map[string]bool
 }
 
 // entry is a monitored target. It is in the queue (at >= 0), in its lane's
@@ -124,6 +128,7 @@ func New(o Options) *Monitor {
 		entries:     make(map[Target]*entry),
 		queue:       queue{epoch: time.Now()},
 		lanes:       make(map[string]*lane),
+		panics:      make(map[string]bool),
 	}
 	if m.log == nil {
 		m.log = slog.New(slog.DiscardHandler)
@@ -241,7 +246,7 @@ func (m *Monitor) ready(c Check) ProbeFunc {
 	err := errNothing
 	if c.Ask != nil {
 		var ask ProbeFunc
-		if ask, err = m.prepare(c.Ask); err == nil {
+		if ask, err = guarded(m, c.Kind(), func() (ProbeFunc, error) { return m.prepare(c.Ask) }); err == nil {
 			return ask
 		}
 	}

@@ -3,7 +3,6 @@ package healthcheck
 import (
 	"context"
 	"fmt"
-	"net/textproto"
 	"slices"
 	"strconv"
 	"strings"
@@ -17,6 +16,8 @@ type NNTP struct {
 	// User and Password log in; empty is not at all.
 	User     string `key:"user"`
 	Password Secret `key:"password"`
+	// Plaintext lets the password go over a connection without TLS.
+	Plaintext bool `key:"plaintext"`
 	// Group is a newsgroup that has to be there; empty is none.
 	Group string `key:"group"`
 	TLS
@@ -36,6 +37,7 @@ func (q NNTP) String() string { return q.Group }
 // Validate is part of Validator.
 func (q NNTP) Validate() []Problem {
 	out := append(words("group", q.Group, "comp.protocols.tcp-ip"), login(q.User, q.Password)...)
+	out = append(out, inClear("password", q.Password, q.Security, q.Plaintext)...)
 	return append(out, q.problems()...)
 }
 
@@ -52,25 +54,22 @@ func (q NNTP) probe(ctx context.Context, t Target, c *tlsClient) (Answer, error)
 	}
 	defer s.Close()
 	s.plausible, s.secrets = startsWith(digits), []Secret{q.Password}
-	server := textproto.NewConn(s)
-	if _, _, err := s.nntpAnswer(server, "greeting", 200, 201); err != nil {
+	if _, err := s.nntp("greeting", "", 200, 201); err != nil {
 		return Answer{}, err
 	}
 	if q.Security == tlsStart {
-		secured, err := s.startTLS(ctx, c, func() error {
-			_, _, err := s.nntp(server, "STARTTLS", "STARTTLS", 382)
-			return err
-		})
-		if err != nil {
+		if _, err := s.nntp("STARTTLS", "STARTTLS", 382); err != nil {
 			return Answer{}, err
 		}
-		server = textproto.NewConn(secured)
+		if err := s.secure(ctx, c); err != nil {
+			return Answer{}, err
+		}
 	}
 	if q.User != "" {
 		s.doing = "logging in"
-		code, _, err := s.nntp(server, "login", "AUTHINFO USER "+q.User, 281, 381)
-		if err == nil && code == 381 {
-			_, _, err = s.nntp(server, "login", "AUTHINFO PASS "+string(q.Password), 281)
+		said, err := s.nntp("login", "AUTHINFO USER "+q.User, 281, 381)
+		if err == nil && said.code == 381 {
+			_, err = s.nntp("login", "AUTHINFO PASS "+string(q.Password), 281)
 		}
 		if err != nil {
 			return Answer{}, err
@@ -79,42 +78,30 @@ func (q NNTP) probe(ctx context.Context, t Target, c *tlsClient) (Answer, error)
 	out := s.answer("%s", s.greeting())
 	if q.Group != "" {
 		s.doing = "waiting for the group"
-		_, line, err := s.nntp(server, "group "+q.Group, "GROUP "+q.Group, 211)
+		said, err := s.nntp("group "+q.Group, "GROUP "+q.Group, 211)
 		if err != nil {
 			return Answer{}, err
 		}
-		number, _, _ := strings.Cut(line, " ")
+		number, _, _ := strings.Cut(said.lines[0], " ")
 		if _, err := strconv.Atoi(number); err != nil {
-			return Answer{}, fmt.Errorf("answer to GROUP has no number of articles: %q", printable(line))
+			return Answer{}, fmt.Errorf("answer to GROUP has no number of articles: \"%s\"", printable(said.lines[0]))
 		}
 		out = s.answer("group %s has %s articles", q.Group, number)
 	}
-	s.nntp(server, "QUIT", "QUIT", 205) // a courtesy
+	s.nntp("QUIT", "QUIT", 205) // a courtesy
 	return out, nil
 }
 
-// nntp sends a line and wants one of the codes.
-func (s *session) nntp(server *textproto.Conn, what, line string, want ...int) (int, string, error) {
-	if err := server.PrintfLine("%s", line); err != nil {
-		return 0, "", s.reason(err)
+// nntp is ask where a reply is one line (RFC 3977, 3.2).
+func (s *session) nntp(what, line string, want ...int) (reply, error) {
+	if line != "" {
+		if err := s.say(line); err != nil {
+			return reply{}, s.reason(err)
+		}
 	}
-	return s.nntpAnswer(server, what, want...)
-}
-
-func (s *session) nntpAnswer(server *textproto.Conn, what string, want ...int) (int, string, error) {
-	line, err := s.line(server)
-	if err != nil {
-		return 0, "", s.reason(err)
+	got, err := s.reply(false)
+	if err == nil && !slices.Contains(want, got.code) {
+		err = s.refused(what, got.String())
 	}
-	number, text, _ := strings.Cut(line, " ")
-	code, err := strconv.Atoi(number)
-	switch {
-	case err != nil || len(number) != 3:
-		s.mu.Lock()
-		defer s.mu.Unlock()
-		return 0, "", s.lie()
-	case !slices.Contains(want, code):
-		return 0, "", s.refused(what, line)
-	}
-	return code, text, nil
+	return got, err
 }

@@ -387,7 +387,9 @@ func TestPostgres(t *testing.T) {
 			}
 		})
 	}
-	base := healthcheck.SQL{User: "u", Password: "hunter2hunter2"}
+	base := healthcheck.SQL{User: "u", Password: "hunter2hunter2", Plaintext: true}
+	discreet := base
+	discreet.Plaintext = false
 	query := func(value string) healthcheck.SQL {
 		q := base
 		q.Query, q.Value = "SELECT v", value
@@ -405,6 +407,7 @@ func TestPostgres(t *testing.T) {
 		want   string
 	}{
 		{"login", database("hunter2hunter2"), base, "ok: logged in"},
+		{"in clear", database("hunter2hunter2"), discreet, "fail: server wants the password in clear: tls = \"on\", or plaintext = true, lets it have that"},
 		{"wrong password", database("other"), base, "fail: login refused: password authentication failed for user \"u\" (28P01)"},
 		{"query", database("hunter2hunter2", "t", "f"), query(""), "ok: query answers t"},
 		{"value", database("hunter2hunter2", "t"), query("t"), "ok: query answers t"},

@@ -2,8 +2,6 @@ package healthcheck
 
 import (
 	"context"
-	"crypto/tls"
-	"net/textproto"
 	"strings"
 )
 
@@ -14,6 +12,8 @@ type POP3 struct {
 	// User and Password log in; empty is not at all.
 	User     string `key:"user"`
 	Password Secret `key:"password"`
+	// Plaintext lets the password go over a connection without TLS.
+	Plaintext bool `key:"plaintext"`
 	TLS
 }
 
@@ -45,11 +45,14 @@ func (q POP3) String() string { return q.User }
 func (q POP3S) String() string { return q.User }
 
 // Validate is part of Validator.
-func (q POP3) Validate() []Problem { return append(login(q.User, q.Password), q.problems()...) }
+func (q POP3) Validate() []Problem {
+	out := append(login(q.User, q.Password), q.problems()...)
+	return append(out, inClear("password", q.Password, q.Security, q.Plaintext)...)
+}
 
 // Validate is part of Validator.
 func (q POP3S) Validate() []Problem {
-	return POP3{User: q.User, Password: q.Password, TLS: q.TLS}.Validate()
+	return POP3{Security: tlsOn, User: q.User, Password: q.Password, TLS: q.TLS}.Validate()
 }
 
 // Prepare is part of Question.
@@ -70,41 +73,39 @@ func (q POP3) probe(ctx context.Context, t Target, c *tlsClient) (Answer, error)
 	}
 	defer s.Close()
 	s.plausible, s.secrets = startsWith("+-"), []Secret{q.Password}
-	server := textproto.NewConn(s)
-	if err := s.pop3Answer(server, "greeting"); err != nil {
+	if err := s.pop3("greeting", ""); err != nil {
 		return Answer{}, err
 	}
 	if q.Security == tlsStart {
-		secured, err := s.startTLS(ctx, c, func() error { return s.pop3(server, "STLS", "STLS") })
-		if err != nil {
+		if err := s.pop3("STLS", "STLS"); err != nil {
 			return Answer{}, err
 		}
-		server = textproto.NewConn(secured)
+		if err := s.secure(ctx, c); err != nil {
+			return Answer{}, err
+		}
 	}
 	if q.User != "" {
 		s.doing = "logging in"
-		if err := s.pop3(server, "login", "USER "+q.User); err != nil {
+		if err := s.pop3("login", "USER "+q.User); err != nil {
 			return Answer{}, err
 		}
-		if err := s.pop3(server, "login", "PASS "+string(q.Password)); err != nil {
+		if err := s.pop3("login", "PASS "+string(q.Password)); err != nil {
 			return Answer{}, err
 		}
 	}
 	out := s.answer("%s", s.greeting())
-	s.pop3(server, "QUIT", "QUIT") // a courtesy
+	s.pop3("QUIT", "QUIT") // a courtesy
 	return out, nil
 }
 
-// pop3 sends a line and wants a positive answer.
-func (s *session) pop3(server *textproto.Conn, what, line string) error {
-	if err := server.PrintfLine("%s", line); err != nil {
-		return s.reason(err)
+// pop3 sends a line, if it is not empty, and wants a positive answer.
+func (s *session) pop3(what, line string) error {
+	if line != "" {
+		if err := s.say(line); err != nil {
+			return s.reason(err)
+		}
 	}
-	return s.pop3Answer(server, what)
-}
-
-func (s *session) pop3Answer(server *textproto.Conn, what string) error {
-	line, err := s.line(server)
+	line, err := s.line()
 	switch {
 	case err != nil:
 		return s.reason(err)
@@ -113,24 +114,5 @@ func (s *session) pop3Answer(server *textproto.Conn, what string) error {
 	case strings.HasPrefix(line, "-ERR"):
 		return s.refused(what, strings.TrimSpace(strings.TrimPrefix(line, "-ERR")))
 	}
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.lie()
-}
-
-// startTLS makes TLS of the session when the server has agreed to it.
-func (s *session) startTLS(ctx context.Context, c *tlsClient, agreed func() error) (*tls.Conn, error) {
-	s.doing = "negotiating TLS"
-	if err := agreed(); err != nil {
-		return nil, err
-	}
-	settings, err := s.tlsConfig(c)
-	if err != nil {
-		return nil, err
-	}
-	out := tls.Client(s, settings)
-	if err := out.HandshakeContext(ctx); err != nil {
-		return nil, s.reason(err)
-	}
-	return out, nil
+	return s.liar()
 }

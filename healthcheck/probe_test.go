@@ -208,11 +208,10 @@ func TestOwnFault(t *testing.T) {
 
 func TestPrintable(t *testing.T) {
 	for in, want := range map[string]string{
-		"plain":                        "plain",
-		"bell\a and \x1b[31mred":       "bell? and ?[31mred",
-		"bad \xff utf-8":               "bad ? utf-8",
-		strings.Repeat("é", 150):       strings.Repeat("é", 100) + "…",
-		"a" + strings.Repeat("é", 150): "a" + strings.Repeat("é", 99) + "…",
+		"plain":                  "plain",
+		"bell\a and \x1b[31mred": "bell? and ?[31mred",
+		"bad \xff utf-8":         "bad ? utf-8",
+		strings.Repeat("é", 150): strings.Repeat("é", 119) + "…",
 	} {
 		if got := healthcheck.Printable(in); got != want {
 			t.Errorf("%q: got %q, want %q", in, got, want)

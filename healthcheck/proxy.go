@@ -1,11 +1,5 @@
 package healthcheck
 
-import (
-	"context"
-	"net/http"
-	"net/url"
-)
-
 // HTTPProxy wants a page of another server through the server, which is a proxy.
 type HTTPProxy struct {
 	// Request is what the other server is asked; it is found by Host.
@@ -15,6 +9,8 @@ type HTTPProxy struct {
 	// ProxyUser and ProxyPassword log in at the proxy; empty is not at all.
 	ProxyUser     string `key:"proxy_user"`
 	ProxyPassword Secret `key:"proxy_password"`
+	// Plaintext lets the passwords go over a connection without TLS.
+	Plaintext bool `key:"plaintext"`
 	// TLS is about the other server.
 	TLS
 }
@@ -33,6 +29,10 @@ func (q HTTPProxy) String() string { return q.Request.String() }
 // Validate is part of Validator.
 func (q HTTPProxy) Validate() []Problem {
 	out := append(q.validate(), q.problems()...)
+	out = append(out, proxyInClear(q.ProxyPassword, q.Plaintext)...)
+	if q.Scheme != "https" && !q.Plaintext && q.Password != "" {
+		out = append(out, Problem{Key: "password", Message: "would go over the network in clear: scheme = \"https\", or plaintext = true if that is meant"})
+	}
 	if q.Host == "" {
 		out = append(out, Problem{Key: "host", Message: "want the host that the proxy is to fetch from, such as \"www.example.com\" or \"www.example.com:8080\""})
 	}
@@ -48,10 +48,7 @@ func (q HTTPProxy) Prepare() (ProbeFunc, error) {
 	if err != nil {
 		return nil, err
 	}
-	w := &web{scheme: "http", version: "1.1", requests: []*expectation{e}, through: &through{origin: q.Host}}
-	if q.ProxyUser != "" {
-		w.through.user = url.UserPassword(q.ProxyUser, string(q.ProxyPassword))
-	}
+	w := &web{scheme: "http", version: "1.1", requests: []*expectation{e}, through: &through{origin: q.Host, user: q.ProxyUser, password: q.ProxyPassword}}
 	if q.Scheme == "https" {
 		w.scheme, w.tls = "https", q.client()
 	}
@@ -60,18 +57,15 @@ func (q HTTPProxy) Prepare() (ProbeFunc, error) {
 
 // through is a proxy on the way to another server.
 type through struct {
-	origin string // the other server
-	user   *url.Userinfo
+	origin   string // the other server
+	user     string
+	password Secret
 }
 
-// use sends what a transport carries through the target's server.
-func (p *through) use(transport *http.Transport, t Target) {
-	at := &url.URL{Scheme: "http", Host: t.Server.String(), User: p.user}
-	transport.Proxy = http.ProxyURL(at)
-	transport.OnProxyConnectResponse = func(_ context.Context, _ *url.URL, _ *http.Request, res *http.Response) error {
-		if res.StatusCode != http.StatusOK {
-			return unmet("tunnel refused: status %d", res.StatusCode)
-		}
+// proxyInClear is what is wrong with the login at the proxy, which has no TLS.
+func proxyInClear(password Secret, plaintext bool) []Problem {
+	if password == "" || plaintext {
 		return nil
 	}
+	return []Problem{{Key: "proxy_password", Message: "goes to the proxy in clear: plaintext = true if that is meant"}}
 }

@@ -126,7 +126,7 @@ var kinds = sync.OnceValue(func() map[string]Kind {
 		"imaps":      {Default: IMAPS{TLS: defaultTLS}},
 		"ldap":       {Default: LDAP{Directory: defaultDirectory, TLS: defaultTLS}},
 		"ldaps":      {Default: LDAPS{Directory: defaultDirectory, TLS: defaultTLS}},
-		"mysql":      {Default: MySQL{SQL{TLS: defaultTLS}}, Limit: mysqlLimit},
+		"mysql":      {Default: MySQL{SQL{TLS: defaultTLS}}},
 		"nntp":       {Default: NNTP{TLS: defaultTLS}},
 		"off":        {Default: Switch{}, Ports: NoPort, Local: true},
 		"on":         {Default: Switch{On: true}, Ports: NoPort, Local: true},

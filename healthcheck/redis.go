@@ -4,10 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net"
+	"strconv"
 	"strings"
-
-	"github.com/gomodule/redigo/redis"
 )
 
 // Redis wants a PING answered, and perhaps a role or a key.
@@ -18,6 +16,8 @@ type Redis struct {
 	// the default user.
 	User     string `key:"user"`
 	Password Secret `key:"password"`
+	// Plaintext lets the password go over a connection without TLS.
+	Plaintext bool `key:"plaintext"`
 	// Role is what the server must be.
 	Role string `key:"role" oneof:"any,master,replica"`
 	// Key is one that must be there, with the text Value if that is not empty.
@@ -44,7 +44,7 @@ func (q Redis) String() string {
 
 // Validate is part of Validator.
 func (q Redis) Validate() []Problem {
-	out := q.problems()
+	out := append(q.problems(), inClear("password", q.Password, q.Security, q.Plaintext)...)
 	if q.User != "" && q.Password == "" {
 		out = append(out, Problem{Key: "user", Message: "needs password beside it"})
 	}
@@ -67,47 +67,45 @@ func (q Redis) probe(ctx context.Context, t Target, c *tlsClient) (Answer, error
 	}
 	defer s.Close()
 	s.plausible, s.secrets = startsWith("+-:$*"), []Secret{q.Password}
-	server := redis.NewConn(&redisConn{Conn: s, fresh: true}, 0, 0)
-	defer server.Close()
 	if q.Password != "" {
 		s.doing = "logging in"
-		login := []any{string(q.Password)}
+		login := []string{"AUTH", string(q.Password)}
 		if q.User != "" {
-			login = []any{q.User, string(q.Password)}
+			login = []string{"AUTH", q.User, string(q.Password)}
 		}
-		if _, err := server.Do("AUTH", login...); err != nil {
-			return Answer{}, s.redisReason("login", err)
+		if _, err := s.redis("login", login...); err != nil {
+			return Answer{}, err
 		}
 	}
 	s.doing = "waiting for the answer to PING"
-	pong, err := redis.String(server.Do("PING"))
+	pong, err := s.redis("PING", "PING")
 	if err != nil {
-		return Answer{}, s.redisReason("PING", err)
+		return Answer{}, err
 	}
-	if pong != "PONG" {
-		return Answer{}, fmt.Errorf("answer to PING is %q", printable(pong))
+	if pong.text != "PONG" {
+		return Answer{}, fmt.Errorf("answer to PING is \"%s\"", printable(pong.text))
 	}
 	out := s.answer("PONG")
 	if q.Role != "" && q.Role != "any" {
-		if out, err = q.role(server, s); err != nil {
+		if out, err = q.role(s); err != nil {
 			return Answer{}, err
 		}
 	}
 	if q.Key != "" {
-		return q.key(server, s)
+		return q.key(s)
 	}
 	return out, nil
 }
 
-func (q Redis) role(server redis.Conn, s *session) (Answer, error) {
+func (q Redis) role(s *session) (Answer, error) {
 	s.doing = "waiting for the role"
-	said, err := redis.Values(server.Do("ROLE"))
+	said, err := s.redis("ROLE", "ROLE")
 	if err != nil {
-		return Answer{}, s.redisReason("ROLE", err)
+		return Answer{}, err
 	}
 	var role string
-	if len(said) > 0 {
-		role, _ = redis.String(said[0], nil)
+	if len(said.items) > 0 {
+		role = said.items[0].text
 	}
 	if role == "slave" {
 		role = "replica"
@@ -115,67 +113,103 @@ func (q Redis) role(server redis.Conn, s *session) (Answer, error) {
 	if role != q.Role {
 		return Answer{}, fmt.Errorf("role is %s, want %s", printable(role), q.Role)
 	}
-	if role == "replica" && len(said) > 3 {
-		if link, _ := redis.String(said[3], nil); link != "connected" {
+	if role == "replica" && len(said.items) > 3 {
+		if link := said.items[3].text; link != "connected" {
 			return Answer{}, fmt.Errorf("replica is not in touch with its master: %s", printable(link))
 		}
 	}
 	return s.answer("role is %s", role), nil
 }
 
-func (q Redis) key(server redis.Conn, s *session) (Answer, error) {
+func (q Redis) key(s *session) (Answer, error) {
 	s.doing = "waiting for the key"
-	value, err := redis.String(server.Do("GET", q.Key))
+	value, err := s.redis("GET", "GET", q.Key)
 	switch {
-	case errors.Is(err, redis.ErrNil):
-		return Answer{}, fmt.Errorf("there is no key %s", q.Key)
 	case err != nil:
-		return Answer{}, s.redisReason("GET", err)
-	case q.Value != "" && value != q.Value:
-		return Answer{}, fmt.Errorf("%s is %s, want %s", q.Key, printable(value), q.Value)
+		return Answer{}, err
+	case value.null:
+		return Answer{}, fmt.Errorf("there is no key %s", q.Key)
+	case q.Value != "" && value.text != q.Value:
+		return Answer{}, fmt.Errorf("%s is %s, want %s", q.Key, printable(value.text), q.Value)
 	}
-	return s.answer("%s is %s", q.Key, value), nil
+	return s.answer("%s is %s", q.Key, value.text), nil
 }
 
-// redisReason is reason, but for an answer that says no.
-func (s *session) redisReason(what string, err error) error {
-	var no redis.Error
-	if errors.As(err, &no) {
-		return s.refused(what, no.Error())
+// redis gives a command and returns its answer. what names it in the reason.
+func (s *session) redis(what string, words ...string) (redisValue, error) {
+	command := fmt.Appendf(nil, "*%d\r\n", len(words))
+	for _, w := range words {
+		command = fmt.Appendf(command, "$%d\r\n%s\r\n", len(w), w)
 	}
-	return s.reason(err)
+	if _, err := s.Write(command); err != nil {
+		return redisValue{}, s.reason(err)
+	}
+	out, err := s.redisValue(0)
+	if err != nil {
+		return redisValue{}, s.reason(err)
+	}
+	if out.kind == '-' {
+		return redisValue{}, s.refused(what, out.text)
+	}
+	return out, nil
 }
 
-// redisConn keeps from the library the lengths for which it would reserve all the
-// memory before it has seen a byte of what they announce: a text of a million
-// bytes, a list of a hundred items.
-type redisConn struct {
-	net.Conn
-	fresh bool // the next byte begins a line
-	left  int  // digits that the length at hand may still have
+// redisValue is an answer (RESP2).
+type redisValue struct {
+	kind  byte // + - : $ *
+	text  string
+	null  bool
+	items []redisValue // of *
 }
 
 const (
-	redisTextDigits = 6 + 1
-	redisListDigits = 2 + 1
+	// redisDepth is how deep lists are nested, and redisItems how many they hold: the
+	// answer to ROLE has two levels, and an item for each replica.
+	redisDepth = 3
+	redisItems = 1000
 )
 
-func (c *redisConn) Read(b []byte) (int, error) {
-	n, err := c.Conn.Read(b)
-	for _, char := range b[:n] {
-		switch {
-		case c.fresh && char == '$':
-			c.left = redisTextDigits
-		case c.fresh && char == '*':
-			c.left = redisListDigits
-		case char < '0' || char > '9':
-			c.left = 0
-		case c.left == 1:
-			return 0, errTooLong
-		case c.left > 1:
-			c.left--
-		}
-		c.fresh = char == '\n'
+// redisValue reads an answer, or an item of a list at a depth.
+func (s *session) redisValue(depth int) (redisValue, error) {
+	line, err := s.line()
+	if err != nil {
+		return redisValue{}, err
 	}
-	return n, err
+	if line == "" {
+		return redisValue{}, errors.New("a line without a type")
+	}
+	out := redisValue{kind: line[0], text: line[1:]}
+	switch out.kind {
+	case '+', '-', ':':
+		return out, nil
+	case '$', '*':
+	default:
+		return redisValue{}, errors.New("a line of an unknown type")
+	}
+	n, err := strconv.ParseInt(out.text, 10, 64)
+	out.text = ""
+	switch {
+	case err != nil || n < -1:
+		return redisValue{}, errors.New("a length that is no number")
+	case n == -1:
+		out.null = true
+		return out, nil
+	case n > sessionLimit || out.kind == '*' && (n > redisItems || depth == redisDepth):
+		return redisValue{}, errTooLong
+	case out.kind == '$':
+		text, err := s.take(int(n) + len("\r\n"))
+		if err != nil {
+			return redisValue{}, err
+		}
+		out.text = string(text[:n])
+		return out, nil
+	}
+	for range n {
+		item, err := s.redisValue(depth + 1)
+		if err != nil {
+			return redisValue{}, err
+		}
+		out.items = append(out.items, item)
+	}
+	return out, nil
 }

@@ -23,7 +23,10 @@ const (
 	jsonLimit = 1 << 20
 	// jsonDepth bounds how deep JSON is nested: what a path with ".." costs grows with
 	// the square of that.
-	jsonDepth   = 100
+	jsonDepth = 100
+	// jsonValues bounds how many values JSON has: each takes a hundred bytes or so, and two
+	// bytes of the body.
+	jsonValues  = 100_000
 	digestLimit = 64 << 20
 	// headerLimit bounds an answer's header.
 	headerLimit = 64 << 10
@@ -273,8 +276,8 @@ func (e *expectation) metByJSON(body io.Reader, detail string) (string, error) {
 	if e.Body != "" && !strings.Contains(string(text), e.Body) {
 		return "", unmet("body lacks %q", e.Body)
 	}
-	if tooDeep(text) {
-		return "", unmet("body is nested deeper than %d levels, too deep for JSON", jsonDepth)
+	if err := tooMuch(text); err != nil {
+		return "", err
 	}
 	var value any
 	if err := json.Unmarshal(text, &value); err != nil {
@@ -296,9 +299,10 @@ func (e *expectation) metByJSON(body io.Reader, detail string) (string, error) {
 	return "", unmet("%s is %s, want %s", e.JSON, printable(got), e.JSONValue)
 }
 
-// tooDeep is whether JSON is nested deeper than jsonDepth.
-func tooDeep(text []byte) bool {
-	depth, quoted := 0, false
+// tooMuch is the reason for JSON that is nested deeper than jsonDepth, or has more values
+// than jsonValues.
+func tooMuch(text []byte) error {
+	depth, values, quoted := 0, 0, false
 	for i := 0; i < len(text); i++ {
 		switch c := text[i]; {
 		case c == '"':
@@ -307,14 +311,19 @@ func tooDeep(text []byte) bool {
 			i++
 		case quoted:
 		case c == '[' || c == '{':
+			values++
 			if depth++; depth > jsonDepth {
-				return true
+				return unmet("body is nested deeper than %d levels, too deep for JSON", jsonDepth)
 			}
 		case c == ']' || c == '}':
 			depth--
+		case c == ',':
+			if values++; values > jsonValues {
+				return unmet("body has more than %d values, too many for JSON", jsonValues)
+			}
 		}
 	}
-	return false
+	return nil
 }
 
 // jsonText is a value as an operator writes it: a string without its quotes. One that

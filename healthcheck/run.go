@@ -143,7 +143,7 @@ func (m *Monitor) start(ctx context.Context, now time.Time, e *entry, probes *sy
 	probes.Go(func() {
 		defer cancel()
 		r := result{entry: e, start: time.Now()}
-		r.answer, r.err = m.ask(probe, e.ask, t)
+		r.answer, r.err = m.askGuarded(probe, e.ask, t)
 		r.elapsed = time.Since(r.start)
 		if ctx.Err() == nil { // else it is the end, not the server, that is seen
 			m.finish(time.Now(), r)
@@ -245,10 +245,11 @@ func (m *Monitor) record(now time.Time, r result) (Change, bool) {
 	if e.gone {
 		return Change{}, false
 	}
-	e.last = Probe{Start: r.start.Round(0), Latency: r.elapsed, OK: r.err == nil, Reason: r.answer.Detail, Warning: r.answer.Warning}
+	e.last = Probe{Start: r.start.Round(0), Latency: r.elapsed, OK: r.err == nil, Silent: r.err != nil && silent(r.err)}
+	e.last.Reason, e.last.Warning = r.shown()
 	e.count.Probes++
-	if r.err != nil {
-		e.last.Reason, e.last.Silent = r.err.Error(), silent(r.err)
+	if errors.Is(r.err, errPanicked) {
+		e.count.Panics++
 	}
 	var again time.Time
 	switch {

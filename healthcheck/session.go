@@ -1,18 +1,16 @@
 package healthcheck
 
 import (
+	"bufio"
 	"bytes"
 	"context"
 	"crypto/tls"
 	"errors"
 	"fmt"
 	"net"
-	"net/textproto"
 	"strings"
 	"sync"
 	"time"
-
-	"lvsha/internal/program"
 )
 
 // sessionLimit bounds, in bytes, what is read of a server within one probe. No
@@ -25,12 +23,14 @@ const headLimit = 200
 // errTooLong is the reason for a server that says too much.
 const errTooLong = errUnmet("answer is too long")
 
-// session is a connection as the library of a protocol gets it. The library's
-// deadlines count for nothing, since the connection ends with the probe; a
-// server that says too much is cut off; and how the answer began and what broke
-// the connection is kept for the reason, which few libraries hand on.
+// session is a connection on which a protocol is spoken. Deadlines that are set on it
+// count for nothing, since the connection ends with the probe; a server that says too
+// much is cut off; and how the answer began and what broke the connection is kept for
+// the reason. What it says is read in pieces that are no larger than what has arrived.
 type session struct {
 	net.Conn
+	// in buffers what is read.
+	in       *bufio.Reader
 	target   Target
 	protocol string
 	// plausible tells whether the first bytes of an answer can be the protocol's.
@@ -40,7 +40,7 @@ type session struct {
 	// doing is what the probe does now, such as "waiting for the greeting".
 	doing string
 
-	mu      sync.Mutex // guards what follows: some libraries read in a goroutine of their own
+	mu      sync.Mutex // guards what follows: a library may read in a goroutine of its own
 	left    int
 	head    []byte
 	broken  error
@@ -55,6 +55,7 @@ func (t Target) open(ctx context.Context, network, protocol string, c *tlsClient
 		return nil, err
 	}
 	s := &session{Conn: conn, target: t, protocol: protocol, left: sessionLimit, doing: "waiting for the greeting"}
+	s.in = bufio.NewReaderSize(s, 4<<10)
 	if c == nil {
 		return s, nil
 	}
@@ -106,19 +107,24 @@ func (*session) SetReadDeadline(time.Time) error { return nil }
 // SetWriteDeadline does nothing: the probe's own holds.
 func (*session) SetWriteDeadline(time.Time) error { return nil }
 
-// tlsConfig is for a library that turns the session into TLS.
-func (s *session) tlsConfig(c *tlsClient) (*tls.Config, error) {
-	out, err := c.config(s.target.Server.Addr().WithZone("").String())
+// secure makes TLS of the session, of which the server has agreed to that.
+func (s *session) secure(ctx context.Context, c *tlsClient) error {
+	if s.in.Buffered() > 0 {
+		return unmet("%d bytes in the clear came before TLS", s.in.Buffered())
+	}
+	s.doing, c.indirect = "negotiating TLS", true
+	secured, warning, err := c.handshake(ctx, s.Conn, s.target)
 	if err != nil {
-		return nil, err
+		return err
 	}
-	out.VerifyConnection = func(state tls.ConnectionState) error {
-		s.mu.Lock()
-		defer s.mu.Unlock()
-		s.warning = c.warning(state, time.Now())
-		return nil
-	}
-	return out, nil
+	s.Conn, s.warning = secured, warning
+	return nil
+}
+
+// secured reports whether the session is TLS.
+func (s *session) secured() bool {
+	_, ok := s.Conn.(*tls.Conn)
+	return ok
 }
 
 // answer is that of a probe that passed.
@@ -134,18 +140,6 @@ func (s *session) greeting() string {
 	defer s.mu.Unlock()
 	line, _, _ := bytes.Cut(s.head, []byte("\n"))
 	return strings.TrimSpace(string(line))
-}
-
-// line reads a line. Package textproto takes for one what a broken connection has
-// left of it.
-func (s *session) line(server *textproto.Conn) (string, error) {
-	line, err := server.ReadLine()
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if err == nil {
-		err = s.broken
-	}
-	return line, err
 }
 
 // refused is the reason for an answer that says no.
@@ -181,9 +175,8 @@ func (s *session) reason(err error) error {
 	if isTimeout(err) {
 		return s.target.failure(err, s.doing)
 	}
-	var alert tls.AlertError
-	if errors.As(err, &alert) {
-		return fmt.Errorf("TLS refused: %s", strings.TrimPrefix(alert.Error(), "tls: "))
+	if alert := alertText(err); alert != "" {
+		return fmt.Errorf("TLS refused: %s", alert)
 	}
 	if s.broken != nil {
 		return s.target.failure(s.broken, s.doing)
@@ -218,10 +211,6 @@ func (s *session) discreet(text string) string {
 	}
 	return text
 }
-
-// printable makes what a server says fit for a log: no control characters, valid UTF-8,
-// at most 200 bytes.
-func printable(s string) string { return program.Printable(s) }
 
 // firstLine is what a text says first.
 func firstLine(text string) string {

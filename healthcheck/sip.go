@@ -1,12 +1,14 @@
 package healthcheck
 
 import (
+	"bufio"
 	"bytes"
 	"context"
 	"errors"
 	"fmt"
 	"io"
 	"net/netip"
+	"strconv"
 	"strings"
 
 	"github.com/emiago/sipgo/sip"
@@ -90,10 +92,10 @@ func (q SIP) probe(ctx context.Context, t Target, c *tlsClient, accepted StatusS
 	if err != nil {
 		return Answer{}, s.packetReason(err)
 	}
-	if !accepted.Contains(final.StatusCode) {
-		return Answer{}, fmt.Errorf("status %d %s, want %s", final.StatusCode, printable(final.Reason), accepted)
+	if !accepted.Contains(final.code) {
+		return Answer{}, fmt.Errorf("status %d %s, want %s", final.code, printable(final.reason), accepted)
 	}
-	return s.answer("status %d", final.StatusCode), nil
+	return s.answer("status %d", final.code), nil
 }
 
 // request is OPTIONS (RFC 3261, 11.1).
@@ -140,39 +142,89 @@ func (q SIP) request(s *session) (*sip.Request, error) {
 	return out, nil
 }
 
+const (
+	// sipPacket is the longest answer, in bytes, that is read of a datagram.
+	sipPacket = 4 << 10
+	// sipHeaders bounds the lines of a header.
+	sipHeaders = 200
+)
+
+// sipResponse is what counts of an answer: the first line, and what tells whose it is.
+type sipResponse struct {
+	code   int
+	reason string
+	callID string
+	length int // of the body
+}
+
 // sipAnswer is the final answer to a request. What belongs to none is passed over.
-func sipAnswer(s *session, packets bool, request *sip.Request) (*sip.Response, error) {
-	parser := sip.NewParser()
-	stream := parser.NewSIPStream()
-	defer stream.Close()
-	buf := make([]byte, sip.ParseMaxMessageLength)
+func sipAnswer(s *session, packets bool, request *sip.Request) (*sipResponse, error) {
+	in := s.in
+	buf := make([]byte, sipPacket)
 	for {
-		n, err := s.Read(buf)
-		if err != nil {
-			return nil, err
-		}
 		if packets {
-			stream.Reset()
-		}
-		stream.Write(buf[:n])
-		for {
-			m, _, err := stream.ParseNext()
-			if errors.Is(err, io.ErrUnexpectedEOF) && !packets {
-				break // there is more to come
-			}
-			if packets {
-				m, err = parser.ParseSIP(buf[:n])
-			}
+			n, err := s.Read(buf)
 			if err != nil {
 				return nil, err
 			}
-			said, ok := m.(*sip.Response)
-			if ok && said.StatusCode >= 200 && said.CallID() != nil && *said.CallID() == *request.CallID() {
-				return said, nil
-			}
-			if packets || stream.Buffer().Len() == 0 {
-				break
-			}
+			in = bufio.NewReaderSize(bytes.NewReader(buf[:n]), 16)
+		}
+		said, err := readSIP(in)
+		if errors.Is(err, io.EOF) && packets {
+			return nil, errSIP
+		}
+		if err != nil {
+			return nil, err
+		}
+		if said.code >= 200 && said.callID == request.CallID().Value() {
+			return said, nil
+		}
+		if _, err := in.Discard(said.length); err != nil && !packets {
+			return nil, err
 		}
 	}
+}
+
+// errSIP is the reason for what is no answer of SIP.
+var errSIP = errors.New("malformed answer")
+
+// readSIP reads an answer up to its body (RFC 3261, 7.2).
+func readSIP(r *bufio.Reader) (*sipResponse, error) {
+	line, err := "", error(nil)
+	for blanks := 0; line == "" && blanks < sipHeaders; blanks++ { // they keep a connection alive
+		if line, err = readLine(r, longestLine); err != nil {
+			return nil, err
+		}
+	}
+	version, rest, _ := strings.Cut(line, " ")
+	number, reason, _ := strings.Cut(rest, " ")
+	out := &sipResponse{reason: reason}
+	if out.code, err = strconv.Atoi(number); err != nil || len(number) != 3 || !strings.EqualFold(version, "SIP/2.0") {
+		return nil, errSIP
+	}
+	for range sipHeaders {
+		line, err := readLine(r, longestLine)
+		if err != nil {
+			return nil, err
+		}
+		if line == "" {
+			return out, nil
+		}
+		name, value, _ := strings.Cut(line, ":")
+		value = strings.TrimSpace(value)
+		switch strings.ToLower(strings.TrimSpace(name)) {
+		case "call-id", "i":
+			out.callID = value
+		case "content-length", "l":
+			n, err := strconv.ParseUint(value, 10, 31)
+			if err != nil {
+				return nil, errSIP
+			}
+			if n > sessionLimit {
+				return nil, errTooLong
+			}
+			out.length = int(n)
+		}
+	}
+	return nil, errTooLong
 }

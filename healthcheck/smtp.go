@@ -2,13 +2,9 @@ package healthcheck
 
 import (
 	"context"
+	"encoding/base64"
 	"errors"
-	"fmt"
-	"net/smtp"
-	"net/textproto"
 	"strings"
-
-	"github.com/emersion/go-sasl"
 )
 
 // The ways of a protocol to TLS: the value of the key tls.
@@ -31,6 +27,8 @@ type SMTP struct {
 	User     string `key:"user"`
 	Password Secret `key:"password"`
 	Method   string `key:"auth" oneof:"plain,login"`
+	// Plaintext lets the password go over a connection without TLS.
+	Plaintext bool `key:"plaintext"`
 	TLS
 }
 
@@ -50,6 +48,7 @@ func (q SMTP) String() string { return q.User }
 // Validate is part of Validator.
 func (q SMTP) Validate() []Problem {
 	out := append(words("helo", q.Helo, "director.example.com"), login(q.User, q.Password)...)
+	out = append(out, inClear("password", q.Password, q.Security, q.Plaintext)...)
 	return append(out, q.problems()...)
 }
 
@@ -69,61 +68,89 @@ func (q SMTP) probe(ctx context.Context, t Target, c *tlsClient) (Answer, error)
 	}
 	defer s.Close()
 	s.plausible, s.secrets = startsWith(digits), []Secret{q.Password}
-	server, err := smtp.NewClient(s, t.Server.Addr().String())
+	if _, err := s.ask("greeting", "", 220); err != nil {
+		return Answer{}, err
+	}
+	offers, err := q.hello(s)
 	if err != nil {
-		return Answer{}, s.lineReason("greeting", err)
+		return Answer{}, err
 	}
-	defer server.Close()
-	s.doing = "waiting for the answer to EHLO"
-	if err := server.Hello(q.Helo); err != nil {
-		return Answer{}, s.lineReason("EHLO", err)
-	}
-	offered, _ := server.Extension("STARTTLS")
+	_, offered := offers["STARTTLS"]
 	if q.Security == tlsStart || q.Security == tlsOptional && offered {
-		s.doing = "negotiating TLS"
 		if !offered {
 			return Answer{}, errors.New("STARTTLS is not offered")
 		}
-		settings, err := s.tlsConfig(c)
-		if err != nil {
+		if _, err := s.ask("STARTTLS", "STARTTLS", 220); err != nil {
 			return Answer{}, err
 		}
-		if err := server.StartTLS(settings); err != nil {
-			return Answer{}, s.lineReason("STARTTLS", err)
+		if err := s.secure(ctx, c); err != nil {
+			return Answer{}, err
+		}
+		if offers, err = q.hello(s); err != nil {
+			return Answer{}, err
 		}
 	}
 	if q.User != "" {
-		s.doing = "logging in"
-		if offered, _ := server.Extension("AUTH"); !offered {
+		if q.Password != "" && !s.secured() && !q.Plaintext {
+			return Answer{}, errors.New("STARTTLS is not offered, and the password would go in clear, which plaintext = true allows")
+		}
+		if _, offered := offers["AUTH"]; !offered {
 			return Answer{}, errors.New("AUTH is not offered")
 		}
-		if err := server.Auth(saslAuth{q.sasl()}); err != nil {
-			return Answer{}, s.lineReason("login", err)
+		if err := q.login(s); err != nil {
+			return Answer{}, err
 		}
 	}
 	out := s.answer("%s", s.greeting())
-	server.Quit() // a courtesy
+	s.ask("QUIT", "QUIT", 221) // a courtesy
 	return out, nil
 }
 
-func (q SMTP) sasl() sasl.Client {
-	if q.Method == "login" {
-		return sasl.NewLoginClient(q.User, string(q.Password))
+// hello says EHLO, or HELO to a server that knows no other, and returns what the server
+// offers.
+func (q SMTP) hello(s *session) (map[string]string, error) {
+	s.doing = "waiting for the answer to EHLO"
+	said, err := s.ask("EHLO", "EHLO "+q.Helo, 250)
+	if err != nil {
+		if said.code == 0 || said.code == 421 {
+			return nil, err
+		}
+		_, err = s.ask("EHLO", "HELO "+q.Helo, 250)
+		return nil, err
 	}
-	return sasl.NewPlainClient("", q.User, string(q.Password))
+	out := make(map[string]string)
+	for _, line := range said.lines[1:] {
+		name, rest, _ := strings.Cut(line, " ")
+		if name, _, _ = strings.Cut(name, "="); len(out) < mostLines { // "AUTH=LOGIN" is of old
+			out[strings.ToUpper(name)] = rest
+		}
+	}
+	return out, nil
 }
 
-// saslAuth lets a mechanism of go-sasl be used by net/smtp, whose own insist on
-// TLS and lack LOGIN.
-type saslAuth struct{ mechanism sasl.Client }
-
-func (a saslAuth) Start(*smtp.ServerInfo) (string, []byte, error) { return a.mechanism.Start() }
-
-func (a saslAuth) Next(challenge []byte, more bool) ([]byte, error) {
-	if !more {
-		return nil, nil
+// login is AUTH (RFC 4954) by PLAIN or LOGIN.
+func (q SMTP) login(s *session) error {
+	s.doing = "logging in"
+	encode := base64.StdEncoding.EncodeToString
+	if q.Method != "login" {
+		_, err := s.ask("login", "AUTH PLAIN "+encode([]byte("\x00"+q.User+"\x00"+string(q.Password))), 235)
+		return err
 	}
-	return a.mechanism.Next(challenge)
+	said, err := s.ask("login", "AUTH LOGIN "+encode([]byte(q.User)), 235, 334)
+	for range 2 {
+		if err != nil || said.code == 235 {
+			return err
+		}
+		text := string(q.Password)
+		if asked, _ := base64.StdEncoding.DecodeString(said.lines[0]); strings.HasPrefix(strings.ToLower(string(asked)), "user") {
+			text = q.User // the server did not take it with the command
+		}
+		said, err = s.ask("login", encode([]byte(text)), 235, 334)
+	}
+	if err == nil && said.code != 235 {
+		err = s.refused("login", said.String())
+	}
+	return err
 }
 
 // onlyIf is c if it is wanted.
@@ -132,14 +159,4 @@ func onlyIf(wanted bool, c *tlsClient) *tlsClient {
 		return c
 	}
 	return nil
-}
-
-// lineReason is reason for the protocols that answer with lines of a number and
-// a text.
-func (s *session) lineReason(what string, err error) error {
-	var no *textproto.Error
-	if errors.As(err, &no) && s.plausible(append([]byte(s.greeting()), 0)) {
-		return s.refused(what, fmt.Sprintf("%d %s", no.Code, strings.TrimSpace(no.Msg)))
-	}
-	return s.reason(err)
 }

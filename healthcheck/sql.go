@@ -19,6 +19,9 @@ type SQL struct {
 	Value string `key:"value"`
 	// Security is one of the ways to TLS.
 	Security string `key:"tls" oneof:"off,optional,on"`
+	// Plaintext lets the password go over a connection without TLS, to a server that wants
+	// it as it is.
+	Plaintext bool `key:"plaintext"`
 	TLS
 }
 
@@ -46,6 +49,9 @@ func (q SQL) met(s *session, got string) (Answer, error) {
 	}
 	return s.answer("query answers %s", got), nil
 }
+
+// errNoTLS is the reason for a server that does not want TLS.
+const errNoTLS = errUnmet("TLS is not offered")
 
 // errNoRow is the reason for a query whose answer is empty.
 const errNoRow = errUnmet("query answers no row")

@@ -49,6 +49,8 @@ type Counters struct {
 	// interval, at least 50 ms) because this machine or the limit on probes in
 	// flight held them up.
 	Late uint64
+	// Panics are the failures that were a fault of the check itself.
+	Panics uint64
 	// Changes are the changes of state.
 	Changes uint64
 }

@@ -63,9 +63,6 @@ func (q TCP) Validate() (out []Problem) {
 			out = append(out, Problem{Key: key, Message: fmt.Sprintf("want a text of 1 to %d bytes", textLimit)})
 		}
 	}
-	if !q.Encrypt && q.TLS != (TLS{}) && q.TLS != defaultTLS {
-		out = append(out, Problem{Key: "tls", Message: "the settings of certificates do nothing without tls = true"})
-	}
 	return append(out, q.problems()...)
 }
 
@@ -148,15 +145,40 @@ func (d *dialogue) probe(ctx context.Context, t Target) (Answer, error) {
 // hear reads until enough was said, or too much, or nothing more comes.
 func (d *dialogue) hear(conn net.Conn) (heard []byte, err error) {
 	buf := make([]byte, 4<<10)
+	searched := 0
 	for len(heard) < bodyLimit {
 		n, err := conn.Read(buf)
+		before := len(heard)
 		heard = append(heard, buf[:n]...)
-		if d.met(heard) || err != nil {
+		if err != nil {
 			return heard, err
+		}
+		if d.regex == nil {
+			if bytes.Contains(heard[max(0, before-len(d.text)+1):], d.text) {
+				return heard, nil
+			}
+			continue
+		}
+		// An expression has to be matched from the beginning each time. A server that says
+		// little at a time must not have that done for each octet: all of it together is a
+		// small multiple of what was said. What comes last is matched in any case.
+		if searched+len(heard) > searchAhead+searchShare*len(heard) {
+			continue
+		}
+		searched += len(heard)
+		if d.regex.Match(heard) {
+			return heard, nil
 		}
 	}
 	return heard, nil
 }
+
+const (
+	// searchAhead and searchShare bound how many bytes an expression is matched against: so
+	// many, and so many times of what was said.
+	searchAhead = 64 << 10
+	searchShare = 8
+)
 
 func (d *dialogue) met(heard []byte) bool {
 	if d.regex != nil {

@@ -30,6 +30,9 @@ type TLS struct {
 	// ExpiryDays warns of a certificate that expires within so many days; 0 warns
 	// of none.
 	ExpiryDays int `key:"expiry_days" range:"0,3650"`
+	// Compat is "old" for servers that speak no TLS of the last decade: versions 1.0 and
+	// 1.1, RSA key exchange, and ciphers such as 3DES are allowed then.
+	Compat string `key:"tls_compat" oneof:"modern,old"`
 }
 
 // defaultTLS warns two weeks before a certificate expires.
@@ -57,7 +60,15 @@ func (c TLS) problems() (out []Problem) {
 // tlsClient makes TLS connections as a TLS says. Its files are read again when
 // they have changed.
 type tlsClient struct {
-	settings  TLS
+	settings TLS
+	// old is what was found out of a server that only speaks old TLS, asked until then.
+	old      error
+	oldUntil time.Time
+	// indirect says that something other than connecting leads to TLS.
+	indirect bool
+	// sessions lets a further connection of a probe resume the first one's session; nil
+	// lets none.
+	sessions  tls.ClientSessionCache
 	ca        watchedFile[*x509.CertPool]
 	cert, key watchedFile[[]byte]
 }
@@ -84,7 +95,10 @@ func (c *tlsClient) config(name string, protocols ...string) (*tls.Config, error
 	if c.settings.ServerName != "" {
 		name = c.settings.ServerName
 	}
-	out := &tls.Config{ServerName: name, InsecureSkipVerify: c.settings.Insecure, NextProtos: protocols}
+	out := &tls.Config{ServerName: name, InsecureSkipVerify: c.settings.Insecure, NextProtos: protocols, ClientSessionCache: c.sessions}
+	if c.settings.Compat == tlsOld {
+		allowOld(out)
+	}
 	var err error
 	if c.settings.CA != "" {
 		if out.RootCAs, err = c.ca.read(); err != nil {
@@ -112,16 +126,32 @@ func (c *tlsClient) config(name string, protocols ...string) (*tls.Config, error
 // handshake makes a TLS connection of conn. The warning is about the
 // certificate.
 func (c *tlsClient) handshake(ctx context.Context, conn net.Conn, t Target) (_ *tls.Conn, warning string, err error) {
-	settings, err := c.config(t.Server.Addr().WithZone("").String())
+	return c.handshakeAs(ctx, conn, t, t.certified())
+}
+
+// certified is what a certificate must be for if the settings name nothing else.
+func (t Target) certified() string { return t.Server.Addr().WithZone("").String() }
+
+// handshakeAs is handshake for another name than the server's address, and for protocols.
+func (c *tlsClient) handshakeAs(ctx context.Context, conn net.Conn, t Target, name string, protocols ...string) (_ *tls.Conn, warning string, err error) {
+	settings, err := c.config(name, protocols...)
 	if err != nil {
 		return nil, "", err
 	}
 	out := tls.Client(conn, settings)
 	if err := out.HandshakeContext(ctx); err != nil {
-		return nil, "", c.failure(err, t)
+		if why := c.diagnose(ctx, err, conn, t, settings); why != nil {
+			return nil, "", tlsError{why}
+		}
+		return nil, "", tlsError{c.failure(overdue(ctx, err), t)}
 	}
 	return out, c.warning(out.ConnectionState(), time.Now()), nil
 }
+
+// tlsError is a reason why TLS failed, ready to be shown.
+type tlsError struct{ error }
+
+func (e tlsError) Unwrap() error { return e.error }
 
 // tlsVersion names the version of a connection, such as "TLS 1.3".
 func tlsVersion(conn *tls.Conn) string { return tls.VersionName(conn.ConnectionState().Version) }
@@ -131,9 +161,8 @@ func (c *tlsClient) failure(err error, t Target) error {
 	if why := certificateError(err); why != nil {
 		return why
 	}
-	var alert tls.AlertError
-	if errors.As(err, &alert) {
-		return fmt.Errorf("TLS refused: %s", strings.TrimPrefix(alert.Error(), "tls: "))
+	if alert := alertText(err); alert != "" {
+		return fmt.Errorf("TLS refused: %s", alert)
 	}
 	return t.failure(err, "negotiating TLS")
 }

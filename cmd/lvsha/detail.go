@@ -170,6 +170,9 @@ func printCheck(w io.Writer, c control.Check, now time.Time) {
 		fmt.Fprintf(w, "      ! %s\n", c.Warning)
 	}
 	fmt.Fprintf(w, "      %s: %d failed, %d inconclusive, %d late\n", count(int(c.Probes), "probe"), c.Failures, c.Inconclusive, c.Late)
+	if c.Panics > 0 {
+		fmt.Fprintf(w, "      ! %s of it ended in a fault of lvsha: the log has where, please report it\n", count(int(c.Panics), "probe"))
+	}
 	if len(c.Latency) > 0 {
 		fmt.Fprintf(w, "      latency %s\n", latency(c.Latency))
 	}

@@ -6,6 +6,8 @@ import (
 	"io"
 	"sync/atomic"
 	"time"
+
+	"lvsha/internal/plain"
 )
 
 // The limits of a logWriter: how many lines wait for a reader, and how long
@@ -58,7 +60,7 @@ func (l *logWriter) run(w io.Writer) {
 // Write implements io.Writer. It never waits, and never fails.
 func (l *logWriter) Write(line []byte) (int, error) {
 	select {
-	case l.lines <- bytes.Clone(line):
+	case l.lines <- plain.Escape(bytes.Clone(line)):
 	default:
 		l.lost.Add(1)
 	}

@@ -1,3 +1,8 @@
+// Certificates of old appliances have negative serial numbers, which a check with
+// insecure = true takes like any other. There is no way to allow them for one connection.
+//
+//go:debug x509negativeserial=1
+
 // Command lvsha is the HA director for Linux Virtual Server: one daemon and
 // the commands to watch and steer it.
 package main
@@ -13,6 +18,7 @@ import (
 
 	"lvsha/internal/config"
 	"lvsha/internal/control"
+	"lvsha/internal/plain"
 )
 
 // Exit codes.
@@ -37,6 +43,8 @@ type call struct {
 	args   []string
 	stdout io.Writer
 	stderr io.Writer
+	// terminal is stdout for what is to steer it.
+	terminal io.Writer
 }
 
 func commands() []command {
@@ -105,7 +113,10 @@ func (c command) call(ctx context.Context, args []string, stdout, stderr io.Writ
 		fmt.Fprintf(stderr, "usage: lvsha %s %s\n%s\n", c.name, c.args, c.about)
 		flags.PrintDefaults()
 	}
-	err := c.run(ctx, &call{flags: flags, args: args, stdout: stdout, stderr: stderr})
+	// Texts of servers and peers are clean where they come in. Whatever slipped through is
+	// not to steer a terminal.
+	stderr = plain.Writer(stderr)
+	err := c.run(ctx, &call{flags: flags, args: args, stdout: plain.Writer(stdout), stderr: stderr, terminal: stdout})
 	switch {
 	case err == nil, errors.Is(err, flag.ErrHelp):
 		return exitDone

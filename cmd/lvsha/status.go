@@ -43,7 +43,7 @@ func status(ctx context.Context, c *call) error {
 			raw = append(raw, '\n')
 		}
 		if *watch && !*asJSON {
-			fmt.Fprint(c.stdout, "\x1b[H\x1b[2J") // to the top left of an empty screen
+			fmt.Fprint(c.terminal, "\x1b[H\x1b[2J") // to the top left of an empty screen
 		}
 		if *asJSON {
 			_, err = c.stdout.Write(raw)

@@ -85,13 +85,39 @@ func (r *report) question(s section, def healthcheck.Question) healthcheck.Quest
 		}
 	}
 	if chain == nil || s.keys[chain.key] == nil {
+		r.idle(s, q, before)
 		return q
 	}
 	return r.questions(s, *chain, q)
 }
 
+// idle refuses keys that do nothing: who writes them believes that they do. Problems from
+// before on are the section's; where one is about the way to TLS, nothing is known.
+func (r *report) idle(s section, q healthcheck.Question, before int) {
+	idler, ok := q.(healthcheck.Idler)
+	if !ok {
+		return
+	}
+	for _, key := range []string{"tls", "transport", "scheme"} {
+		if slices.ContainsFunc(r.problems[before:], func(p Problem) bool { return p.Key == string(s.node.path.key(key)) }) {
+			return
+		}
+	}
+	why := idler.Idle()
+	for _, f := range r.fields(q) {
+		for _, key := range f.keys() {
+			if s.keys[key] != nil && why[f.key] != "" {
+				s.bad(key, "does nothing %s", why[f.key])
+			}
+		}
+	}
+}
+
 // wrong adds a problem of a question, at its item if it is about one.
 func (s section) wrong(p healthcheck.Problem) {
+	if s.keys[p.Key] == nil && s.keys[p.Key+"_file"] != nil {
+		p.Key += "_file"
+	}
 	if n := s.keys[p.Key]; n != nil && p.Item > 0 {
 		if items, ok := n.value.([]*node); ok && p.Item <= len(items) {
 			s.at(items[p.Item-1], "%s", p.Message)

@@ -108,7 +108,7 @@ func TestLoaderSecrets(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	write(path, manyServices(3)+"[service.x]\nlisten = \"192.0.2.99:6379/tcp\"\nowner = \"none\"\nforward = \"nat\"\ncheck = { type = \"redis\", password_file = \""+secret+"\" }\n[[service.x.server]]\naddress = \"10.0.0.1\"\n")
+	write(path, manyServices(3)+"[service.x]\nlisten = \"192.0.2.99:6379/tcp\"\nowner = \"none\"\nforward = \"nat\"\ncheck = { type = \"redis\", plaintext = true, password_file = \""+secret+"\" }\n[[service.x.server]]\naddress = \"10.0.0.1\"\n")
 	loader := config.NewLoader(path, "")
 	for _, want := range []string{"first", "second"} {
 		write(secret, want)

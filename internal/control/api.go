@@ -296,10 +296,12 @@ type Check struct {
 	// left out.
 	Latency []Bucket `json:"latency"`
 	// Probes counts all; of Failures the server is to blame, of Inconclusive this
-	// machine; Late are those that began late.
+	// machine; Panics are the failures that were a fault of the check itself, and Late
+	// are those that began late.
 	Probes       uint64 `json:"probes"`
 	Failures     uint64 `json:"failures"`
 	Inconclusive uint64 `json:"inconclusive"`
+	Panics       uint64 `json:"panics,omitempty"`
 	Late         uint64 `json:"late"`
 }
 

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"lvsha/internal/control"
+	"lvsha/internal/plain"
 )
 
 // keptEvents is how many events `lvsha events` can show of the past.
@@ -28,7 +29,7 @@ func (l *eventLog) add(at time.Time, kind, object, text string) {
 	if len(l.events) >= keptEvents {
 		l.events = slices.Delete(l.events, 0, keptEvents/10)
 	}
-	l.events = append(l.events, control.Event{Seq: l.seq, Time: at, Kind: kind, Object: object, Text: text})
+	l.events = append(l.events, control.Event{Seq: l.seq, Time: at, Kind: kind, Object: object, Text: string(plain.Escape([]byte(text)))})
 	close(l.newer)
 	l.newer = make(chan struct{})
 }

@@ -223,15 +223,15 @@ func changed(was, next reflect.Value) string {
 
 // sides are two values in words; ok is false where these do not tell them apart.
 func sides(was, next reflect.Value) (text string, ok bool) {
-	if !plain(was.Type()) {
+	if !showable(was.Type()) {
 		return "", false
 	}
 	from, to := value(was), value(next)
 	return from + " -> " + to, from != to
 }
 
-// plain reports whether values of a type are short, and no secrets.
-func plain(t reflect.Type) bool {
+// showable reports whether values of a type are short, and no secrets.
+func showable(t reflect.Type) bool {
 	if t.Implements(reflect.TypeFor[fmt.Stringer]()) {
 		return true
 	}

@@ -3,9 +3,8 @@ package peer
 import (
 	"encoding/json"
 	"fmt"
-	"strings"
-	"unicode"
-	"unicode/utf8"
+
+	"lvsha/internal/plain"
 )
 
 // protocol is the version of what is said in the frames. Directors of different
@@ -67,20 +66,5 @@ func parseHello(b []byte) (Hello, error) {
 }
 
 // Printable is a text from elsewhere that can be shown: of one line, without
-// control characters, no longer than limit octets.
-func Printable(text string, limit int) string {
-	text = strings.Map(func(r rune) rune {
-		if r == utf8.RuneError || !unicode.IsPrint(r) {
-			return ' '
-		}
-		return r
-	}, text)
-	if len(text) <= limit {
-		return text
-	}
-	cut := limit
-	for cut > 0 && !utf8.RuneStart(text[cut]) {
-		cut--
-	}
-	return text[:cut]
-}
+// control characters, no longer than limit characters.
+func Printable(text string, limit int) string { return plain.Text(text, limit) }

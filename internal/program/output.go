@@ -5,16 +5,14 @@ import (
 	"os"
 	"strings"
 	"time"
-	"unicode"
-	"unicode/utf8"
+
+	"lvsha/internal/plain"
 )
 
 const (
 	// outputLimit is how many octets of a program's output are kept; the rest is read
 	// and thrown away, so that the program never blocks on it.
 	outputLimit = 4 << 10
-	// lineLimit bounds a line that is shown, in octets.
-	lineLimit = 200
 )
 
 // Output is the beginning of what a program printed, standard output and error together.
@@ -27,29 +25,10 @@ func (o Output) Lines(n int) (lines []string) {
 			break
 		}
 		if line = strings.TrimSpace(line); line != "" {
-			lines = append(lines, Printable(line))
+			lines = append(lines, plain.Text(line, plain.Most))
 		}
 	}
 	return lines
-}
-
-// Printable makes foreign text fit for a log: no control characters, valid UTF-8, at
-// most 200 octets.
-func Printable(s string) string {
-	s = strings.Map(func(r rune) rune {
-		if !unicode.IsPrint(r) {
-			return '?'
-		}
-		return r
-	}, strings.ToValidUTF8(s, "?"))
-	if len(s) <= lineLimit {
-		return s
-	}
-	cut := lineLimit
-	for !utf8.RuneStart(s[cut]) {
-		cut--
-	}
-	return s[:cut] + "…"
 }
 
 // capture reads what a program prints, until nobody holds the other end any more.

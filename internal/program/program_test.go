@@ -42,7 +42,7 @@ func TestRun(t *testing.T) {
 		{"input that nobody reads", program.Program{Command: []string{"/bin/true"}, Input: make([]byte, 1<<20)}, "", ""},
 		{"input that a child does not read", program.Program{Command: []string{"/bin/sh", "-c", "sleep 2 >/dev/null 2>&1 <&0 &"}, Input: make([]byte, 1<<20)}, "", ""},
 		{"control characters", shell(`printf '\033[31mred\007'; exit 1`), "?[31mred?", "exit status 1"},
-		{"megabytes", shell("head -c 20000000 /dev/zero | tr '\\0' x; exit 3"), strings.Repeat("x", 200) + "…", "exit status 3"},
+		{"megabytes", shell("head -c 20000000 /dev/zero | tr '\\0' x; exit 3"), strings.Repeat("x", 199) + "…", "exit status 3"},
 		{"output without end", shell("yes"), "y|y|y", program.ErrKilled.Error()},
 		{"hangs", shell("sleep 100"), "", program.ErrKilled.Error()},
 		{"hangs and ignores signals", shell("trap '' TERM INT HUP; sleep 100; sleep 100"), "", program.ErrKilled.Error()},
