@@ -320,6 +320,9 @@ type Judgment struct {
 	Warning       string
 	// Assumed says that nobody has seen it so.
 	Assumed bool
+	// Open says that no probe has decided it yet: it is unknown, or started as down and
+	// may be on its way up.
+	Open bool
 }
 
 // Judgments are those of targets, in their order; the zero value for one that is
@@ -333,6 +336,7 @@ func (m *Monitor) Judgments(targets []Target) []Judgment {
 			out[i] = Judgment{
 				Verdict: e.counter.verdict, Advice: e.advice, Fell: e.counter.fell(), Heard: e.heard, Silence: e.silence,
 				Passes: e.last.OK, Fails: !e.last.Start.IsZero() && !e.last.OK && !e.last.Inconclusive, Warning: e.last.Warning,
+				Open: e.open(),
 			}
 		}
 	}

@@ -327,6 +327,9 @@ func (d *Director) askedServers(ask control.ServersRequest) (keys, gone []server
 			continue
 		}
 		for _, server := range row.servers {
+			if server.leaving != nil {
+				continue
+			}
 			servers = append(servers, server.at.String())
 			if matches(server.at) {
 				keys = append(keys, serverKey{row.listen, server.at})

@@ -17,6 +17,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"github.com/google/go-cmp/cmp/cmpopts"
 
+	"lvsha/healthcheck"
 	"lvsha/internal/config"
 	"lvsha/internal/control"
 	"lvsha/internal/packetfilter"
@@ -32,6 +33,10 @@ type lone struct {
 	dir, state string
 	text       string
 	filter     func() (packetfilter.Kernel, error)
+	prepare    func(healthcheck.Question) (healthcheck.ProbeFunc, error)
+
+	// settle is how long a start is given; zero is two seconds.
+	settle time.Duration
 
 	d    *Director
 	stop func()
@@ -58,7 +63,7 @@ func (m *lone) start() {
 		Parse: func(name string, text []byte) (*config.Config, error) {
 			return config.Parse(name, text, config.Identity{})
 		},
-		Filter: m.filter, InMemory: true,
+		Filter: m.filter, Prepare: m.prepare, InMemory: true,
 	})
 	if err != nil {
 		m.Fatal(err)
@@ -71,7 +76,10 @@ func (m *lone) start() {
 		}
 	})
 	m.d, m.stop = d, func() { cancel(); wg.Wait() }
-	m.pass(2 * time.Second)
+	if m.settle == 0 {
+		m.settle = 2 * time.Second
+	}
+	m.pass(m.settle)
 }
 
 // restart kills the process and starts another.

@@ -156,13 +156,13 @@ func serverStatus(svc config.Service, server judgedServer, m healthcheck.Member,
 		}
 	}
 	// The reasons may have become others since the last look.
-	if now := svc.Require.Combine(verdicts, server.weights...); whole && now.State == m.State {
+	if now := svc.Require.Combine(verdicts, server.weights...); whole && now.State == m.State && server.leaving == nil {
 		out.Reason = now.Reason
 		if now.State == healthcheck.Unknown && unknown != "" {
 			out.Reason = unknown
 		}
 	}
-	if len(server.targets) == 0 {
+	if len(server.targets) == 0 && server.leaving == nil {
 		out.Reason = "no check: always up"
 	}
 	if share.Why != "" {
