@@ -115,6 +115,23 @@ func (m *lone) ask(do, service, server string, weight int, limit time.Duration) 
 	return strings.Join(out, ", ")
 }
 
+// force is ask for what takes the last server out of use.
+func (m *lone) force(do, service, server string, weight int) string {
+	m.Helper()
+	done, err := m.d.Servers(m.Context(), control.ServersRequest{Do: do, Service: service, Server: server, Weight: weight, Force: true})
+	if err != nil {
+		return "error: " + err.Error()
+	}
+	var out []string
+	for _, s := range done.Servers {
+		out = append(out, fmt.Sprintf("%s %s %s", s.Service, s.Address, s.State))
+	}
+	for _, w := range done.Warnings {
+		out = append(out, "! "+w)
+	}
+	return strings.Join(out, ", ")
+}
+
 func (m *lone) has(want string) {
 	m.Helper()
 	if diff := cmp.Diff(want, m.servers()); diff != "" {
@@ -274,7 +291,11 @@ func TestDrainAll(t *testing.T) {
 		m := newLone(t, strings.Replace(drained, "forward", "sorry = \"10.0.0.9:80\"\nforward", 1)+strings.NewReplacer("web", "dns", "80/tcp", "53/udp").Replace(drained))
 		for _, at := range []string{"10.0.0.1:80", "10.0.0.2:80"} {
 			m.connections(at, 1, 1, 0)
-			if got, want := m.ask(control.DoDrain, "", at, 0, 0), "dns "+at+" draining, web "+at+" draining"; got != want {
+			got := m.ask(control.DoDrain, "", at, 0, 0)
+			if refused := strings.Contains(got, "dns is in use then, and nobody gets its traffic; no server of service web is in use then, and its sorry server"); refused != (at == "10.0.0.2:80") {
+				t.Errorf("asked: %q", got)
+			}
+			if got, want := m.force(control.DoDrain, "", at, 0), "dns "+at+" draining, web "+at+" draining"; !strings.HasPrefix(got, want) {
 				t.Errorf("asked: %q, want %q", got, want)
 			}
 		}

@@ -103,9 +103,7 @@ func plannedIPVS(c ipvs.Change, have []ipvs.Service) control.PlannedIPVS {
 func (j *judging) preview(cfg *config.Config, st steering, known judgments, used inUse) (table []ipvs.Service, assumed map[serverKey]bool, stay map[serverKey]time.Duration) {
 	next := judging{kept: j.kept, doubt: j.doubt}
 	for _, row := range j.rows {
-		same := *row
-		same.servers, same.members = slices.Clone(row.servers), slices.Clone(row.members)
-		next.rows = append(next.rows, &same)
+		next.rows = append(next.rows, row.copy())
 	}
 	next.set(cfg, st)
 	initial := make(map[healthcheck.Target]healthcheck.State)
