@@ -236,6 +236,9 @@ func (d *Director) want() {
 	}
 	d.judgeAfter = now.Add((1 + judgeShare) * time.Since(now))
 
+	if now.Before(d.vouched) && (next.IsZero() || d.vouched.Before(next)) {
+		next = d.vouched
+	}
 	if !next.IsZero() {
 		d.rejudge.Reset(next.Sub(now))
 	}

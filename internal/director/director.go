@@ -142,6 +142,9 @@ type Director struct {
 	judgeAfter time.Time
 	doubtTold  string
 	hastened   bool
+	// vouched is until when others vouch for servers that could not be reached before this
+	// director had its addresses; of the director's goroutine.
+	vouched time.Time
 
 	filled     sync.Once  // the table has been carried out
 	tracking   sync.Mutex // held by retrack
