@@ -90,6 +90,11 @@ type entry struct {
 	// heard is when the last probe began that heard anything of the server, and silence
 	// when the first one did that has not since.
 	heard, silence time.Time
+	// unreached is whether the last probe was no answer of the server. moved is when Anew
+	// was called because of that, until the first answer since, and until how long that
+	// counts.
+	unreached    bool
+	moved, until time.Time
 
 	// due is when the next probe starts, base when it would without jitter.
 	due, base time.Time
@@ -205,7 +210,7 @@ func (m *Monitor) Set(want []Want) {
 				// What a kind of check knows of before goes on. It is for one at a time.
 				e.ask, p.inherited = p.ask, true
 			}
-			e.heard, e.silence = p.heard, p.silence
+			e.heard, e.silence, e.unreached, e.moved, e.until = p.heard, p.silence, p.unreached, p.moved, p.until
 		}
 		e.base, e.round = firstDue(now, Target{Server: w.Target.Server, Check: e.check}, len(fresh), w.Initial)
 		e.due = e.base
@@ -325,12 +330,17 @@ type Judgment struct {
 	Warning       string
 	// Assumed says that nobody has seen it so.
 	Assumed bool
+	// Open says that no probe has decided it yet: it is unknown, or started as down and
+	// may be on its way up.
+	Open bool
+	// Anew says that it is not up, could not be reached, and has not answered since Anew.
+	Anew bool
 }
 
 // Judgments are those of targets, in their order; the zero value for one that is
 // not monitored.
 func (m *Monitor) Judgments(targets []Target) []Judgment {
-	out := make([]Judgment, len(targets))
+	out, now := make([]Judgment, len(targets)), time.Now()
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	for i, t := range targets {
@@ -338,6 +348,7 @@ func (m *Monitor) Judgments(targets []Target) []Judgment {
 			out[i] = Judgment{
 				Verdict: e.counter.verdict, Advice: e.advice, Fell: e.counter.fell(), Heard: e.heard, Silence: e.silence,
 				Passes: e.last.OK, Fails: !e.last.Start.IsZero() && !e.last.OK && !e.last.Inconclusive, Warning: e.last.Warning,
+				Open: e.open(), Anew: !e.moved.IsZero() && now.Before(e.until),
 			}
 		}
 	}

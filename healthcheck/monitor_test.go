@@ -681,3 +681,52 @@ func TestMonitorOnChangeCallsBack(t *testing.T) {
 		}
 	})
 }
+
+// TestNewTargetsAtOnce: new targets are asked at once however long their interval is: few
+// of them within milliseconds, and ten thousand spread over a second, so that each has its
+// first verdict within the timeout and a second. Those that were there keep their pace.
+func TestNewTargetsAtOnce(t *testing.T) {
+	check := tcpCheck
+	check.Interval = time.Minute
+	for _, tt := range []struct {
+		n      int
+		within time.Duration
+	}{{2, 2 * time.Millisecond}, {200, 200 * time.Millisecond}, {10000, time.Second}} {
+		t.Run(fmt.Sprint(tt.n), func(t *testing.T) {
+			monitored(t, 20000, func(t *testing.T, f *farm, m *healthcheck.Monitor, _ *changes) {
+				old := healthcheck.Target{Server: addrPort("10.9.9.9:80"), Check: check}
+				m.Set([]healthcheck.Want{{Target: old}})
+				time.Sleep(90 * time.Second)
+				before := len(f.probes(old))
+				f.hang = true
+				want := []healthcheck.Want{{Target: old}}
+				for i := range tt.n {
+					want = append(want, healthcheck.Want{Target: target(i, check)})
+				}
+				start := time.Now()
+				m.Set(want)
+				time.Sleep(check.FirstVerdict(healthcheck.Unknown))
+				synctest.Wait()
+				buckets := make(map[time.Duration]int)
+				for i := range tt.n {
+					starts := f.probes(target(i, check))
+					if len(starts) == 0 || starts[0].Sub(start) >= tt.within {
+						t.Fatalf("target %d was probed at %v", i, starts)
+					}
+					buckets[starts[0].Sub(start)/(10*time.Millisecond)]++
+					if s, _ := m.Status(target(i, check)); s.State != healthcheck.Down {
+						t.Fatalf("target %d is %v", i, s.Verdict)
+					}
+				}
+				for at, n := range buckets {
+					if n > 200 {
+						t.Errorf("%d probes within 10 ms, %d0 ms after they were set", n, at)
+					}
+				}
+				if n := len(f.probes(old)); n != before {
+					t.Errorf("%d probes of the one that was there before", n-before)
+				}
+			})
+		})
+	}
+}

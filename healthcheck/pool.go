@@ -44,6 +44,11 @@ type Member struct {
 	// Doubted says that it was lost while nothing was heard from any server (see
 	// Doubt): it is kept.
 	Doubted bool
+	// Awaited says that the server is new, and that its first verdict is still to come;
+	// Leaving, that it is no longer wanted. Until there is none that is awaited those that
+	// leave stay as far as the quorum, or one server in use, needs them; one that is not
+	// Used then is not needed any more.
+	Awaited, Leaving bool
 }
 
 // Share is what a member gets.
@@ -77,6 +82,10 @@ type Outcome struct {
 	Why string
 	// Next is when to look again although nothing happened; zero is never.
 	Next time.Time
+	// awaits is whether there are members whose first verdict is awaited, and awaited the
+	// sum of their weights.
+	awaits  bool
+	awaited int
 }
 
 // Pool decides what share each server of a service gets. It keeps what a decision
@@ -115,6 +124,14 @@ func (p *Pool) Judge(now time.Time, rules PoolRules, members []Member) Outcome {
 		if share.Weight != m.Weight {
 			share.Why = fmt.Sprintf("weight %d instead of %d, as it was advised", share.Weight, m.Weight)
 		}
+		if m.Leaving {
+			share.Weight *= out.Scale
+			continue
+		}
+		if m.Awaited {
+			out.awaits = true
+			out.awaited += share.Weight
+		}
 		switch {
 		case m.State == Up || m.Doubted:
 			share.Used = share.Admin != Maint
@@ -137,8 +154,10 @@ func (p *Pool) Judge(now time.Time, rules PoolRules, members []Member) Outcome {
 		}
 		p.grow(now, rules.SlowStart, m, share, &out)
 	}
+	p.retain(rules, members, &out)
 	p.count(rules, &out)
 	p.spare(rules, members, &out)
+	p.retainOne(members, &out)
 	for i, m := range members {
 		if m.State == Down && out.Shares[i].Used {
 			p.members[m.Server] = member{} // it had all of its share, and keeps it
@@ -204,7 +223,8 @@ func (p *Pool) count(rules PoolRules, out *Outcome) {
 		was = p.quorum
 		out.Changed = p.decided
 	case p.quorum:
-		p.quorum = out.Sum > 0 && out.Sum >= quorum-rules.Hysteresis
+		// Those that are new are given the time to say what they make of it.
+		p.quorum = out.Sum > 0 && out.Sum+out.awaited >= quorum-rules.Hysteresis
 	default:
 		p.quorum = out.Sum >= quorum+rules.Hysteresis
 	}
@@ -220,6 +240,9 @@ func (p *Pool) spare(rules PoolRules, members []Member, out *Outcome) {
 	var down, drained []int
 	up, known := 0, 0
 	for i, m := range members {
+		if m.Leaving {
+			continue
+		}
 		if out.Shares[i].Admin == AsIs && m.State != Unknown {
 			known++
 			if m.State == Up || m.Doubted {

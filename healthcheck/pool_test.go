@@ -14,7 +14,7 @@ import (
 
 // pooled is a pool whose servers are letters: U up, D down, ? unknown, and digits
 // before them the weight. d is down and doubted, R up and r down while it drains, M up
-// and m down in maintenance.
+// and m down in maintenance. A is new and awaited, L up and l down and on its leave.
 type pooled struct {
 	pool  healthcheck.Pool
 	rules healthcheck.PoolRules
@@ -33,6 +33,7 @@ func (p *pooled) look(at int, servers string) string {
 	weight := 0
 	states := map[rune]healthcheck.State{
 		'U': healthcheck.Up, 'D': healthcheck.Down, 'd': healthcheck.Down, '?': healthcheck.Unknown,
+		'A': healthcheck.Unknown, 'L': healthcheck.Up, 'l': healthcheck.Down,
 		'R': healthcheck.Up, 'r': healthcheck.Down, 'M': healthcheck.Up, 'm': healthcheck.Down,
 	}
 	admins := map[rune]healthcheck.Admin{'R': healthcheck.Drain, 'r': healthcheck.Drain, 'M': healthcheck.Maint, 'm': healthcheck.Maint}
@@ -55,6 +56,7 @@ func (p *pooled) look(at int, servers string) string {
 		members = append(members, healthcheck.Member{
 			Server: netip.AddrPortFrom(netip.AddrFrom4([4]byte{10, 0, 0, byte(i)}), 80), Weight: max(weight, 1),
 			Verdict: healthcheck.Verdict{State: states[r], Since: p.since[i]}, Doubted: r == 'd',
+			Awaited: r == 'A', Leaving: r == 'L' || r == 'l',
 			Advice: []healthcheck.Advice{{Admin: admins[r]}},
 		})
 		weight = 0
@@ -146,6 +148,28 @@ func TestPool(t *testing.T) {
 			{0, "UUD", "1 1 - quorum!"}, {1, "ddD", "1 1 - quorum"}, {2, "DDD", "- - - none!"},
 		}},
 		{"doubt is no panic", healthcheck.PoolRules{Panic: 60}, []step{{0, "UUD", "1 1 - quorum!"}, {1, "ddD", "1 1 - quorum"}}},
+		{"one that leaves stays while another is awaited", healthcheck.PoolRules{}, []step{
+			{0, "UU", "1 1 quorum!"}, {1, "LLAA", "1 - - - quorum"}, {2, "LAU", "- - 1 quorum"},
+		}},
+		{"as far as the quorum needs it", healthcheck.PoolRules{Quorum: 2, Sorry: true}, []step{
+			{0, "UU", "1 1 quorum!"}, {1, "ULA", "1 1 - quorum"}, {2, "ULD", "- - - none!"},
+		}},
+		{"with the most weight", healthcheck.PoolRules{Quorum: 4}, []step{
+			{0, "2U2U5U1U", "2 2 5 1 quorum!"}, {1, "2L2L5L1LA", "- - 5 - - quorum"}, {2, "2L2L1LAA", "2 2 - - - quorum"},
+		}},
+		{"less the hysteresis", healthcheck.PoolRules{Quorum: 3, Hysteresis: 1}, []step{{0, "UUUU", "1 1 1 1 quorum!"}, {1, "LLLLAAAA", "1 1 - - - - - - quorum"}}},
+		{"who is awaited may make the quorum", healthcheck.PoolRules{Quorum: 2, Sorry: true}, []step{
+			{0, "UU", "1 1 quorum!"}, {1, "UA", "1 - quorum"}, {2, "UD", "- - none!"}, {3, "UA", "- - none"}, {4, "UU", "1 1 quorum!"},
+		}},
+		{"but nobody at all is none", healthcheck.PoolRules{Sorry: true}, []step{{0, "U", "1 quorum!"}, {1, "DA", "- - none!"}}},
+		{"nor does anybody stay beside a sorry server in use", healthcheck.PoolRules{Quorum: 2, Sorry: true}, []step{{0, "UD", "- - none!"}, {1, "LA", "- - none"}}},
+		{"without a quorum one stays", healthcheck.PoolRules{Quorum: 3}, []step{{0, "UUD", "1 1 - none!"}, {1, "LLA", "1 - - none"}}},
+		{"of those that panic or max_down had kept, one", healthcheck.PoolRules{Panic: 50}, []step{
+			{0, "UU", "1 1 quorum!"}, {1, "DD", "1 1 none!"}, {2, "llA", "1 - - none"}, {3, "lU", "- 1 quorum!"},
+		}},
+		{"those that leave are none that max_down counts", healthcheck.PoolRules{MaxDown: 50}, []step{
+			{0, "UUUU", "1 1 1 1 quorum!"}, {1, "UDDDLLLLA", "1 - - 1 - - - - - quorum"},
+		}},
 		{"nothing is told before it is known", healthcheck.PoolRules{Quorum: 2, Hysteresis: 1}, []step{
 			{0, "????", "- - - - none"}, {1, "UU??", "1 1 - - none"}, {2, "UU?U", "1 1 - 1 quorum!"},
 		}},

@@ -251,11 +251,14 @@ func (m *Monitor) record(now time.Time, r result) (Change, bool) {
 	if errors.Is(r.err, errPanicked) {
 		e.count.Panics++
 	}
-	var again time.Time
+	e.unreached = e.missed(r.err)
+	again, early := e.early(now, r)
 	switch {
 	case r.err == nil:
 		e.count.Successes++
 		e.latency.add(r.elapsed)
+	case early:
+		e.last.Inconclusive = true
 	case errors.Is(r.err, ErrInconclusive):
 		e.last.Inconclusive = true
 	case errors.Is(r.err, ErrTimeout) && starved(r.elapsed, e.check.Timeout) && !e.spared:
@@ -277,7 +280,9 @@ func (m *Monitor) record(now time.Time, r result) (Change, bool) {
 		}
 	} else {
 		e.hear(r.start)
-		changed = e.counter.observe(now, finding{e.last.OK, e.last.Reason, e.last.OK && r.answer.Mute, r.answer.AtOnce}, e.check)
+		atOnce := r.answer.AtOnce || !e.moved.IsZero()
+		changed = e.counter.observe(now, finding{e.last.OK, e.last.Reason, e.last.OK && r.answer.Mute, atOnce}, e.check)
+		e.moved = time.Time{}
 	}
 	m.schedule(now, e, again)
 	advised := e.advice != r.answer.Advice && !e.last.Inconclusive

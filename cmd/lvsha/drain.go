@@ -17,6 +17,7 @@ const drainPoll = 500 * time.Millisecond
 func drain(ctx context.Context, c *call) error {
 	duration := c.flags.Duration("for", 0, "take it out after this `time`, such as 30m, whatever connections it has, which stay where servers that fail stay at weight 0 (on_fail = \"quiesced\", mh, sh); otherwise when it has none")
 	wait := c.flags.Bool("wait", false, "return when it is out")
+	force := c.forceFlag()
 	ask, more, socket, err := c.servers(control.DoDrain)
 	if err != nil {
 		return err
@@ -29,7 +30,7 @@ func drain(ctx context.Context, c *call) error {
 		fmt.Fprintln(c.stderr, "lvsha drain: --for is a positive time")
 		return errUsage
 	}
-	ask.For = *duration
+	ask.For, ask.Force = *duration, *force
 	client := control.NewClient(socket)
 	if err := c.changeServers(ctx, client, ask); err != nil || !*wait {
 		return err
@@ -54,6 +55,7 @@ func undrain(ctx context.Context, c *call) error {
 func weigh(ctx context.Context, c *call) error {
 	duration := c.flags.Duration("for", 0, "go back to the file's weight after this `time`, such as 30m; otherwise not before --back")
 	back := c.flags.Bool("back", false, "go back to the file's weight")
+	force := c.forceFlag()
 	ask, weights, socket, err := c.servers(control.DoWeight)
 	if err != nil {
 		return err
@@ -74,8 +76,13 @@ func weigh(ctx context.Context, c *call) error {
 		fmt.Fprintln(c.stderr, "lvsha weight: --for is a positive time, and --back goes without --for")
 		return errUsage
 	}
-	ask.For = *duration
+	ask.For, ask.Force = *duration, *force
 	return c.changeServers(ctx, control.NewClient(socket), ask)
+}
+
+// forceFlag is of what may take the last server of a service out of use.
+func (c *call) forceFlag() *bool {
+	return c.flags.Bool("force", false, "also when no server of a service is in use then")
 }
 
 // servers reads SERVICE SERVER, or SERVER with --all-services. more are the words behind.

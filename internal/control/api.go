@@ -193,9 +193,11 @@ type Service struct {
 	SchedulerFlags []string `json:"scheduler_flags,omitempty"`
 	OnePacket      bool     `json:"one_packet,omitempty"`
 	Forward        string   `json:"forward"`
-	// State is up, sorry (only the sorry server is left) or down.
+	// State is up, sorry (only the sorry server is left) or down (nobody gets the traffic
+	// of the service, or of one of its addresses), and Serving how many servers get some.
 	State   string   `json:"state"`
 	Reason  string   `json:"reason"`
+	Serving int      `json:"serving"`
 	Servers []Server `json:"servers"`
 	Sorry   *Server  `json:"sorry,omitempty"`
 	// Quorum is whether the weights of the servers that are up add up to enough.

@@ -33,6 +33,8 @@ type ServersRequest struct {
 	// For is after what time a drain is done whatever connections there are, or a weight
 	// ends; zero is never.
 	For time.Duration `json:"for"`
+	// Force does it although a service is left without a server in use.
+	Force bool `json:"force,omitempty"`
 }
 
 // Words are what is asked for.

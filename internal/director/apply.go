@@ -84,9 +84,9 @@ type reloaded struct {
 	err    error
 }
 
-// apply hands a configuration to the rooms. used finds out which servers have
-// traffic already.
-func (d *Director) apply(ctx context.Context, cfg *config.Config, used func() inUse) (generation uint64, err error) {
+// apply hands a configuration to the rooms. found is the kernel's table, which says which
+// servers have traffic already.
+func (d *Director) apply(ctx context.Context, cfg *config.Config, found func() []ipvs.Service) (generation uint64, err error) {
 	d.record(cfg)
 	if err := d.engine.Pace(ctx, cfg.Pacing); err != nil {
 		return 0, fmt.Errorf("configuring the pacing of announcements: %w", err)
@@ -107,7 +107,7 @@ func (d *Director) apply(ctx context.Context, cfg *config.Config, used func() in
 	}
 	st := newSteering(cfg, d.steered(), sourceOf(cfg, d.opts.Routing))
 	d.mu.Lock()
-	was := filterRules(d.cfg, rolesOf(d.cfg, d.active))
+	was := d.rules()
 	// What is probed is compared only where the file has changed: setting it anew costs
 	// more than all the rest of changing a weight.
 	asBefore := d.generation > 0 && sameTargets(d.cfg, d.steering, cfg, st)
@@ -120,7 +120,13 @@ func (d *Director) apply(ctx context.Context, cfg *config.Config, used func() in
 	d.tracker.Set(cfg.Conditions)
 	d.retrack()
 	if !asBefore {
-		d.monitor.Set(targets(cfg, st, used()))
+		table := found()
+		d.monitor.Set(targets(cfg, st, usedBy(table, d.overrides.read().index())))
+		if first {
+			d.mu.Lock()
+			d.judging.adopt(time.Now(), table)
+			d.mu.Unlock()
+		}
 	}
 	d.channel.Configure(channelConfig(cfg))
 	d.channel.touch()
@@ -209,7 +215,9 @@ func (d *Director) desired() []ipvs.Service {
 func (d *Director) want() {
 	now := time.Now()
 	d.mu.Lock()
+	translated := len(d.judging.leavingSources())
 	next := d.judging.look(now, d.judgments, d.channel.opinions)
+	translated -= len(d.judging.leavingSources())
 	d.tracker.SetServices(serviceHealth(d.judging.rows))
 	if !d.flushing {
 		d.tables++
@@ -223,8 +231,14 @@ func (d *Director) want() {
 		d.monitor.Soon(func(t healthcheck.Target) bool { return tells(t.Check) })
 	}
 	d.hastened = hasten
+	if translated > 0 {
+		d.wantFilter()
+	}
 	d.judgeAfter = now.Add((1 + judgeShare) * time.Since(now))
 
+	if now.Before(d.vouched) && (next.IsZero() || d.vouched.Before(next)) {
+		next = d.vouched
+	}
 	if !next.IsZero() {
 		d.rejudge.Reset(next.Sub(now))
 	}

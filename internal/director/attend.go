@@ -19,11 +19,12 @@ type opined struct{}
 
 // attend deals with what happened in the rooms.
 func (d *Director) attend(ctx context.Context, items []any) {
-	changed, follow, retrack := false, false, false
+	changed, follow, retrack, active := false, false, false, false
 	for _, item := range items {
 		switch item := item.(type) {
 		case vrrp.Transition:
 			d.transition(item)
+			active = active || item.To == vrrp.Active
 		case vrrp.Notice:
 			d.log.Warn(item.Text, "router", item.Router, "notice", string(item.Kind))
 			d.events.add(item.At, string(item.Kind), item.Router, item.Text)
@@ -65,6 +66,9 @@ func (d *Director) attend(ctx context.Context, items []any) {
 		case ipvs.Result:
 			d.applied(item)
 		}
+	}
+	if active {
+		d.addressesCame()
 	}
 	if changed {
 		d.wantSoon()

@@ -19,6 +19,9 @@ func (d *Director) prepare(q healthcheck.Question) (healthcheck.ProbeFunc, error
 	if _, ok := q.(healthcheck.BFD); ok {
 		return d.askBFD, nil
 	}
+	if d.opts.Prepare != nil {
+		return d.opts.Prepare(q)
+	}
 	return q.Prepare()
 }
 

@@ -94,6 +94,7 @@ func newChannel(opts Options, monitor *healthcheck.Monitor, exchange *connsync.E
 // closed forgets what a director saw.
 func (c *channel) closed(s *peer.Session) {
 	c.mu.Lock()
+	c.compare.keep(s.Peer(), s, time.Now())
 	n := c.compare.shut(s.Peer(), s)
 	c.mu.Unlock()
 	c.heard()

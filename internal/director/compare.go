@@ -135,12 +135,14 @@ type difference struct {
 type comparison struct {
 	own    map[string]own
 	others map[string]*other
+	// past is what directors saw whose sessions have ended.
+	past map[string]past
 	// total counts the differences that have lasted, by director, since the start.
 	total map[string]uint64
 }
 
 func newComparison() *comparison {
-	return &comparison{others: make(map[string]*other), total: make(map[string]uint64)}
+	return &comparison{others: make(map[string]*other), past: make(map[string]past), total: make(map[string]uint64)}
 }
 
 // open begins with a director that nothing is known of.

@@ -70,6 +70,8 @@ type Options struct {
 	// Filter is where packets are marked and given source addresses; nil is one in
 	// memory, which does nothing to packets.
 	Filter func() (packetfilter.Kernel, error)
+	// Prepare readies what checks ask, instead of Question.Prepare; nil replaces nothing.
+	Prepare func(healthcheck.Question) (healthcheck.ProbeFunc, error)
 	// Conns is the kernel's connection table; nil exchanges no connections.
 	Conns connsync.System
 
@@ -140,6 +142,9 @@ type Director struct {
 	judgeAfter time.Time
 	doubtTold  string
 	hastened   bool
+	// vouched is until when others vouch for servers that could not be reached before this
+	// director had its addresses; of the director's goroutine.
+	vouched time.Time
 
 	filled     sync.Once  // the table has been carried out
 	tracking   sync.Mutex // held by retrack
@@ -315,7 +320,7 @@ func (d *Director) loop(ctx context.Context) error {
 	defer d.rejudge.Stop()
 	d.removeStale()
 	d.useOverrides()
-	if _, err := d.apply(ctx, d.cfg, func() inUse { return usedBy(d.kernelTable(), d.overrides.read().index()) }); err != nil {
+	if _, err := d.apply(ctx, d.cfg, d.kernelTable); err != nil {
 		return err
 	}
 	d.resumeYields(ctx)
@@ -347,7 +352,7 @@ func (d *Director) loop(ctx context.Context) error {
 				request.answer <- reloaded{err: errStopping}
 				continue
 			}
-			generation, err := d.apply(ctx, request.cfg, func() inUse { return usedBy(d.table.Snapshot().Services, d.overrides.read().index()) })
+			generation, err := d.apply(ctx, request.cfg, func() []ipvs.Service { return d.table.Snapshot().Services })
 			request.answer <- reloaded{generation, d.tables, err}
 		case f := <-d.requests:
 			f()

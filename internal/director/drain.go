@@ -257,6 +257,7 @@ func (d *Director) Servers(ctx context.Context, ask control.ServersRequest) (con
 	}
 	var done control.ServersChanged
 	var failed error
+	var deprives string
 	var gone []serverKey
 	err := d.onLoop(ctx, func() {
 		var keys []serverKey
@@ -264,7 +265,12 @@ func (d *Director) Servers(ctx context.Context, ask control.ServersRequest) (con
 			return
 		}
 		keys = append(keys, gone...)
-		d.keepServers(d.overrides.read().with(time.Now(), ask, keys))
+		next := overrides{Servers: d.overrides.read().with(time.Now(), ask, keys)}
+		if deprives = d.deprives(ask, keys, next); deprives != "" && !ask.Force {
+			failed = fmt.Errorf("%s; nothing was changed, and --force does it all the same", deprives)
+			return
+		}
+		d.keepServers(next.Servers)
 		for _, k := range keys {
 			delete(d.quiet, k)
 			d.event("drain", k.server.String(), fmt.Sprintf("%s of %s, asked for by an operator", ask.Words(), k.service))
@@ -282,6 +288,9 @@ func (d *Director) Servers(ctx context.Context, ask control.ServersRequest) (con
 	if err := d.table.Applied(wait, tables); err != nil {
 		done.Warnings = append(done.Warnings, "ipvs: "+err.Error())
 	}
+	if deprives != "" {
+		done.Warnings = append(done.Warnings, deprives)
+	}
 	if err := d.overrides.unwritten(); err != nil && ask.Do != control.DoShow {
 		done.Unkept = fmt.Sprintf("%v: %s", err, unkept)
 	}
@@ -290,6 +299,17 @@ func (d *Director) Servers(ctx context.Context, ask control.ServersRequest) (con
 		done.Servers = append(done.Servers, goneStatus(k))
 	}
 	return done, nil
+}
+
+// deprives words which services have no server in use any more when a request is kept;
+// empty is none.
+func (d *Director) deprives(ask control.ServersRequest, keys []serverKey, next overrides) string {
+	if !takesAway(ask) {
+		return ""
+	}
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return deprivation(d.judging.deprived(time.Now(), keys, next.index(), d.judgments))
 }
 
 // onLoop runs a function on the director's goroutine and returns when it has.
@@ -327,6 +347,9 @@ func (d *Director) askedServers(ask control.ServersRequest) (keys, gone []server
 			continue
 		}
 		for _, server := range row.servers {
+			if server.leaving != nil {
+				continue
+			}
 			servers = append(servers, server.at.String())
 			if matches(server.at) {
 				keys = append(keys, serverKey{row.listen, server.at})

@@ -17,6 +17,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"github.com/google/go-cmp/cmp/cmpopts"
 
+	"lvsha/healthcheck"
 	"lvsha/internal/config"
 	"lvsha/internal/control"
 	"lvsha/internal/packetfilter"
@@ -32,6 +33,10 @@ type lone struct {
 	dir, state string
 	text       string
 	filter     func() (packetfilter.Kernel, error)
+	prepare    func(healthcheck.Question) (healthcheck.ProbeFunc, error)
+
+	// settle is how long a start is given; zero is two seconds.
+	settle time.Duration
 
 	d    *Director
 	stop func()
@@ -58,7 +63,7 @@ func (m *lone) start() {
 		Parse: func(name string, text []byte) (*config.Config, error) {
 			return config.Parse(name, text, config.Identity{})
 		},
-		Filter: m.filter, InMemory: true,
+		Filter: m.filter, Prepare: m.prepare, InMemory: true,
 	})
 	if err != nil {
 		m.Fatal(err)
@@ -71,7 +76,10 @@ func (m *lone) start() {
 		}
 	})
 	m.d, m.stop = d, func() { cancel(); wg.Wait() }
-	m.pass(2 * time.Second)
+	if m.settle == 0 {
+		m.settle = 2 * time.Second
+	}
+	m.pass(m.settle)
 }
 
 // restart kills the process and starts another.
@@ -103,6 +111,23 @@ func (m *lone) ask(do, service, server string, weight int, limit time.Duration) 
 	var out []string
 	for _, s := range done.Servers {
 		out = append(out, fmt.Sprintf("%s %s %s", s.Service, s.Address, s.State))
+	}
+	return strings.Join(out, ", ")
+}
+
+// force is ask for what takes the last server out of use.
+func (m *lone) force(do, service, server string, weight int) string {
+	m.Helper()
+	done, err := m.d.Servers(m.Context(), control.ServersRequest{Do: do, Service: service, Server: server, Weight: weight, Force: true})
+	if err != nil {
+		return "error: " + err.Error()
+	}
+	var out []string
+	for _, s := range done.Servers {
+		out = append(out, fmt.Sprintf("%s %s %s", s.Service, s.Address, s.State))
+	}
+	for _, w := range done.Warnings {
+		out = append(out, "! "+w)
 	}
 	return strings.Join(out, ", ")
 }
@@ -266,7 +291,11 @@ func TestDrainAll(t *testing.T) {
 		m := newLone(t, strings.Replace(drained, "forward", "sorry = \"10.0.0.9:80\"\nforward", 1)+strings.NewReplacer("web", "dns", "80/tcp", "53/udp").Replace(drained))
 		for _, at := range []string{"10.0.0.1:80", "10.0.0.2:80"} {
 			m.connections(at, 1, 1, 0)
-			if got, want := m.ask(control.DoDrain, "", at, 0, 0), "dns "+at+" draining, web "+at+" draining"; got != want {
+			got := m.ask(control.DoDrain, "", at, 0, 0)
+			if refused := strings.Contains(got, "dns is in use then, and nobody gets its traffic; no server of service web is in use then, and its sorry server"); refused != (at == "10.0.0.2:80") {
+				t.Errorf("asked: %q", got)
+			}
+			if got, want := m.force(control.DoDrain, "", at, 0), "dns "+at+" draining, web "+at+" draining"; !strings.HasPrefix(got, want) {
 				t.Errorf("asked: %q, want %q", got, want)
 			}
 		}

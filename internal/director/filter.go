@@ -83,7 +83,7 @@ const changeTimeout = 500 * time.Millisecond
 // marks that are not known.
 func (d *Director) changeOver(ctx context.Context, was packetfilter.Rules) {
 	d.mu.Lock()
-	next, running := filterRules(d.cfg, rolesOf(d.cfg, d.active)), d.generation > 1 && !d.flushing
+	next, running := d.rules(), d.generation > 1 && !d.flushing
 	d.mu.Unlock()
 	left := d.left
 	d.left = Record{}
@@ -152,6 +152,13 @@ func (d *Director) wantFilter() {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	if !d.flushing {
-		d.filter.Set(filterRules(d.cfg, rolesOf(d.cfg, d.active)))
+		d.filter.Set(d.rules())
 	}
+}
+
+// rules are what the packet filter is to have. The caller holds mu.
+func (d *Director) rules() packetfilter.Rules {
+	out := filterRules(d.cfg, rolesOf(d.cfg, d.active))
+	out.Sources = append(out.Sources, d.judging.leavingSources()...)
+	return out
 }

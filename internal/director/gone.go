@@ -18,6 +18,9 @@ func (j *judging) gone() []serverKey {
 	left := maps.Clone(j.kept)
 	for _, row := range j.rows {
 		for _, server := range row.servers {
+			if server.leaving != nil {
+				continue
+			}
 			delete(left, serverKey{row.listen, server.at})
 		}
 	}

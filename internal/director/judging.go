@@ -47,6 +47,10 @@ type judgedRow struct {
 	warnings []string
 	// through says that some of the targets are reached through the service.
 	through bool
+	// wait is how long the first verdicts of servers may take that the file has brought,
+	// from the next look on, and until what time that lasts.
+	wait  time.Duration
+	until time.Time
 }
 
 // judgedServer is a server as the destination of one listen.
@@ -61,6 +65,8 @@ type judgedServer struct {
 	telling []bool
 	// window is the longest time in which its checks find a death or a recovery.
 	window time.Duration
+	// leaving says that the file does not have it; nil where it does.
+	leaving *leavingServer
 }
 
 // set takes a file over. Pools of services that stay keep what they know.
@@ -81,6 +87,9 @@ func (j *judging) set(cfg *config.Config, st steering) {
 			row.outcome.Changed = false
 			for i := range row.servers {
 				server := &row.servers[i]
+				if server.leaving != nil {
+					continue
+				}
 				host, seen := hosts[server.at.Addr()]
 				if !seen {
 					host = len(j.hosts)
@@ -123,6 +132,7 @@ func newRow(s config.Service, listen ipvs.ServiceKey, st steering, was *judgedRo
 		return row
 	}
 	row.pool = was.pool
+	row.leave(was)
 	if sameServers(was.servers, row.servers) {
 		// Until the next look.
 		row.members, row.outcome = was.members, was.outcome
@@ -153,6 +163,9 @@ func (j *judging) look(now time.Time, known judgments, ask opinions) (next time.
 		all[i] = known(row.targets)
 		seen := all[i]
 		for _, server := range row.servers {
+			if server.leaving != nil {
+				break // nobody asks them, and they are the last
+			}
 			n := len(server.targets)
 			server.testify(&j.hosts[server.host], seen[:n])
 			seen = seen[n:]
@@ -218,7 +231,12 @@ func (row *judgedRow) judge(now time.Time, seen []healthcheck.Judgment, doubted 
 	row.members = row.members[:0]
 	row.warnings = nil
 	verdicts := make([]healthcheck.Verdict, 0, 4)
+	waits, awaits := row.await(now), false
 	for _, server := range row.servers {
+		if server.leaving != nil {
+			row.members = append(row.members, server.leaving.last)
+			continue
+		}
 		m := healthcheck.Member{Server: server.at, Weight: server.Weight}
 		verdicts = verdicts[:0]
 		// Silent is a server that fails by nothing but silence: a file that says so, or
@@ -238,8 +256,10 @@ func (row *judgedRow) judge(now time.Time, seen []healthcheck.Judgment, doubted 
 				row.warnings = append(row.warnings, fmt.Sprintf("server %s: %s", server.at, v.Warning))
 			}
 		}
-		seen = seen[len(server.targets):]
 		m.Verdict = row.service.Require.Combine(verdicts, server.weights...)
+		m.Awaited = waits && row.awaited(server, m.State, seen[:len(server.targets)])
+		awaits = awaits || m.Awaited
+		seen = seen[len(server.targets):]
 		m.Doubted = doubted.Keep && silent && fell && m.State == healthcheck.Down
 		if k, asked := kept[serverKey{row.listen, server.at}]; asked {
 			k.ask(&m)
@@ -247,6 +267,10 @@ func (row *judgedRow) judge(now time.Time, seen []healthcheck.Judgment, doubted 
 		row.members = append(row.members, m)
 	}
 	row.outcome = row.pool.Judge(now, row.service.Rules, row.members)
+	if awaits && (row.outcome.Next.IsZero() || row.until.Before(row.outcome.Next)) {
+		row.outcome.Next = row.until
+	}
+	row.dismiss()
 	for i, m := range row.members {
 		if k, asked := kept[serverKey{row.listen, m.Server}]; asked {
 			row.outcome.Shares[i].Why = k.why(row.outcome.Shares[i].Why)
@@ -267,6 +291,9 @@ func (j *judging) table() []ipvs.Service {
 			d.Weight = 0
 			if share.Used && !sorry {
 				d.Weight = share.Weight
+			}
+			if leaving := row.servers[i].leaving; leaving != nil && d.Weight > 0 {
+				d = leaving.found
 			}
 			// One that drains keeps its connections beside a sorry server.
 			drains := share.Admin == healthcheck.Drain && row.members[i].State == healthcheck.Up

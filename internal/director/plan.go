@@ -38,7 +38,7 @@ func (d *Director) Plan(ctx context.Context, ask control.PlanRequest) (control.P
 	used := usedBy(table.Services, d.overrides.read().index())
 	d.mu.Lock()
 	was, wasSt, r := d.cfg, d.steering, rolesOf(cfg, d.active)
-	next, assumed := d.judging.preview(cfg, st, d.judgments, used)
+	next, assumed, stay := d.judging.preview(cfg, st, d.judgments, used)
 	d.mu.Unlock()
 
 	out := control.Plan{File: cfg.File, Changes: fileChanges(was, cfg, r), IPVS: []control.PlannedIPVS{}}
@@ -62,6 +62,9 @@ func (d *Director) Plan(ctx context.Context, ask control.PlanRequest) (control.P
 		row := plannedIPVS(c, have)
 		if assumed[serverKey{c.Service.Key, c.Destination.Addr}] && c.Op != ipvs.RemoveServer {
 			row.When = "when its checks pass"
+		}
+		if wait := stay[serverKey{c.Service.Key, c.Destination.Addr}]; wait > 0 {
+			row.When = fmt.Sprintf("when those that take its place have their first verdict, after %v at the latest", wait)
 		}
 		out.IPVS = append(out.IPVS, row)
 		out.Connections += row.Connections
@@ -94,38 +97,52 @@ func plannedIPVS(c ipvs.Change, have []ipvs.Service) control.PlannedIPVS {
 	return row
 }
 
-// preview is the table that another file would make with what is known now, and the
-// servers that are taken to pass their first probe. The judging itself does not change.
-func (j *judging) preview(cfg *config.Config, st steering, known judgments, used inUse) (table []ipvs.Service, assumed map[serverKey]bool) {
+// preview is the table that another file would make with what is known now, the servers
+// that are taken to pass their first probe, and for how long servers stay until then that
+// the file does not have. The judging itself does not change.
+func (j *judging) preview(cfg *config.Config, st steering, known judgments, used inUse) (table []ipvs.Service, assumed map[serverKey]bool, stay map[serverKey]time.Duration) {
 	next := judging{kept: j.kept, doubt: j.doubt}
 	for _, row := range j.rows {
-		same := *row
-		same.servers, same.members = slices.Clone(row.servers), slices.Clone(row.members)
-		next.rows = append(next.rows, &same)
+		next.rows = append(next.rows, row.copy())
 	}
 	next.set(cfg, st)
 	initial := make(map[healthcheck.Target]healthcheck.State)
 	for _, w := range targets(cfg, st, used) {
 		initial[w.Target.Canonical()] = w.Initial
 	}
-	assumed = make(map[serverKey]bool)
+	assumed, stay = make(map[serverKey]bool), make(map[serverKey]time.Duration)
 	guessed := make(map[healthcheck.Target]bool)
-	guess := func(targets []healthcheck.Target) []healthcheck.Judgment {
+	start := func(targets []healthcheck.Target) []healthcheck.Judgment {
 		out := known(targets)
 		for i, t := range targets {
 			// One that is monitored has a reason for what it is.
-			if out[i].State != healthcheck.Unknown {
-				continue
-			}
-			out[i].State = initial[t.Canonical()]
 			if out[i].State == healthcheck.Unknown {
-				out[i].State = healthcheck.Up
+				out[i].State = initial[t.Canonical()]
+				out[i].Open = out[i].State != healthcheck.Up
+			}
+		}
+		return out
+	}
+	guess := func(targets []healthcheck.Target) []healthcheck.Judgment {
+		out := start(targets)
+		for i, t := range targets {
+			if out[i].Open {
+				out[i].State, out[i].Open = healthcheck.Up, false
 				guessed[t.Canonical()] = true
 			}
 		}
 		return out
 	}
-	next.look(time.Now(), guess, nil)
+	now := time.Now()
+	next.look(now, start, nil)
+	for _, row := range next.rows {
+		for _, server := range row.servers {
+			if server.leaving != nil {
+				stay[serverKey{row.listen, server.at}] = row.until.Sub(now)
+			}
+		}
+	}
+	next.look(now, guess, nil)
 	for _, row := range next.rows {
 		for _, server := range row.servers {
 			if slices.ContainsFunc(server.targets, func(t healthcheck.Target) bool { return guessed[t.Canonical()] }) {
@@ -133,7 +150,7 @@ func (j *judging) preview(cfg *config.Config, st steering, known judgments, used
 			}
 		}
 	}
-	return next.table(), assumed
+	return next.table(), assumed, stay
 }
 
 // fileChanges are what differs between two files, other than checks, in the roles that

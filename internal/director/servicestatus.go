@@ -30,6 +30,10 @@ func (j *judging) status(known func(healthcheck.Target) (healthcheck.Status, boo
 		shows := serviceStatus(s, rows, known)
 		out = append(out, shows)
 		warnings := make(map[string]bool)
+		told := slices.ContainsFunc(rows, func(row *judgedRow) bool { return row.outcome.Why != "" })
+		if p := stateProblem(s, shows, told); p != "" {
+			problems = append(problems, p)
+		}
 		for _, row := range rows {
 			if row.outcome.Why != "" {
 				warnings[row.outcome.Why] = true
@@ -68,11 +72,11 @@ func serviceStatus(s config.Service, rows []*judgedRow, known func(healthcheck.T
 	for _, c := range s.Covers {
 		out.Covers = append(out.Covers, c.String())
 	}
-	up, used := 0, 0
+	var n counted
 	seen := make(map[netip.AddrPort]bool)
-	for n, row := range rows {
+	for k, row := range rows {
 		out.Listen = append(out.Listen, row.listen.String())
-		if n == 0 || row.outcome.Sum < out.WeightUp {
+		if k == 0 || row.outcome.Sum < out.WeightUp {
 			out.WeightUp = row.outcome.Sum // the row that is worse off decides
 		}
 		out.Quorum = out.Quorum && row.outcome.Quorum
@@ -84,29 +88,12 @@ func serviceStatus(s config.Service, rows []*judgedRow, known func(healthcheck.T
 			}
 			seen[server.at] = true
 			shows := serverStatus(s, server, row.members[i], row.outcome.Shares[i], known)
-			if row.members[i].State == healthcheck.Up {
-				up++
-			}
-			if row.outcome.Shares[i].Used {
-				used++
-			}
+			n.add(row.members[i], row.outcome.Shares[i])
 			out.Servers = append(out.Servers, shows)
 		}
 	}
-	switch {
-	case out.Quorum && up > 0:
-		out.State, out.Reason = "up", fmt.Sprintf("%d of %d servers up", up, len(out.Servers))
-	case s.Sorry != nil && !out.Quorum && up > 0:
-		out.State, out.Reason = "sorry", fmt.Sprintf("%d of %d servers up, which is no quorum: the sorry server answers", up, len(out.Servers))
-	case s.Sorry != nil && !out.Quorum:
-		out.State, out.Reason = "sorry", "no server is up: the sorry server answers"
-	case up > 0:
-		out.State, out.Reason = "up", fmt.Sprintf("%d of %d servers up, without a quorum", up, len(out.Servers))
-	case used > 0:
-		out.State, out.Reason = "up", fmt.Sprintf("no server passes its checks, and %d are kept", used)
-	default:
-		out.Reason = "no server is up"
-	}
+	out.State, out.Reason = serviceState(s, rows, n)
+	out.Serving = n.serving
 	if s.Sorry != nil && len(s.Listen) > 0 {
 		sorry := control.Server{
 			Address: s.Sorry.At(s.Listen[0]).String(), Weight: s.Sorry.Weight, State: "standby", Reason: "there is a quorum",
@@ -156,13 +143,13 @@ func serverStatus(svc config.Service, server judgedServer, m healthcheck.Member,
 		}
 	}
 	// The reasons may have become others since the last look.
-	if now := svc.Require.Combine(verdicts, server.weights...); whole && now.State == m.State {
+	if now := svc.Require.Combine(verdicts, server.weights...); whole && now.State == m.State && server.leaving == nil {
 		out.Reason = now.Reason
 		if now.State == healthcheck.Unknown && unknown != "" {
 			out.Reason = unknown
 		}
 	}
-	if len(server.targets) == 0 {
+	if len(server.targets) == 0 && server.leaving == nil {
 		out.Reason = "no check: always up"
 	}
 	if share.Why != "" {

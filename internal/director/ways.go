@@ -6,6 +6,7 @@ import (
 	"net/netip"
 	"slices"
 	"sync"
+	"time"
 
 	"lvsha/healthcheck"
 	"lvsha/internal/config"
@@ -208,6 +209,7 @@ func pathProblems(s config.Service, st steering, n Routing) (out []string) {
 // with a wrong setting would start with no server at all.
 func (d *Director) judgments(targets []healthcheck.Target) []healthcheck.Judgment {
 	out := d.monitor.Judgments(targets)
+	d.channel.vouch(time.Now(), targets, out)
 	for i, t := range targets {
 		if out[i].State != healthcheck.Unknown || !t.Check.Through {
 			continue
