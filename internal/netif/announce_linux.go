@@ -13,17 +13,18 @@ import (
 // reply, both gratuitous and broadcast, because hosts differ in which of them
 // they learn from (RFC 5227 section 3); an IPv6 address has an unsolicited
 // neighbour advertisement. An interface without hardware address is left alone.
-// When nothing leaves the interface's queue, it waits for no more than sendMost.
+// When nothing leaves the interface's queue, it waits for
+// little more than sendMost.
 func (l *Links) Announce(iface string, addrs []netip.Addr) error {
 	n := l.of(iface)
 	link, fresh, err := n.link()
 	if err == nil {
-		err = n.sender.announce(link, addrs)
+		err = n.sender.announce(link, addrs, callMost)
 	}
 	if !fresh && (errors.Is(err, unix.ENODEV) || errors.Is(err, unix.ENXIO)) {
 		// What we know of the interface is old.
 		if link, err = l.lookUp(iface); err == nil {
-			err = n.sender.announce(link, addrs)
+			err = n.sender.announce(link, addrs, callMost)
 		}
 	}
 	if err != nil {

@@ -24,6 +24,10 @@ const (
 	// together: 255 addresses have 510, which take 36 ms at 10 Mbit/s.
 	sendMost = 20 * time.Millisecond
 	callMost = 100 * time.Millisecond
+	// sendAgain is how long it may wait once more when that is over. This process may have
+	// been stopped meanwhile, and then the frame was not even tried: that says nothing
+	// about the queue.
+	sendAgain = time.Millisecond
 	// jamPause is how long no frame is tried after that was not enough.
 	jamPause = 100 * time.Millisecond
 )
@@ -42,29 +46,26 @@ type sender struct {
 	jammed time.Time
 }
 
-// announce sends one round for each address.
-func (s *sender) announce(link vrrp.Link, addrs []netip.Addr) error {
+// announce sends one round for each address, of which the frames may wait for room for a
+// time together.
+func (s *sender) announce(link vrrp.Link, addrs []netip.Addr, most time.Duration) error {
 	if link.MAC == [6]byte{} {
 		return nil
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	began := time.Now()
-	if began.Before(s.jammed) {
+	if time.Now().Before(s.jammed) {
 		return errJammed
 	}
-	last := began.Add(callMost)
 	for _, addr := range addrs {
 		frames, err := announcement(link.MAC[:], addr)
 		if err != nil {
 			return fmt.Errorf("encoding the announcement of %s: %w", addr, err)
 		}
 		for _, frame := range frames {
-			deadline := time.Now().Add(sendMost)
-			if last.Before(deadline) {
-				deadline = last
-			}
-			err := s.send(link, frame, deadline)
+			began := time.Now()
+			err := s.send(link, frame, min(sendMost, most))
+			most -= time.Since(began)
 			switch {
 			case errors.Is(err, os.ErrDeadlineExceeded), errors.Is(err, unix.ENOBUFS):
 				// The socket stays: another one would only fill the queue further.
@@ -90,8 +91,8 @@ func (s *sender) prepare(link vrrp.Link, protocol ethernet.EtherType) error {
 	return err
 }
 
-// send transmits one frame, until the deadline.
-func (s *sender) send(link vrrp.Link, frame *ethernet.Frame, deadline time.Time) error {
+// send transmits one frame, which may wait for room.
+func (s *sender) send(link vrrp.Link, frame *ethernet.Frame, most time.Duration) error {
 	conn, err := s.conn(link, frame.EtherType)
 	if err != nil {
 		return err
@@ -100,10 +101,14 @@ func (s *sender) send(link vrrp.Link, frame *ethernet.Frame, deadline time.Time)
 	if err != nil {
 		return err
 	}
-	if err := conn.SetWriteDeadline(deadline); err != nil {
-		return err
+	for _, most := range [...]time.Duration{most, sendAgain} {
+		if err = conn.SetWriteDeadline(time.Now().Add(most)); err != nil {
+			return err
+		}
+		if _, err = conn.WriteTo(b, &raw.Addr{HardwareAddr: frame.Destination}); !errors.Is(err, os.ErrDeadlineExceeded) {
+			return err
+		}
 	}
-	_, err = conn.WriteTo(b, &raw.Addr{HardwareAddr: frame.Destination})
 	return err
 }
 

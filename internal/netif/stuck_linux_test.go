@@ -115,6 +115,20 @@ func TestNetnsStuckQueue(t *testing.T) {
 	}
 }
 
+// TestNetnsLate: a process that was stopped during an announcement takes the time that it
+// lost for no stuck queue.
+func TestNetnsLate(t *testing.T) {
+	l := newLAN(t)
+	l.inside(l.a, func(links *netif.Links) {
+		addresses := []netip.Addr{netip.MustParseAddr("10.9.0.100"), netip.MustParseAddr("10.9.0.101"), netip.MustParseAddr("2001:db8::100")}
+		for _, late := range []time.Duration{0, 99 * time.Millisecond, time.Second} {
+			if err := links.AnnounceLate("eth0", addresses, late); err != nil {
+				t.Errorf("%v late: %v", late, err)
+			}
+		}
+	})
+}
+
 // TestNetnsStuckRouter: a virtual router whose interface's queue is stuck does not keep
 // another one from its address, nor the director from stopping.
 func TestNetnsStuckRouter(t *testing.T) {
