@@ -96,6 +96,9 @@ func (d *Director) apply(ctx context.Context, cfg *config.Config, found func() [
 	d.exchange.Set(d.exchangeConfig(cfg, syncDaemons(cfg, d.active)))
 	first := d.generation == 0
 	d.mu.Unlock()
+	if !first {
+		d.retrackAhead(cfg)
+	}
 	if err := d.engine.Configure(ctx, cfg.Routers, cfg.Groups...); err != nil {
 		return 0, fmt.Errorf("configuring the virtual routers: %w", err)
 	}

@@ -110,6 +110,17 @@ func (c *channel) alone() bool {
 	return len(peers) > 0 && !slices.ContainsFunc(peers, func(p peer.PeerStatus) bool { return !p.Left })
 }
 
+// elsewhere names a connected director that runs another file than this one; empty when
+// none does.
+func (c *channel) elsewhere(hash string) string {
+	for _, p := range c.Snapshot().Peers {
+		if p.Connected && p.Hello.File != hash {
+			return p.Name
+		}
+	}
+	return ""
+}
+
 // opinions are what the other directors know of hosts.
 func (c *channel) opinions(hosts [][]string) []healthcheck.Opinion {
 	c.mu.Lock()

@@ -69,6 +69,9 @@ type seen struct {
 	// Heard says of one that is down that something is heard from it, such as a
 	// refusal.
 	Heard bool `json:"heard,omitempty"`
+	// Mute is that of the verdict. Directors before this do not tell, and count every
+	// verdict themselves.
+	Mute bool `json:"mute,omitempty"`
 }
 
 // told is a message of the kind "health".
@@ -97,6 +100,7 @@ func observe(all []healthcheck.Status) map[string]own {
 			seen: seen{
 				State: s.State.String(), Since: s.Since.Truncate(time.Millisecond), Reason: peer.Printable(s.Reason, maxReason),
 				Heard: s.State == healthcheck.Down && !s.Last.Silent && !s.Last.Start.IsZero(),
+				Mute:  s.Mute,
 			},
 			server: s.Target.Server.String(), settle: settle(s.Target.Check),
 		}
@@ -348,7 +352,7 @@ func (c *comparison) opinions(hosts [][]string) (out []healthcheck.Opinion) {
 }
 
 func (s seen) verdict() healthcheck.Verdict {
-	v := healthcheck.Verdict{Reason: s.Reason, Since: s.Since}
+	v := healthcheck.Verdict{Reason: s.Reason, Since: s.Since, Mute: s.Mute}
 	switch s.State {
 	case "up":
 		v.State = healthcheck.Up

@@ -306,3 +306,34 @@ func director(t *testing.T, cfg *config.Config) *Director {
 	}
 	return d
 }
+
+// TestTellsMute: what another director makes of a server is what it does itself, so a
+// check that passes there without a word of the server counts for nothing here either.
+func TestTellsMute(t *testing.T) {
+	const server = "192.0.2.21:80"
+	udp := healthcheck.Check{Ask: healthcheck.UDP{}, Interval: time.Second, Rise: 2, Fall: 3}
+	mute := status(server, udp, healthcheck.Up, "no ICMP error")
+	mute.Mute = true
+	dead := status(server, tcp, healthcheck.Down, "timeout")
+	one, other := two(nil, []healthcheck.Status{mute, dead})
+	tell(t, other, "lvs1", one, "lvs2")
+	verdicts := func() (out []healthcheck.Verdict) {
+		for _, s := range []healthcheck.Status{mute, dead} {
+			for _, v := range one.views(targetID(s.Target)) {
+				out = append(out, v.Verdict)
+			}
+		}
+		return out
+	}
+	there := healthcheck.RequireAny.Combine([]healthcheck.Verdict{mute.Verdict, dead.Verdict})
+	if here := healthcheck.RequireAny.Combine(verdicts()); here.State != there.State || there.State != healthcheck.Down {
+		t.Errorf("it is %s for the other director, and %s there", here.State, there.State)
+	}
+	// A word of the server is told, although the state is the same.
+	mute.Mute = false
+	other.own = observe([]healthcheck.Status{mute, dead})
+	tell(t, other, "lvs1", one, "lvs2")
+	if here := healthcheck.RequireAny.Combine(verdicts()); here.State != healthcheck.Up {
+		t.Errorf("after a word it is %s", here.State)
+	}
+}

@@ -147,7 +147,8 @@ type Director struct {
 	vouched time.Time
 
 	filled     sync.Once  // the table has been carried out
-	tracking   sync.Mutex // held by retrack
+	tracking   sync.Mutex // held by retrack, and guards elsewhere
+	elsewhere  string     // a director that ran another file then
 	sysctls    sync.Mutex // held while sysctls are set or put back
 	mu         sync.Mutex // guards what follows, for Status
 	cfg        *config.Config
@@ -359,6 +360,7 @@ func (d *Director) loop(ctx context.Context) error {
 		case <-drains.C:
 			d.rewrite()
 			d.watchDrains()
+			d.watchFiles()
 		case <-watchdog:
 			d.opts.Notify("WATCHDOG=1")
 		case mode := <-d.stop:

@@ -5,9 +5,11 @@ import (
 	"fmt"
 	"log/slog"
 	"net/netip"
+	"slices"
 	"time"
 
 	"lvsha/healthcheck"
+	"lvsha/internal/config"
 	"lvsha/internal/control"
 	"lvsha/internal/track"
 	"lvsha/vrrp"
@@ -15,15 +17,27 @@ import (
 
 // retrack tells the virtual routers what the conditions they depend on add up to.
 // It waits for nothing, and may be called from any goroutine.
-func (d *Director) retrack() {
+func (d *Director) retrack() { d.retrackAhead(nil) }
+
+// retrackAhead is retrack before another file is applied, if that is not nil: what that
+// says of the other directors is not so yet.
+func (d *Director) retrackAhead(next *config.Config) {
 	// One at a time, so that the last one to tell has seen the newest file.
 	d.tracking.Lock()
 	defer d.tracking.Unlock()
 	d.mu.Lock()
 	cfg, doubt := d.cfg, d.judging.doubted.Why
 	d.mu.Unlock()
+	if next == nil {
+		next = cfg
+	}
 	wait, alone := d.exchange.Waiting(), d.channel.alone()
+	d.elsewhere = d.channel.elsewhere(next.Hash)
 	for _, r := range cfg.Routers {
+		wait := wait
+		if wait == "" && d.elsewhere != "" && priorityCounts(next, r.Key()) {
+			wait = fmt.Sprintf("%s runs another file, which may give it another priority", d.elsewhere)
+		}
 		adjust, why, fault := track.Sum(cfg.Tracks[r.Key()], d.tracker.Report)
 		if doubt != "" {
 			adjust += cfg.Health.DoubtWeight
@@ -33,6 +47,25 @@ func (d *Director) retrack() {
 			why += fmt.Sprintf("%+d because %s", cfg.Health.DoubtWeight, doubt)
 		}
 		d.engine.Track(r.Key(), vrrp.Tracked{Adjust: adjust, Why: why, Fault: fault, Wait: wait, Alone: alone})
+	}
+}
+
+// priorityCounts reports whether a virtual router goes by the priority that the file
+// gives to others.
+func priorityCounts(cfg *config.Config, key vrrp.Key) bool {
+	return slices.ContainsFunc(cfg.Routers, func(r vrrp.Config) bool { return r.Key() == key && r.PreemptLowered })
+}
+
+// watchFiles notices that another director has changed its file, or has the same again.
+func (d *Director) watchFiles() {
+	d.mu.Lock()
+	hash := d.cfg.Hash
+	d.mu.Unlock()
+	d.tracking.Lock()
+	same := d.elsewhere == d.channel.elsewhere(hash)
+	d.tracking.Unlock()
+	if !same {
+		d.retrack()
 	}
 }
 

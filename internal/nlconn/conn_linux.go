@@ -83,15 +83,28 @@ func (c *Conn) list(m netlink.Message) (messages []netlink.Message, interrupted 
 	return gather(sent.Header.Sequence, c.receive)
 }
 
-// receive reads one datagram, which is the caller's. One that the buffer has no room
-// for is not whole, and the next one has room.
-func (c *Conn) receive() (datagram []byte, whole bool, err error) {
-	var n int
+// receive reads one datagram, which is the caller's. It looks at it first: one that the
+// buffer had no room for would be lost, and with it perhaps the message that ends the
+// list.
+func (c *Conn) receive() (datagram []byte, err error) {
+	n, err := c.read(unix.MSG_PEEK | unix.MSG_TRUNC) // the length is the datagram's
+	if err == nil {
+		if n > len(c.in) {
+			c.in = make([]byte, 2*n)
+		}
+		n, err = c.read(0)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("reading the kernel's list: %w", err)
+	}
+	return slices.Clone(c.in[:n]), nil
+}
+
+func (c *Conn) read(flags int) (n int, err error) {
 	var failed error
 	err = c.raw.Read(func(fd uintptr) bool {
 		for {
-			// With MSG_TRUNC the length is the datagram's, not the buffer's.
-			n, _, failed = unix.Recvfrom(int(fd), c.in, unix.MSG_TRUNC)
+			n, _, failed = unix.Recvfrom(int(fd), c.in, flags)
 			if !errors.Is(failed, unix.EINTR) {
 				return !errors.Is(failed, unix.EAGAIN)
 			}
@@ -100,13 +113,5 @@ func (c *Conn) receive() (datagram []byte, whole bool, err error) {
 	if err == nil {
 		err = os.NewSyscallError("recvfrom", failed)
 	}
-	if err != nil {
-		return nil, false, fmt.Errorf("reading the kernel's list: %w", err)
-	}
-	if n > len(c.in) {
-		cut := c.in
-		c.in = make([]byte, 2*n)
-		return cut, false, nil
-	}
-	return slices.Clone(c.in[:n]), true, nil
+	return n, err
 }

@@ -15,22 +15,17 @@ const (
 )
 
 // gather reads datagrams up to the message that ends a list, and reports whether the
-// list was interrupted: any of its messages may say so, that last one too. A
-// datagram that is not whole is as good as an interruption.
-func gather(sequence uint32, receive func() (datagram []byte, whole bool, err error)) (messages []netlink.Message, interrupted bool, err error) {
+// list was interrupted: any of its messages may say so, that last one too.
+func gather(sequence uint32, receive func() ([]byte, error)) (messages []netlink.Message, interrupted bool, err error) {
 	for {
-		datagram, whole, err := receive()
+		datagram, err := receive()
 		if err != nil {
 			return nil, false, err
 		}
-		interrupted = interrupted || !whole
 		for len(datagram) >= headerLen {
 			length := int(binary.NativeEndian.Uint32(datagram))
 			next := (length + alignTo - 1) &^ (alignTo - 1)
 			if length < headerLen || next > len(datagram) {
-				if !whole {
-					break
-				}
 				return nil, false, errors.New("the kernel's answer is cut short")
 			}
 			var part netlink.Message

@@ -44,28 +44,26 @@ func TestGather(t *testing.T) {
 	for _, c := range []struct {
 		name      string
 		datagrams [][]byte
-		cut       int // the datagram that was cut, from 1
 		want      string
 	}{
-		{"in one", [][]byte{join(m(item, 0, 7, "aaaa"), end)}, 0, "[aaaa] false <nil>"},
-		{"in parts", [][]byte{m(item, 0, 7, "aaaa"), m(item, 0, 7, "bbbb"), end}, 0, "[aaaa bbbb] false <nil>"},
-		{"empty", [][]byte{end}, 0, "[] false <nil>"},
-		{"interrupted in the middle", [][]byte{m(item, 0, 7, "aaaa"), m(item, netlink.DumpInterrupted, 7, "bbbb"), end}, 0, "[aaaa bbbb] true <nil>"},
-		{"interrupted at the end", [][]byte{m(item, 0, 7, "aaaa"), m(netlink.Done, netlink.DumpInterrupted, 7, code(0))}, 0, "[aaaa] true <nil>"},
-		{"another question's", [][]byte{m(item, netlink.DumpInterrupted, 6, "old!"), m(netlink.Done, 0, 6, code(0)), m(item, 0, 7, "aaaa"), end}, 0, "[aaaa] false <nil>"},
-		{"cut off", [][]byte{join(m(item, 0, 7, "aaaa"), m(item, 0, 7, "bbbb")[:17]), end}, 1, "[aaaa] true <nil>"},
-		{"ended by an error", [][]byte{m(item, 0, 7, "aaaa"), m(netlink.Done, 0, 7, code(-int32(syscall.ENODEV)))}, 0, "[aaaa] false netlink receive: no such device"},
-		{"refused", [][]byte{m(netlink.Error, 0, 7, code(-int32(syscall.EPERM)))}, 0, "[] false netlink receive: operation not permitted"},
-		{"wrong length", [][]byte{m(item, 0, 7, "aaaa")[:18]}, 0, "[] false the kernel's answer is cut short"},
-		{"no end", [][]byte{m(item, 0, 7, "aaaa")}, 0, "[] false EOF"},
+		{"in one", [][]byte{join(m(item, 0, 7, "aaaa"), end)}, "[aaaa] false <nil>"},
+		{"in parts", [][]byte{m(item, 0, 7, "aaaa"), m(item, 0, 7, "bbbb"), end}, "[aaaa bbbb] false <nil>"},
+		{"empty", [][]byte{end}, "[] false <nil>"},
+		{"interrupted in the middle", [][]byte{m(item, 0, 7, "aaaa"), m(item, netlink.DumpInterrupted, 7, "bbbb"), end}, "[aaaa bbbb] true <nil>"},
+		{"interrupted at the end", [][]byte{m(item, 0, 7, "aaaa"), m(netlink.Done, netlink.DumpInterrupted, 7, code(0))}, "[aaaa] true <nil>"},
+		{"another question's", [][]byte{m(item, netlink.DumpInterrupted, 6, "old!"), m(netlink.Done, 0, 6, code(0)), m(item, 0, 7, "aaaa"), end}, "[aaaa] false <nil>"},
+		{"ended by an error", [][]byte{m(item, 0, 7, "aaaa"), m(netlink.Done, 0, 7, code(-int32(syscall.ENODEV)))}, "[aaaa] false netlink receive: no such device"},
+		{"refused", [][]byte{m(netlink.Error, 0, 7, code(-int32(syscall.EPERM)))}, "[] false netlink receive: operation not permitted"},
+		{"wrong length", [][]byte{m(item, 0, 7, "aaaa")[:18]}, "[] false the kernel's answer is cut short"},
+		{"no end", [][]byte{m(item, 0, 7, "aaaa")}, "[] false EOF"},
 	} {
 		n := 0
-		messages, interrupted, err := gather(7, func() ([]byte, bool, error) {
+		messages, interrupted, err := gather(7, func() ([]byte, error) {
 			if n == len(c.datagrams) {
-				return nil, false, io.EOF
+				return nil, io.EOF
 			}
 			n++
-			return c.datagrams[n-1], n != c.cut, nil
+			return c.datagrams[n-1], nil
 		})
 		var data []string
 		for _, m := range messages {

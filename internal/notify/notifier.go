@@ -254,10 +254,17 @@ func (n *Notifier) tellOne(ctx context.Context, name Object, o *object) bool {
 	o.next, o.skipped, o.told = nil, 0, e.To
 	commands, timeout, user := n.cfg.commands(o.hooks, e), n.cfg.Timeout, n.cfg.User
 	n.mu.Unlock()
-	for _, c := range commands {
-		if !n.run(ctx, o, Result{Event: e, Command: c, Skipped: skipped}, program.Program{Command: c, User: user, Input: e.input()}, timeout) {
-			break
+	for i, c := range commands {
+		if n.run(ctx, o, Result{Event: e, Command: c, Skipped: skipped}, program.Program{Command: c, User: user, Input: e.input()}, timeout) {
+			continue
 		}
+		if i == 0 {
+			// Nobody was told.
+			n.mu.Lock()
+			o.told = e.From
+			n.mu.Unlock()
+		}
+		break
 	}
 	return true
 }

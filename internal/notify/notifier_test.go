@@ -305,6 +305,8 @@ func TestShort(t *testing.T) {
 		}
 		if r := s.results; len(r) != 3 || !r[0].Again || !r[1].Again || r[2].Err != nil || r[2].Skipped != 1 {
 			t.Errorf("%+v", r)
+		} else if from := r[2].Event.From; from != notify.Active {
+			t.Errorf("it is told that it was %v before, which nobody was told", from)
 		}
 
 		// Nor is one when the next process will tell its own.

@@ -133,10 +133,10 @@ func TestKernelPersistence(t *testing.T) {
 	// in place.
 	table := r.Table(h)
 	r.Run(h, "ipvsadm", "-E -u 10.0.0.100:5060 -s rr -p 300")
-	r.Eventually("the engine is back", 10*time.Second, func() bool { return r.Table(h) == table })
+	r.Eventually("the engine is back", 45*time.Second, func() bool { return r.Table(h) == table })
 	r.Check(h.WriteFile(rig.ConfigPath, []byte(strings.Replace(file, `persistence_engine = "sip"`, "", 1)), 0o644))
 	r.Run(h, r.Binary, "reload")
-	r.Eventually("the engine is gone", 10*time.Second, func() bool { return r.Table(h) == strings.Replace(table, " --pe sip", "", 1) })
+	r.Eventually("the engine is gone", 45*time.Second, func() bool { return r.Table(h) == strings.Replace(table, " --pe sip", "", 1) })
 	if strings.Contains(table, "--pe sip") != true {
 		t.Errorf("there was no engine:\n%s", table)
 	}
