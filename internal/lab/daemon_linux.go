@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"os"
 	"slices"
 	"syscall"
 	"time"
@@ -62,8 +63,12 @@ func (d *Daemon) End(sig syscall.Signal) (int, error) {
 
 // Eventually waits until a condition holds and returns when that was first seen. It
 // looks every 5 ms, and less often where a look takes long itself: what is waited for
-// needs the processor too.
+// needs the processor too. In the machine the limit is four times as long: everything
+// takes longer there, and a wait that succeeds costs nothing.
 func Eventually(what string, limit time.Duration, holds func() bool) (time.Time, error) {
+	if _, err := os.Stat(moduleList); err == nil {
+		limit *= 4
+	}
 	for deadline := time.Now().Add(limit); ; {
 		began := time.Now()
 		if holds() {

@@ -143,6 +143,10 @@ func startFirst(cmd *exec.Cmd) error {
 	return nil
 }
 
+// moduleList is a file of the machine alone: the modules in the order in which they are
+// inserted, with their options.
+const moduleList = "/etc/lab-modules"
+
 const exitMark = "lvsha-lab-exit: "
 
 // readConsole finds the exit code that init prints, and keeps the rest.
@@ -235,7 +239,7 @@ func (m *Machine) fill(a *archive, version string) error {
 	if err != nil {
 		return err
 	}
-	if err := a.text("/etc/lab-modules", strings.Join(order, "\n")+"\n", 0o644); err != nil {
+	if err := a.text(moduleList, strings.Join(order, "\n")+"\n", 0o644); err != nil {
 		return err
 	}
 	if err := a.text("/init", initScript(order, m.Env, m.Command), 0o755); err != nil {

@@ -23,6 +23,9 @@ const (
 	// sendMost is how long a frame may wait for room, twice: a process that was not
 	// run meanwhile has not waited.
 	sendMost = 10 * time.Millisecond
+	// sendLeast is what the second try has although the process was stopped for so long
+	// that the whole call's time has passed: that says nothing about the queue.
+	sendLeast = time.Millisecond
 	// callMost is how long the frames of one call may wait together: 255 addresses
 	// have 510, which take 36 ms at 10 Mbit/s.
 	callMost = 100 * time.Millisecond
@@ -102,8 +105,8 @@ func (s *sender) send(link vrrp.Link, frame *ethernet.Frame, most time.Duration)
 		return 0, err
 	}
 	began := time.Now()
-	for range 2 {
-		if err = conn.SetWriteDeadline(time.Now().Add(min(most, sendMost))); err != nil {
+	for _, least := range [...]time.Duration{0, sendLeast} {
+		if err = conn.SetWriteDeadline(time.Now().Add(max(min(most, sendMost), least))); err != nil {
 			break
 		}
 		if _, err = conn.WriteTo(b, &raw.Addr{HardwareAddr: frame.Destination}); !errors.Is(err, os.ErrDeadlineExceeded) {
