@@ -49,6 +49,9 @@ func isServer(s config.Service) bool {
 
 // guards are the marks of packets that this director is to serve itself.
 func guards(cfg *config.Config, r roles) (out []packetfilter.Mark) {
+	if !slices.ContainsFunc(cfg.Services, isServer) {
+		return nil
+	}
 	// on are the reaches of one address, by it, and wide those of several.
 	on := make(map[netip.Addr][]config.Cover)
 	var wide []config.Cover

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"net/netip"
 	"slices"
+	"sort"
 	"time"
 
 	"lvsha/healthcheck"
@@ -123,6 +124,10 @@ func serviceStatus(s config.Service, rows []rowStanding, known func(healthcheck.
 		out.Covers = append(out.Covers, c.String())
 	}
 	up, used := 0, 0
+	if len(rows) > 0 {
+		n := len(rows[0].servers)
+		out.Servers, out.from, out.Listen = make([]control.Server, 0, n), make([]shownFrom, 0, n), make([]string, 0, len(rows))
+	}
 	var seen map[netip.AddrPort]bool
 	if len(rows) > 1 {
 		seen = make(map[netip.AddrPort]bool) // within a row no server is there twice
@@ -291,8 +296,9 @@ func (s *shownService) count(service config.Service, table []ipvs.Service) {
 	found := false
 	servers, place := make([]counts, len(s.from)), s.places()
 	for _, listen := range service.Listen {
-		i, there := slices.BinarySearchFunc(table, listen, func(s ipvs.Service, k ipvs.ServiceKey) int { return s.Key.Compare(k) })
-		if !there {
+		// Without copying services, which are large.
+		i := sort.Search(len(table), func(i int) bool { return table[i].Key.Compare(listen) >= 0 })
+		if i == len(table) || table[i].Key != listen {
 			continue
 		}
 		whole, found = whole.Plus(table[i].Traffic), true
