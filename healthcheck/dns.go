@@ -52,16 +52,31 @@ func (q DNS) Validate() []Problem {
 	if _, ok := dns.IsDomainName(q.Name); !ok || strings.ContainsFunc(q.Name, notInRequest) {
 		bad("name", "want a name such as \"www.example.com\", got %q", q.Name)
 	}
-	if _, ok := dns.StringToType[q.Record]; !ok {
+	if t, ok := dns.StringToType[q.Record]; !ok || !asked(t) {
 		bad("record", "want the type of a record in capitals such as \"A\" or \"AAAA\", got %q", q.Record)
 	}
 	if _, ok := dns.StringToRcode[q.Rcode]; !ok {
 		bad("rcode", "want a response code such as \"NOERROR\" or \"NXDOMAIN\", got %q", q.Rcode)
 	}
+	for key, want := range map[string]string{"answer": q.Answer, "answer_regex": q.AnswerRegex} {
+		if code, known := dns.StringToRcode[q.Rcode]; want != "" && known && code != dns.RcodeSuccess {
+			bad(key, "an answer of %s has no records; leave one of them out", q.Rcode)
+		}
+	}
 	if _, err := regexp.Compile(q.AnswerRegex); err != nil {
 		bad("answer_regex", "want a regular expression (RE2): %v", err)
 	}
 	return out
+}
+
+// asked reports whether a name server may be asked for records of a type: some are no
+// records, others ask for a whole zone (RFC 5936) or stand beside records.
+func asked(record uint16) bool {
+	switch record {
+	case dns.TypeNone, dns.TypeReserved, dns.TypeOPT, dns.TypeTSIG, dns.TypeTKEY, dns.TypeAXFR, dns.TypeIXFR, dns.TypeMAILA, dns.TypeMAILB:
+		return false
+	}
+	return true
 }
 
 // Prepare is part of Question.

@@ -38,6 +38,8 @@ func (q Exec) Validate() (out []Problem) {
 	argv := q.Command.Items()
 	if len(argv) > 0 && !strings.HasPrefix(argv[0], "/") {
 		out = append(out, Problem{Key: "command", Item: 1, Message: fmt.Sprintf("want the program's absolute path, got %q", argv[0])})
+	} else if len(argv) > 0 && strings.HasSuffix(argv[0], "/") {
+		out = append(out, Problem{Key: "command", Item: 1, Message: fmt.Sprintf("want a program, got the directory %q", argv[0])})
 	}
 	if strings.ContainsFunc(q.User, func(r rune) bool { return r <= ' ' || r == ':' }) {
 		out = append(out, Problem{Key: "user", Message: fmt.Sprintf("want the name of a user, got %q", q.User)})

@@ -41,6 +41,8 @@ func (q File) String() string { return q.File }
 func (q File) Validate() (out []Problem) {
 	if !strings.HasPrefix(q.File, "/") {
 		out = append(out, Problem{Key: "file", Message: fmt.Sprintf("want an absolute path, got %q", q.File)})
+	} else if strings.HasSuffix(q.File, "/") {
+		out = append(out, Problem{Key: "file", Message: fmt.Sprintf("want a file, got the directory %q", q.File)})
 	}
 	if q.Dynamic && q.Factor != 0 {
 		out = append(out, Problem{Key: "dynamic", Message: "makes the number the weight, and factor adds to it; leave one of them out"})

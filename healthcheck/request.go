@@ -14,6 +14,7 @@ import (
 	"strings"
 
 	"github.com/theory/jsonpath"
+	"golang.org/x/net/http/httpguts"
 )
 
 const (
@@ -94,15 +95,29 @@ func (r Request) validate() (out []Problem) {
 	}
 	if !strings.HasPrefix(r.Path, "/") || strings.ContainsFunc(r.Path, notInRequest) {
 		bad("path", "want a path that starts with / and has no blanks, such as \"/healthz\", got %q", r.Path)
+	} else if _, err := url.ParseRequestURI(r.Path); err != nil {
+		bad("path", "want a path in which each %% is followed by two hexadecimal digits (RFC 3986), got %q", r.Path)
 	}
-	if strings.ContainsFunc(r.Host, notInRequest) || strings.Contains(r.Host, "/") {
+	if !validHost(r.Host) {
 		bad("host", "want a host name such as \"www.example.com\", got %q", r.Host)
 	}
 	for i, h := range r.Headers.Items() {
 		name, value, found := strings.Cut(h, ":")
-		if !found || name == "" || strings.ContainsFunc(name, func(r rune) bool { return notInRequest(r) || r > 0x7e }) || strings.ContainsAny(value, "\r\n\x00") {
-			out = append(out, Problem{Key: "headers", Item: i + 1, Message: fmt.Sprintf("want \"Name: value\", got %q", h)})
+		problem := ""
+		switch canonical := http.CanonicalHeaderKey(name); {
+		case !found || !httpguts.ValidHeaderFieldName(name) || !httpguts.ValidHeaderFieldValue(strings.TrimSpace(value)):
+			problem = fmt.Sprintf("want \"Name: value\" without control characters, got %q", h)
+		case canonical == "Host" && !validHost(strings.TrimSpace(value)):
+			problem = fmt.Sprintf("want a host name such as \"www.example.com\", got %q", h)
+		case canonical == "Content-Length" || canonical == "Transfer-Encoding":
+			problem = canonical + " is what the length of send makes it; leave it out"
 		}
+		if problem != "" {
+			out = append(out, Problem{Key: "headers", Item: i + 1, Message: problem})
+		}
+	}
+	if set, err := ParseStatus(string(r.Status)); err == nil && set.last() < 200 {
+		bad("status", "an answer below 200 is none yet (RFC 9110), got %q", r.Status)
 	}
 	if r.User == "" && r.Password != "" {
 		bad("password", "needs user beside it")
@@ -140,6 +155,11 @@ func (r Request) validate() (out []Problem) {
 		bad("json_value", "needs json beside it, the path of the value")
 	}
 	return out
+}
+
+// validHost reports whether a name will do as a Host header; none will.
+func validHost(name string) bool {
+	return !strings.ContainsFunc(name, notInRequest) && !strings.ContainsAny(name, "/@?#") && httpguts.ValidHostHeader(name)
 }
 
 // notInRequest are the characters that would end a line or a word of a request.

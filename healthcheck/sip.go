@@ -48,11 +48,17 @@ func (q SIP) Validate() []Problem {
 			continue
 		}
 		var uri sip.Uri
-		if err := sip.ParseUri(part.text, &uri); err != nil || uri.Host == "" || strings.ContainsFunc(part.text, notInRequest) {
+		if err := sip.ParseUri(part.text, &uri); err != nil || uri.Host == "" || !sipScheme(part.text) || strings.ContainsFunc(part.text, notInRequest) {
 			out = append(out, Problem{Key: part.key, Message: fmt.Sprintf("want a URI such as \"sip:monitor@example.com\", got %q", part.text)})
 		}
 	}
 	return out
+}
+
+// sipScheme reports whether a URI is one of SIP (RFC 3261 section 19.1).
+func sipScheme(uri string) bool {
+	scheme, _, _ := strings.Cut(uri, ":")
+	return strings.EqualFold(scheme, "sip") || strings.EqualFold(scheme, "sips")
 }
 
 // Prepare is part of Question.

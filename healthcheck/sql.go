@@ -36,6 +36,9 @@ func (q SQL) Validate() []Problem {
 			out = append(out, Problem{Key: part.key, Message: "want a text without NUL"})
 		}
 	}
+	if q.Query != "" && strings.TrimSpace(q.Query) == "" {
+		out = append(out, Problem{Key: "query", Message: "is blank; leave it out or say something"})
+	}
 	if q.Value != "" && q.Query == "" {
 		out = append(out, Problem{Key: "value", Message: "needs query beside it"})
 	}

@@ -70,6 +70,14 @@ func (s StatusSet) Contains(code int) bool {
 	return false
 }
 
+// last is the highest code of the set.
+func (s StatusSet) last() (code int) {
+	for _, r := range s {
+		code = max(code, r.Last)
+	}
+	return code
+}
+
 // String is what ParseStatus reads.
 func (s StatusSet) String() string {
 	parts := make([]string, len(s))

@@ -45,6 +45,9 @@ func (c TLS) problems() (out []Problem) {
 			out = append(out, Problem{Key: key, Message: fmt.Sprintf("want an absolute path, got %q", file)})
 		}
 	}
+	if c.ServerName != "" && !validHost(c.ServerName) {
+		out = append(out, Problem{Key: "server_name", Message: fmt.Sprintf("want a host name such as \"www.example.com\", got %q", c.ServerName)})
+	}
 	switch {
 	case c.ClientCert != "" && c.ClientKey == "":
 		out = append(out, Problem{Key: "client_cert", Message: "needs client_key beside it"})

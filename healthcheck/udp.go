@@ -69,8 +69,22 @@ func (q UDP) Validate() (out []Problem) {
 	if q.MaxReply > 0 && q.MaxReply < q.MinReply {
 		out = append(out, Problem{Key: "max_reply", Message: fmt.Sprintf("%d is less than min_reply, %d", q.MaxReply, q.MinReply)})
 	}
+	for _, text := range []struct {
+		key    string
+		length int
+	}{{"send", len(q.Send)}, {"send_hex", len(payload("", q.SendHex))}} {
+		if text.length > mostOctets {
+			out = append(out, Problem{Key: text.key, Message: fmt.Sprintf("has %d bytes, and a datagram has room for %d", text.length, mostOctets)})
+		}
+	}
+	if most := q.MaxReply; most > 0 && len(q.Expect) > most {
+		out = append(out, Problem{Key: "expect", Message: fmt.Sprintf("has %d bytes, and max_reply allows %d", len(q.Expect), most)})
+	}
 	return out
 }
+
+// mostOctets is what a datagram has room for over IPv4.
+const mostOctets = 65507
 
 // Prepare is part of Question.
 func (q UDP) Prepare() (ProbeFunc, error) {

@@ -10,42 +10,6 @@ import (
 	"lvsha/internal/control"
 )
 
-// only is a status with the virtual routers and services of these names alone, and
-// without the problems of others.
-func only(s control.Status, names []string) (control.Status, error) {
-	var known, others []string
-	for _, r := range s.VRRP {
-		known = append(known, r.Name)
-		if !slices.Contains(names, r.Name) {
-			others = append(others, "virtual router "+r.Name)
-		}
-	}
-	for _, v := range s.Services {
-		known = append(known, v.Name)
-		if !slices.Contains(names, v.Name) {
-			others = append(others, "service "+v.Name, "checks through service "+v.Name)
-		}
-	}
-	slices.Sort(known)
-	known = slices.Compact(known)
-	for _, name := range names {
-		if slices.Contains(known, name) {
-			continue
-		}
-		if len(known) == 0 {
-			return s, fmt.Errorf("there is no service or virtual router %q, nor any other", name)
-		}
-		return s, fmt.Errorf("there is no service or virtual router %q; there is %s", name, strings.Join(known, ", "))
-	}
-	s.VRRP = slices.DeleteFunc(s.VRRP, func(r control.Router) bool { return !slices.Contains(names, r.Name) })
-	s.Services = slices.DeleteFunc(s.Services, func(v control.Service) bool { return !slices.Contains(names, v.Name) })
-	s.Problems = slices.DeleteFunc(s.Problems, func(p string) bool {
-		return slices.ContainsFunc(others, func(o string) bool { return strings.HasPrefix(p, o+":") || strings.HasPrefix(p, o+" ") })
-	})
-	s.Conditions, s.BFD, s.Channel, s.Sync, s.Foreign = []control.Condition{}, nil, nil, nil, []string{}
-	return s, nil
-}
-
 // printService shows how a service comes to what it does.
 func printService(w io.Writer, v control.Service, now time.Time) {
 	if v.Follows != "" {

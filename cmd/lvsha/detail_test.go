@@ -74,7 +74,7 @@ func TestPrintStatus(t *testing.T) {
 			s := statusForTest(now)
 			if names != nil {
 				var err error
-				if s, err = only(s, names); err != nil {
+				if s, err = s.Of(names...); err != nil {
 					t.Fatal(err)
 				}
 			}
@@ -101,11 +101,11 @@ func TestPrintStatus(t *testing.T) {
 
 // TestStatusOfNobody: a name that there is not is told with those that there are.
 func TestStatusOfNobody(t *testing.T) {
-	_, err := only(statusForTest(time.Now()), []string{"web", "wbe"})
+	_, err := statusForTest(time.Now()).Of("web", "wbe")
 	if want := `there is no service or virtual router "wbe"; there is mail, site, web`; err == nil || err.Error() != want {
 		t.Errorf("got %v, want %s", err, want)
 	}
-	_, err = only(control.Status{}, []string{"web"})
+	_, err = control.Status{}.Of("web")
 	if want := `there is no service or virtual router "web", nor any other`; err == nil || err.Error() != want {
 		t.Errorf("got %v, want %s", err, want)
 	}

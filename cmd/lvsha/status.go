@@ -26,7 +26,13 @@ func status(ctx context.Context, c *call) error {
 	defer stop()
 	client := control.NewClient(*socket)
 	for {
-		s, raw, err := client.Status(ctx)
+		var s control.Status
+		var raw []byte
+		if len(names) > 0 {
+			s, err = client.StatusOf(ctx, names...)
+		} else {
+			s, raw, err = client.Status(ctx)
+		}
 		switch {
 		case ctx.Err() != nil:
 			return nil
@@ -34,9 +40,6 @@ func status(ctx context.Context, c *call) error {
 			return err
 		}
 		if len(names) > 0 {
-			if s, err = only(s, names); err != nil {
-				return err
-			}
 			if raw, err = json.MarshalIndent(s, "", "  "); err != nil {
 				return fmt.Errorf("encoding the status: %w", err)
 			}

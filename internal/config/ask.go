@@ -258,7 +258,7 @@ func (r *report) secretSetting(s section, key string) (string, bool) {
 	file := key + "_file"
 	if s.keys[file] == nil {
 		text, ok := s.text(key)
-		if ok && text == "" {
+		if ok && strings.TrimSpace(text) == "" {
 			s.bad(key, "is empty; leave it out or say something")
 		}
 		if n := s.keys[key]; n != nil {
@@ -278,6 +278,10 @@ func (r *report) secretSetting(s section, key string) (string, bool) {
 	if !ok {
 		// It is there, whatever it holds; it may be on another director.
 		return unreadSecret + " " + name, true
+	}
+	if strings.TrimSpace(string(b)) == "" {
+		s.bad(file, "%s is empty", name)
+		return "", false
 	}
 	return strings.TrimRight(string(b), "\r\n"), true
 }

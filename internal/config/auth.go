@@ -84,7 +84,7 @@ func (s section) password(version uint8) string {
 		s.secrets = append(s.secrets, s.keys[key])
 	}
 	switch {
-	case text == "":
+	case strings.TrimSpace(text) == "":
 		s.bad(key, "the password is empty; want 1 to %d octets", maxPassword)
 	case len(text) > maxPassword:
 		s.bad(key, "the password has %d octets and version 2 has room for %d (keepalived uses the first %d of a longer one)", len(text), maxPassword, maxPassword)
@@ -238,6 +238,9 @@ func reasonOf(err error) error {
 // the line, as keepalived takes it; anything else as raw octets.
 func parseKey(b []byte) ([]byte, error) {
 	text := bytes.TrimRight(b, "\r\n")
+	if len(bytes.TrimSpace(b)) == 0 {
+		return nil, errors.New("is empty")
+	}
 	if bytes.ContainsFunc(text, func(r rune) bool { return r < ' ' || r > '~' }) {
 		return b, keyLength(b)
 	}

@@ -44,7 +44,8 @@ func (r *report) check(n *node) (healthcheck.Check, bool) {
 		return healthcheck.Check{}, false
 	}
 	types := r.checkable.types
-	if s.missing("type", "want "+oneOf(types)) {
+	if s.keys["type"] == nil { // the words cost more than all the rest
+		s.missing("type", "want "+oneOf(types))
 		return healthcheck.Check{}, false
 	}
 	kind, ok := s.text("type")
@@ -79,6 +80,9 @@ func (r *report) checkOf(s section, kind string) healthcheck.Check {
 	c.Interval = s.duration("interval", healthcheck.DefaultInterval, minCheckInterval, maxCheckInterval, 1)
 	c.Timeout = s.duration("timeout", min(healthcheck.DefaultTimeout, c.Interval), minCheckTimeout, maxCheckInterval, 1)
 	c.FastInterval = s.duration("fast_interval", 0, minCheckInterval, maxCheckInterval, 1)
+	if c.FastInterval > c.Interval {
+		s.bad("fast_interval", "%s is longer than the interval of %s", brief(c.FastInterval), brief(c.Interval))
+	}
 	c.DownInterval = s.duration("down_interval", 0, minCheckInterval, maxCheckInterval, 1)
 	c.Jitter = s.duration("jitter", 0, time.Millisecond, maxCheckInterval, 1)
 	c.Damping = r.damping(s)
@@ -90,6 +94,7 @@ func (r *report) checkOf(s section, kind string) healthcheck.Check {
 	}
 	k, _ := healthcheck.KindOf(kind)
 	c.Ask = r.question(s, k.Default)
+	s.asksHere(c.Ask)
 	if k.Ports == healthcheck.NeedsOwnPort {
 		s.missing("port", "the port of the "+kind+" on the server")
 	}

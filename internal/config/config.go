@@ -190,4 +190,6 @@ type Identity struct {
 	// Server says that the machine is no director but a real server, which reads the
 	// file as its first director does and has none of the files with secrets.
 	Server bool
+	// looks says that advice is wanted about what this machine does not have.
+	looks bool
 }

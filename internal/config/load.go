@@ -37,7 +37,7 @@ func Check(path, as string) (cfg *Config, advice Problems, err error) {
 		return nil, nil, Problems{{File: path, Message: unreadable(err)}}
 	}
 	host, _ := os.Hostname()
-	id := Identity{As: as, Hostname: host}
+	id := Identity{As: as, Hostname: host, looks: true}
 	if cfg, err = parseReading(path, text, id, ReadSecret); err != nil {
 		return nil, nil, err
 	}
@@ -164,7 +164,7 @@ func parseWith(text string, as Identity, read func(name string) ([]byte, error),
 		view := &report{cluster: directors, self: d.Name}
 		if i == own {
 			// The files of the others are on their machines.
-			view.read = read
+			view.read, view.looks = read, as.looks
 		}
 		drafts[i] = view.draft(d.view(root), d)
 		found[i] = view.problems.sorted()

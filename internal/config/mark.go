@@ -5,6 +5,7 @@ import (
 	"hash/fnv"
 	"math"
 	"net/netip"
+	"slices"
 
 	"lvsha/ipvs"
 )
@@ -74,6 +75,18 @@ func (s span) ranges() bool {
 type claims struct {
 	marks map[ipvs.ServiceKey]claim
 	spans []claimedSpan
+	// single are the places among the spans of one port of one address, of which there
+	// are thousands, ports those of several ports of one, at all of one, and wide those of
+	// several addresses.
+	single    map[Cover][]int
+	ports, at map[onAddress][]int
+	wide      []int
+}
+
+// onAddress is a protocol on an address.
+type onAddress struct {
+	addr     netip.Addr
+	protocol ipvs.Protocol
 }
 
 type claimedSpan struct {
@@ -82,13 +95,55 @@ type claimedSpan struct {
 	marked bool
 }
 
-func newClaims() *claims { return &claims{marks: make(map[ipvs.ServiceKey]claim)} }
+func newClaims() *claims {
+	return &claims{
+		marks: make(map[ipvs.ServiceKey]claim), single: make(map[Cover][]int),
+		ports: make(map[onAddress][]int), at: make(map[onAddress][]int),
+	}
+}
+
+// near are the places of the spans that may have packets in common with one, in order.
+func (c *claims) near(s Cover) []int {
+	on := onAddress{s.From, s.Protocol}
+	var out []int
+	switch {
+	case s.From != s.To:
+		out = make([]int, len(c.spans))
+		for i := range out {
+			out[i] = i
+		}
+		return out
+	case s.First != s.Last:
+		out = slices.Concat(c.at[on], c.wide)
+	default:
+		out = slices.Concat(c.single[s], c.ports[on], c.wide)
+	}
+	slices.Sort(out)
+	return out
+}
+
+// keep adds a span.
+func (c *claims) keep(s claimedSpan) {
+	place, on := len(c.spans), onAddress{s.From, s.Protocol}
+	c.spans = append(c.spans, s)
+	if s.From != s.To {
+		c.wide = append(c.wide, place)
+		return
+	}
+	c.at[on] = append(c.at[on], place)
+	if s.First == s.Last {
+		c.single[s.Cover] = append(c.single[s.Cover], place)
+	} else {
+		c.ports[on] = append(c.ports[on], place)
+	}
+}
 
 // addresses claims addresses and ports. Beside a service on every port of an address
 // there may be others on some.
 func (c *claims) addresses(r *report, n *node, name string, s span, marked bool) bool {
 	everyPort := func(c Cover, marked bool) bool { return c.First == 0 && !marked }
-	for _, o := range c.spans {
+	for _, i := range c.near(s.Cover) {
+		o := c.spans[i]
 		switch {
 		case !o.meets(s.Cover):
 		case everyPort(o.Cover, o.marked) != everyPort(s.Cover, marked):
@@ -100,7 +155,7 @@ func (c *claims) addresses(r *report, n *node, name string, s span, marked bool)
 			return false
 		}
 	}
-	c.spans = append(c.spans, claimedSpan{claim{name, n.line}, s.Cover, marked})
+	c.keep(claimedSpan{claim{name, n.line}, s.Cover, marked})
 	return true
 }
 

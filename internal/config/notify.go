@@ -27,12 +27,14 @@ func (r *report) notify(n *node, routers []router, groups []group, services *nod
 				if !validUser(v) {
 					s.bad("user", "want the name of a user, got %q", v)
 				}
+				s.userHere("user", v)
 				out.User = v
 			}
 			if v, ok := s.text("fifo"); ok {
 				if !strings.HasPrefix(v, "/") || strings.ContainsRune(v, 0) {
 					s.bad("fifo", "want an absolute path such as \"/run/lvsha/notify.fifo\", got %q", v)
 				}
+				s.directoryHere("fifo", v)
 				out.FIFO = v
 			}
 		}
@@ -120,6 +122,8 @@ func (s section) command(key string) notify.Command {
 	}
 	if !strings.HasPrefix(out[0], "/") {
 		s.at(n, "want the program's absolute path, got %q", out[0])
+	} else {
+		s.programHere(n, out[0])
 	}
 	return out
 }

@@ -19,6 +19,10 @@ type report struct {
 	secrets []*node
 	// read reads a file with a secret; nil means that it is another machine's.
 	read func(name string) ([]byte, error)
+	// looks says that advice is wanted about what this machine does not have, and found
+	// what was seen of it, by what was looked for.
+	looks bool
+	found map[string]string
 	// cluster are all directors of the file, and self is the one that it is read for.
 	cluster []director
 	self    string

@@ -25,6 +25,9 @@ const DefaultSocket = "/run/lvsha/control.sock"
 type Daemon interface {
 	// Status returns the state of everything now.
 	Status() Status
+	// StatusOf returns that of the virtual routers and services of some names alone. An
+	// error is about a name that nothing has.
+	StatusOf(names []string) (Status, error)
 	// Reload applies the file again. It returns when the file is applied or
 	// refused; when it is refused nothing has changed.
 	Reload(ctx context.Context) (Reloaded, error)

@@ -43,7 +43,21 @@ func NewClient(path string) *Client {
 
 // Status asks for the state of everything. raw is the daemon's own text.
 func (c *Client) Status(ctx context.Context) (status Status, raw []byte, err error) {
-	body, err := c.do(ctx, lookWithin, http.MethodGet, pathStatus, nil)
+	return c.status(ctx, pathStatus)
+}
+
+// StatusOf asks for the state of the virtual routers and services of some names alone. An
+// error is also that nothing has one of them.
+func (c *Client) StatusOf(ctx context.Context, names ...string) (Status, error) {
+	status, _, err := c.status(ctx, pathStatus+"?"+url.Values{queryName: names}.Encode())
+	if err != nil {
+		return Status{}, err
+	}
+	return status.Of(names...) // an older daemon tells of everything
+}
+
+func (c *Client) status(ctx context.Context, path string) (status Status, raw []byte, err error) {
+	body, err := c.do(ctx, lookWithin, http.MethodGet, path, nil)
 	if err != nil {
 		return Status{}, nil, err
 	}

@@ -18,12 +18,27 @@ import (
 // fakeDaemon has a fixed status and two events, the second on demand.
 type fakeDaemon struct {
 	reloadErr error
+	named     []string
+	old       bool
 	asked     control.YieldRequest
 	servers   control.ServersRequest
 	second    chan struct{}
 }
 
 func (d *fakeDaemon) Status() control.Status { return control.Status{Director: "lvs1", Generation: 7} }
+
+// StatusOf of an old daemon is everything: it does not know the question.
+func (d *fakeDaemon) StatusOf(names []string) (control.Status, error) {
+	d.named = names
+	all := control.Status{
+		Director: "lvs1", Services: []control.Service{{Name: "mail"}, {Name: "web"}, {Name: "web2"}}, VRRP: []control.Router{{Name: "gate"}},
+		Problems: []string{"service mail: no quorum", "service web2: no quorum", "checks through service web2: deaf", "virtual router gate is in fault", "service web: no quorum", "ipvs: starting"},
+	}
+	if d.old {
+		return all, nil
+	}
+	return all.Of(names...)
+}
 
 func (d *fakeDaemon) Reload(context.Context) (control.Reloaded, error) {
 	return control.Reloaded{Generation: 8}, d.reloadErr
@@ -191,5 +206,35 @@ func TestResync(t *testing.T) {
 	}
 	if _, err := c.Resync(t.Context(), control.ResyncRequest{}); err == nil || err.Error() != "no other director is connected" {
 		t.Errorf("Resync without a director: %v", err)
+	}
+}
+
+// TestStatusOfSome: the daemon is asked for what has a name, and one that does not know the
+// question, and answers with everything, is understood as well.
+func TestStatusOfSome(t *testing.T) {
+	for _, old := range []bool{false, true} {
+		d := &fakeDaemon{second: make(chan struct{}), old: old}
+		c := control.NewClient(serve(t, d))
+		got, err := c.StatusOf(t.Context(), "web", "gate")
+		if err != nil {
+			t.Fatal(err)
+		}
+		var names []string
+		for _, s := range got.Services {
+			names = append(names, s.Name)
+		}
+		for _, r := range got.VRRP {
+			names = append(names, r.Name)
+		}
+		want := []string{"web", "gate", "virtual router gate is in fault", "service web: no quorum", "ipvs: starting"}
+		if diff := cmp.Diff(want, append(names, got.Problems...)); diff != "" {
+			t.Errorf("old %t (-want +got):\n%s", old, diff)
+		}
+		if _, err := c.StatusOf(t.Context(), "wbe"); err == nil || err.Error() != `there is no service or virtual router "wbe"; there is gate, mail, web, web2` {
+			t.Errorf("old %t: a name that there is not: %v", old, err)
+		}
+		if diff := cmp.Diff([]string{"wbe"}, d.named); diff != "" {
+			t.Errorf("the daemon was asked for (-want +got):\n%s", diff)
+		}
 	}
 }

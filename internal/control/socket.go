@@ -135,7 +135,13 @@ func (s *Socket) Run(ctx context.Context) error {
 	return nil
 }
 
-func (s *Socket) status(w http.ResponseWriter, _ *http.Request) {
+// status answers with everything, or with what has one of the names of the query.
+func (s *Socket) status(w http.ResponseWriter, r *http.Request) {
+	if names := r.URL.Query()[queryName]; len(names) > 0 {
+		status, err := s.daemon.StatusOf(names)
+		s.outcome(w, status, err)
+		return
+	}
 	s.answer(w, http.StatusOK, s.daemon.Status())
 }
 

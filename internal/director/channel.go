@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
-	"net/netip"
 	"slices"
 	"sync"
 	"time"
@@ -252,37 +251,44 @@ func (d *Director) PeerView(t healthcheck.Target) []View {
 	return d.channel.compare.views(targetID(t))
 }
 
-// serverViews are what the other directors make of a server that this one judges
-// by the same checks, by name; none where one of them does not know a check.
-func (d *Director) serverViews(s config.Service, address netip.AddrPort) map[string]control.ServerView {
+// addViews adds what the other directors make of the servers of a service, by the same
+// checks, by name; nothing where one of them does not know a check.
+func (d *Director) addViews(s config.Service, shows *shownService) {
 	d.channel.mu.Lock()
 	defer d.channel.mu.Unlock()
-	var out map[string]control.ServerView
-	for _, server := range s.Servers {
-		for _, listen := range s.Listen {
-			if server.At(listen) != address || len(server.Checks) == 0 {
-				continue
-			}
-			for name, o := range d.channel.compare.others {
-				complete := true
-				var verdicts []healthcheck.Verdict
-				var weights []int
-				for _, check := range server.Checks {
-					v, has := o.sees[targetID(target(server, listen, check))]
-					complete = complete && has
-					verdicts, weights = append(verdicts, v.verdict()), append(weights, check.Weight)
-				}
-				if !complete {
-					continue
-				}
-				verdict := s.Require.Combine(verdicts, weights...)
-				if out == nil {
-					out = make(map[string]control.ServerView)
-				}
-				out[name] = control.ServerView{State: verdict.State.String(), Since: verdict.Since, Reason: verdict.Reason}
-			}
-			return out
+	if len(d.channel.compare.others) == 0 {
+		return
+	}
+	for i, from := range shows.from {
+		if checks := from.server.Checks; len(checks) > 0 {
+			shows.Servers[i].Peers = d.channel.compare.serverViews(s, from)
 		}
+	}
+}
+
+// serverViews are those of one server, which has checks.
+func (c *comparison) serverViews(s config.Service, from shownFrom) (out map[string]control.ServerView) {
+	checks := from.server.Checks
+	ids, weights := make([]string, len(checks)), make([]int, len(checks))
+	for i, check := range checks {
+		ids[i], weights[i] = targetID(target(from.server.Server, from.listen, check)), check.Weight
+	}
+	verdicts := make([]healthcheck.Verdict, len(checks))
+	for name, o := range c.others {
+		complete := true
+		for i, id := range ids {
+			v, has := o.sees[id]
+			complete = complete && has
+			verdicts[i] = v.verdict()
+		}
+		if !complete {
+			continue
+		}
+		verdict := s.Require.Combine(verdicts, weights...)
+		if out == nil {
+			out = make(map[string]control.ServerView)
+		}
+		out[name] = control.ServerView{State: verdict.State.String(), Since: verdict.Since, Reason: verdict.Reason}
 	}
 	return out
 }

@@ -244,7 +244,7 @@ func TestUnbelievable(t *testing.T) {
 	if err := c.receive("lvs2", s, []byte(`{"future":1,"seen":{"a":{"state":"up","reason":"a\nb\u001b[2J"}}}`)); err != nil {
 		t.Error(err)
 	}
-	if got := c.others["lvs2"].sees["a"].Reason; got != "a b [2J" {
+	if got := c.others["lvs2"].sees["a"].Reason; got != "a?b?[2J" {
 		t.Errorf("the reason is %q", got)
 	}
 	// An old session says nothing any more.

@@ -171,12 +171,48 @@ func TestEventLog(t *testing.T) {
 	if n := len(all); n > keptEvents || n < keptEvents/2 || all[n-1].Seq != keptEvents+10 {
 		t.Errorf("%d events, the last %+v", n, all[n-1])
 	}
+	if diff := cmp.Diff(uint64(11), all[0].Seq); diff != "" {
+		t.Errorf("the oldest (-want +got):\n%s", diff)
+	}
 	some, _ := l.after(keptEvents + 8)
 	if diff := cmp.Diff([]string{"2008", "2009"}, texts(some)); diff != "" {
 		t.Errorf("after (-want +got):\n%s", diff)
 	}
 	if none, _ := l.after(keptEvents + 10); len(none) != 0 {
 		t.Errorf("after the last: %v", none)
+	}
+}
+
+// TestEventStorm: a storm of one kind, and of two, leaves the events of all others, and all
+// come in their order.
+func TestEventStorm(t *testing.T) {
+	l := newEventLog()
+	for i := range 10 {
+		l.add(time.Unix(int64(i), 0), "vrrp", "web", fmt.Sprint("before ", i))
+	}
+	for i := range 10_000 {
+		l.add(time.Unix(100, 0), "server", fmt.Sprint(i), "up -> down")
+		l.add(time.Unix(100, 0), "service", fmt.Sprint(i), "quorum lost")
+		if i%1000 == 0 {
+			l.add(time.Unix(100, 0), "vrrp", "web", fmt.Sprint("amidst ", i))
+		}
+	}
+	all, _ := l.after(0)
+	count := make(map[string]int)
+	for i, e := range all {
+		count[e.Kind]++
+		if i > 0 && all[i-1].Seq >= e.Seq {
+			t.Fatalf("event %d comes after %d", e.Seq, all[i-1].Seq)
+		}
+	}
+	if diff := cmp.Diff(map[string]int{"vrrp": 20, "server": (keptEvents - 20) / 2, "service": (keptEvents - 20) / 2}, count); diff != "" {
+		t.Errorf("events by kind (-want +got):\n%s", diff)
+	}
+	if last := all[len(all)-1]; last.Seq != 20_020 || last.Object != "9999" {
+		t.Errorf("the last one is %+v", last)
+	}
+	if newer, _ := l.after(20_018); len(newer) != 2 {
+		t.Errorf("after the last but two: %+v", newer)
 	}
 }
 

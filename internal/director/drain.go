@@ -181,28 +181,26 @@ const (
 func (j *judging) lookAtDrain(k serverKey, now time.Time, connections func(serverKey) (n int, there, known bool), known judgments) drainSight {
 	n, there, quiet := connections(k)
 	out := drainSight{connections: n}
-	for _, row := range j.rows {
-		if row.listen != k.service {
-			continue
-		}
-		i := slices.IndexFunc(row.servers, func(s judgedServer) bool { return s.at == k.server })
-		if i < 0 || i >= len(row.members) {
-			return out
-		}
-		m := row.members[i]
-		out.failed = m.State == healthcheck.Down && slices.ContainsFunc(known(row.servers[i].targets), func(v healthcheck.Judgment) bool {
-			return v.State == healthcheck.Down && v.Fails
-		})
-		switch {
-		case m.State == healthcheck.Unknown:
-		case there, row.outcome.Shares[i].Admin == healthcheck.Maint:
-			out.done = quiet
-		case m.State == healthcheck.Up:
-			out.done = quiet && now.Sub(m.Since) >= drainMissing
-		default:
-			out.done = quiet && out.failed && now.Sub(m.Since) >= drainFailed
-		}
+	row := j.at[k.service]
+	if row == nil {
 		return out
+	}
+	i := row.place(k.server)
+	if i < 0 || i >= len(row.members) {
+		return out
+	}
+	m := row.members[i]
+	out.failed = m.State == healthcheck.Down && slices.ContainsFunc(known(row.servers[i].targets), func(v healthcheck.Judgment) bool {
+		return v.State == healthcheck.Down && v.Fails
+	})
+	switch {
+	case m.State == healthcheck.Unknown:
+	case there, row.outcome.Shares[i].Admin == healthcheck.Maint:
+		out.done = quiet
+	case m.State == healthcheck.Up:
+		out.done = quiet && now.Sub(m.Since) >= drainMissing
+	default:
+		out.done = quiet && out.failed && now.Sub(m.Since) >= drainFailed
 	}
 	return out
 }
@@ -338,29 +336,34 @@ func (d *Director) askedServers(ask control.ServersRequest) (keys, gone []server
 	if gone, err = d.judging.goneAsked(ask); err != nil {
 		return nil, nil, err
 	}
+	rows := d.judging.rows
+	if ask.Service != "" {
+		rows = d.judging.of(ask.Service)
+	}
+	for _, row := range rows {
+		for i := range row.servers {
+			if at := row.servers[i].at; row.servers[i].leaving == nil && matches(at) {
+				keys = append(keys, serverKey{row.listen, at})
+			}
+		}
+	}
+	if len(keys)+len(gone) > 0 {
+		return keys, gone, nil
+	}
 	var services, servers []string
 	for _, s := range d.cfg.Services {
 		services = append(services, s.Name)
 	}
-	for _, row := range d.judging.rows {
-		if ask.Service != "" && row.service.Name != ask.Service {
-			continue
-		}
-		for _, server := range row.servers {
-			if server.leaving != nil {
-				continue
-			}
-			servers = append(servers, server.at.String())
-			if matches(server.at) {
-				keys = append(keys, serverKey{row.listen, server.at})
+	for _, row := range rows {
+		for i := range row.servers {
+			if row.servers[i].leaving == nil {
+				servers = append(servers, row.servers[i].at.String())
 			}
 		}
 	}
 	slices.Sort(servers)
 	servers = slices.Compact(servers)
 	switch {
-	case len(keys)+len(gone) > 0:
-		return keys, gone, nil
 	case ask.Service != "" && !slices.Contains(services, ask.Service):
 		return nil, nil, fmt.Errorf("there is no service %q; there are: %s", ask.Service, some(services))
 	case ask.Service != "":
@@ -433,13 +436,20 @@ func (d *Director) statusOf(ask control.ServersRequest) (out []control.ServerOf)
 	if err != nil {
 		return nil
 	}
-	for _, s := range d.Status().Services {
-		if ask.Service != "" && s.Name != ask.Service {
+	now := d.stand()
+	table := d.table.Snapshot().Services
+	for i, s := range now.cfg.Services {
+		rows := now.of(i)
+		meant := slices.ContainsFunc(rows, func(row rowStanding) bool {
+			return slices.ContainsFunc(row.servers, func(s judgedServer) bool { return matches(s.at) })
+		})
+		if ask.Service != "" && s.Name != ask.Service || !meant {
 			continue
 		}
-		for _, server := range s.Servers {
-			if at, err := netip.ParseAddrPort(server.Address); err == nil && matches(at) {
-				out = append(out, control.ServerOf{Service: s.Name, Scale: s.Scale, Server: server})
+		shows := d.showService(s, rows, table)
+		for k, from := range shows.from {
+			if matches(from.server.at) {
+				out = append(out, control.ServerOf{Service: s.Name, Scale: shows.Scale, Server: shows.Servers[k]})
 			}
 		}
 	}

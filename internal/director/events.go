@@ -1,6 +1,7 @@
 package director
 
 import (
+	"cmp"
 	"slices"
 	"sync"
 	"time"
@@ -9,37 +10,64 @@ import (
 	"lvsha/internal/plain"
 )
 
-// keptEvents is how many events `lvsha events` can show of the past.
+// keptEvents is how many events `lvsha events` can show of the past, of all kinds together.
 const keptEvents = 2000
 
-// eventLog keeps the newest events. Adding never waits for a reader.
+// eventLog keeps the newest events of each kind. Where there is no room any more the kind
+// that has the most events loses its oldest: a storm of one kind leaves the others theirs.
+// Adding never waits for a reader.
 type eventLog struct {
-	mu     sync.Mutex // guards all below
-	events []control.Event
-	seq    uint64
-	newer  chan struct{} // closed and replaced by add
+	mu sync.Mutex // guards all below
+	// kinds are the events of each kind, oldest first, and kept counts all of them.
+	kinds map[string][]control.Event
+	kept  int
+	seq   uint64
+	newer chan struct{} // closed and replaced by add
 }
 
-func newEventLog() *eventLog { return &eventLog{newer: make(chan struct{})} }
+func newEventLog() *eventLog {
+	return &eventLog{kinds: make(map[string][]control.Event), newer: make(chan struct{})}
+}
 
 func (l *eventLog) add(at time.Time, kind, object, text string) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.seq++
-	if len(l.events) >= keptEvents {
-		l.events = slices.Delete(l.events, 0, keptEvents/10)
+	l.kinds[kind] = append(l.kinds[kind], control.Event{Seq: l.seq, Time: at, Kind: kind, Object: object, Text: string(plain.Escape([]byte(text)))})
+	if l.kept++; l.kept > keptEvents {
+		l.forget()
 	}
-	l.events = append(l.events, control.Event{Seq: l.seq, Time: at, Kind: kind, Object: object, Text: string(plain.Escape([]byte(text)))})
 	close(l.newer)
 	l.newer = make(chan struct{})
+}
+
+// forget drops the oldest event of the kind that has the most; of several, the oldest of
+// all theirs. The caller holds mu.
+func (l *eventLog) forget() {
+	largest := ""
+	for kind, events := range l.kinds {
+		most := l.kinds[largest]
+		if len(events) > len(most) || len(events) == len(most) && events[0].Seq < most[0].Seq {
+			largest = kind
+		}
+	}
+	most := l.kinds[largest]
+	most[0] = control.Event{} // its texts are not held until the list moves
+	l.kinds[largest] = most[1:]
+	l.kept--
 }
 
 // after is control.Daemon's Events.
 func (l *eventLog) after(seq uint64) ([]control.Event, <-chan struct{}) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	i, _ := slices.BinarySearchFunc(l.events, seq+1, func(e control.Event, seq uint64) int {
-		return int(int64(e.Seq) - int64(seq))
-	})
-	return slices.Clone(l.events[i:]), l.newer
+	var out []control.Event
+	for _, events := range l.kinds {
+		i, _ := slices.BinarySearchFunc(events, seq, func(e control.Event, seq uint64) int {
+			return cmp.Or(cmp.Compare(e.Seq, seq), -1) // the first that is newer
+		})
+		out = append(out, events[i:]...)
+	}
+	slices.SortFunc(out, func(a, b control.Event) int { return cmp.Compare(a.Seq, b.Seq) })
+	return out, l.newer
 }

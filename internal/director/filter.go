@@ -104,7 +104,11 @@ func (d *Director) changeOver(ctx context.Context, was packetfilter.Rules) {
 		d.keepWhile(d.table.Snapshot().Services, nil, await)
 	}
 	if !running && len(left.Services) > 0 && (left.Filter || len(next.Marks) > 0) {
-		found := slices.DeleteFunc(d.kernelTable(), func(s ipvs.Service) bool { return !slices.Contains(left.Services, s.Key) })
+		ours := make(map[ipvs.ServiceKey]bool, len(left.Services))
+		for _, k := range left.Services {
+			ours[k] = true
+		}
+		found := slices.DeleteFunc(d.kernelTable(), func(s ipvs.Service) bool { return !ours[s.Key] })
 		waits := make(map[ipvs.ServiceKey]bool)
 		for _, s := range d.cfg.Services {
 			for _, listen := range s.Listen {

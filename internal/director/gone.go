@@ -2,34 +2,34 @@ package director
 
 import (
 	"fmt"
-	"maps"
 	"slices"
 	"strings"
 
 	"lvsha/internal/control"
+	"lvsha/ipvs"
 )
 
 // gone are the servers of which operators asked for something and that the file does not
 // have any more, in order. They are as asked again when they are back in the file.
 func (j *judging) gone() []serverKey {
-	if len(j.kept) == 0 {
-		return nil
-	}
-	left := maps.Clone(j.kept)
-	for _, row := range j.rows {
-		for _, server := range row.servers {
-			if server.leaving != nil {
-				continue
-			}
-			delete(left, serverKey{row.listen, server.at})
+	var out []serverKey
+	for k := range j.kept {
+		if row := j.at[k.service]; row == nil || row.place(k.server) < 0 {
+			out = append(out, k)
 		}
 	}
-	return slices.SortedFunc(maps.Keys(left), serverKey.compare)
+	slices.SortFunc(out, serverKey.compare)
+	return out
 }
 
 // goneProblems names them, with what ends it.
 func (j *judging) goneProblems() (out []string) {
+	more := 0
 	for _, k := range j.gone() {
+		if len(out) >= shown {
+			more++
+			continue
+		}
 		service := k.service.String()
 		if strings.Contains(service, " ") {
 			service = "'" + service + "'"
@@ -44,8 +44,8 @@ func (j *judging) goneProblems() (out []string) {
 			said("weight", fmt.Sprintf("weight %s %s --back", service, k.server))
 		}
 	}
-	if n := len(out); n > shown {
-		out = append(out[:shown], fmt.Sprintf("and %d more that operators asked for of servers that are not in the file any more", n-shown))
+	if more > 0 {
+		out = append(out, fmt.Sprintf("and %d more servers that are not in the file any more and of which operators asked for something", more))
 	}
 	return out
 }
@@ -60,13 +60,16 @@ func (j *judging) goneAsked(ask control.ServersRequest) (keys []serverKey, err e
 	if err != nil {
 		return nil, err
 	}
+	listens := make(map[ipvs.ServiceKey]bool)
+	for _, row := range j.of(ask.Service) {
+		listens[row.listen] = true
+	}
 	for _, k := range j.gone() {
 		ends := j.kept[k].Drain != nil
 		if ask.Do == control.DoUnweight {
 			ends = j.kept[k].Weight != nil
 		}
-		named := ask.Service == "" || ask.Service == k.service.String() ||
-			slices.ContainsFunc(j.of(ask.Service), func(row *judgedRow) bool { return row.listen == k.service })
+		named := ask.Service == "" || ask.Service == k.service.String() || listens[k.service]
 		if ends && named && matches(k.server) {
 			keys = append(keys, k)
 		}

@@ -49,9 +49,20 @@ func isServer(s config.Service) bool {
 
 // guards are the marks of packets that this director is to serve itself.
 func guards(cfg *config.Config, r roles) (out []packetfilter.Mark) {
-	var all []config.Cover
+	if !slices.ContainsFunc(cfg.Services, isServer) {
+		return nil
+	}
+	// on are the reaches of one address, by it, and wide those of several.
+	on := make(map[netip.Addr][]config.Cover)
+	var wide []config.Cover
 	for _, s := range cfg.Services {
-		all = append(all, s.Reaches()...)
+		for _, c := range s.Reaches() {
+			if c.From == c.To {
+				on[c.From] = append(on[c.From], c)
+			} else {
+				wide = append(wide, c)
+			}
+		}
 	}
 	for _, s := range cfg.Services {
 		if !isServer(s) {
@@ -64,7 +75,8 @@ func guards(cfg *config.Config, r roles) (out []packetfilter.Mark) {
 			whole := []config.Cover{c}
 			if c.First == 0 && len(s.Covers) == 0 {
 				// Ports that other services have are theirs.
-				whole = c.Without(slices.DeleteFunc(slices.Clone(all), func(o config.Cover) bool { return o == c }))
+				others := slices.Concat(on[c.From], wide)
+				whole = c.Without(slices.DeleteFunc(others, func(o config.Cover) bool { return o == c }))
 			}
 			for _, c := range whole {
 				out = append(out, packetfilter.Mark{

@@ -3,6 +3,7 @@ package director
 import (
 	"context"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 	"time"
@@ -69,11 +70,11 @@ func (d *Director) setHooks(cfg *config.Config) {
 			}
 		}
 	}
-	for name := range d.hooks.services {
-		if !slices.ContainsFunc(cfg.Services, func(s config.Service) bool { return s.Name == name }) {
-			delete(d.hooks.services, name)
-		}
+	there := make(map[string]bool, len(cfg.Services))
+	for _, s := range cfg.Services {
+		there[s.Name] = true
 	}
+	maps.DeleteFunc(d.hooks.services, func(name string, _ notify.State) bool { return !there[name] })
 	d.notifyGroups(cfg, "the file was changed", now)
 }
 

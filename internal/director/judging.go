@@ -21,8 +21,12 @@ type opinions func(hosts [][]string) []healthcheck.Opinion
 // judging decides who gets the traffic of each service. It does not depend on any
 // role: every director keeps the whole table. It knows the time only as it is told.
 type judging struct {
-	cfg  *config.Config
-	rows []*judgedRow
+	cfg *config.Config
+	// rows are in the order of the file: those of a service, one for each of its listens,
+	// are together, from where first says. at are the same by listen.
+	rows  []*judgedRow
+	first map[string]int
+	at    map[ipvs.ServiceKey]*judgedRow
 	// hosts is the evidence about each server host, of the last look.
 	hosts []healthcheck.Evidence
 	// kept is what operators asked for of servers.
@@ -36,7 +40,9 @@ type judging struct {
 type judgedRow struct {
 	service config.Service
 	listen  ipvs.ServiceKey
+	// servers do not change, and hosts are the places of theirs among the hosts.
 	servers []judgedServer
+	hosts   []int
 	// targets are those of all servers, in their order.
 	targets []healthcheck.Target
 	pool    healthcheck.Pool
@@ -51,6 +57,8 @@ type judgedRow struct {
 	// from the next look on, and until what time that lasts.
 	wait  time.Duration
 	until time.Time
+	// places are those of many servers among them, made when they are first asked for.
+	places map[netip.AddrPort]int
 }
 
 // judgedServer is a server as the destination of one listen.
@@ -59,9 +67,7 @@ type judgedServer struct {
 	at      netip.AddrPort
 	targets []healthcheck.Target
 	weights []int
-	// host is its place among the hosts, and telling which of its checks say
-	// something about that.
-	host    int
+	// telling is which of its checks say something about its host.
 	telling []bool
 	// window is the longest time in which its checks find a death or a recovery.
 	window time.Duration
@@ -76,8 +82,11 @@ func (j *judging) set(cfg *config.Config, st steering) {
 		old[row.listen] = row
 	}
 	j.cfg, j.rows, j.hosts = cfg, nil, nil
+	j.first = make(map[string]int, len(cfg.Services))
+	j.at = make(map[ipvs.ServiceKey]*judgedRow, len(old))
 	hosts := make(map[netip.Addr]int)
 	for _, s := range cfg.Services {
+		j.first[s.Name] = len(j.rows)
 		for _, listen := range s.Listen {
 			was := old[listen]
 			row := was
@@ -85,6 +94,7 @@ func (j *judging) set(cfg *config.Config, st steering) {
 				row = newRow(s, listen, st, was)
 			}
 			row.outcome.Changed = false
+			row.hosts = make([]int, len(row.servers))
 			for i := range row.servers {
 				server := &row.servers[i]
 				if server.leaving != nil {
@@ -96,10 +106,11 @@ func (j *judging) set(cfg *config.Config, st steering) {
 					hosts[server.at.Addr()] = host
 					j.hosts = append(j.hosts, healthcheck.Evidence{Host: server.at.Addr()})
 				}
-				server.host = host
+				row.hosts[i] = host
 				j.hosts[host].Window = max(j.hosts[host].Window, server.window)
 			}
 			j.rows = append(j.rows, row)
+			j.at[listen] = row
 		}
 	}
 }
@@ -162,12 +173,12 @@ func (j *judging) look(now time.Time, known judgments, ask opinions) (next time.
 	for i, row := range j.rows {
 		all[i] = known(row.targets)
 		seen := all[i]
-		for _, server := range row.servers {
+		for k, server := range row.servers {
 			if server.leaving != nil {
 				break // nobody asks them, and they are the last
 			}
 			n := len(server.targets)
-			server.testify(&j.hosts[server.host], seen[:n])
+			server.testify(&j.hosts[row.hosts[k]], seen[:n])
 			seen = seen[n:]
 		}
 	}
@@ -323,13 +334,35 @@ func (j *judging) table() []ipvs.Service {
 
 // of are the rows of a service.
 func (j *judging) of(name string) []*judgedRow {
-	var out []*judgedRow
-	for _, row := range j.rows {
-		if row.service.Name == name {
-			out = append(out, row)
+	first, is := j.first[name]
+	if !is {
+		return nil
+	}
+	end := first
+	for end < len(j.rows) && j.rows[end].service.Name == name {
+		end++
+	}
+	return j.rows[first:end]
+}
+
+// place is where a server is among those of a row; -1 is nowhere.
+func (row *judgedRow) place(at netip.AddrPort) int {
+	const few = 16
+	if len(row.servers) <= few {
+		return slices.IndexFunc(row.servers, func(s judgedServer) bool { return s.at == at && s.leaving == nil })
+	}
+	if row.places == nil {
+		row.places = make(map[netip.AddrPort]int, len(row.servers))
+		for i := range row.servers {
+			if row.servers[i].leaving == nil {
+				row.places[row.servers[i].at] = i
+			}
 		}
 	}
-	return out
+	if i, is := row.places[at]; is {
+		return i
+	}
+	return -1
 }
 
 // quorums are the services whose quorum is decided, by name: whether they have one. A service has one when all its rows do,

@@ -52,6 +52,10 @@ func (d *Director) Plan(ctx context.Context, ask control.PlanRequest) (control.P
 		mine[s.Key] = true
 	}
 	have := slices.Concat(table.Services, table.Foreign)
+	kernel := make(map[ipvs.ServiceKey]ipvs.Service, len(have))
+	for _, s := range have {
+		kernel[s.Key] = s
+	}
 	want := slices.Concat(next, st.services(), guardServices(cfg))
 	for _, s := range want {
 		if err := ipvs.Validate(s); err != nil {
@@ -59,7 +63,7 @@ func (d *Director) Plan(ctx context.Context, ask control.PlanRequest) (control.P
 		}
 	}
 	for _, c := range ipvs.Diff(have, want, func(k ipvs.ServiceKey) bool { return mine[k] }) {
-		row := plannedIPVS(c, have)
+		row := plannedIPVS(c, kernel[c.Service.Key])
 		if assumed[serverKey{c.Service.Key, c.Destination.Addr}] && c.Op != ipvs.RemoveServer {
 			row.When = "when its checks pass"
 		}
@@ -74,8 +78,9 @@ func (d *Director) Plan(ctx context.Context, ask control.PlanRequest) (control.P
 }
 
 // plannedIPVS shows a change of the kernel's table, with what it cuts: a server that is
-// removed takes its connections along, and nothing else does.
-func plannedIPVS(c ipvs.Change, have []ipvs.Service) control.PlannedIPVS {
+// removed takes its connections along, and nothing else does. have is the service as the
+// kernel has it.
+func plannedIPVS(c ipvs.Change, have ipvs.Service) control.PlannedIPVS {
 	row := control.PlannedIPVS{Change: c.String(), Service: c.Service.Key.String()}
 	if c.Destination.Addr.IsValid() {
 		row.Server = c.Destination.Addr.String()
@@ -83,16 +88,19 @@ func plannedIPVS(c ipvs.Change, have []ipvs.Service) control.PlannedIPVS {
 	if c.Op != ipvs.RemoveServer && c.Op != ipvs.RemoveService {
 		return row
 	}
-	for _, s := range have {
-		if s.Key != c.Service.Key {
-			continue
+	count := func(d ipvs.Destination) {
+		row.Connections += d.Active + d.Inactive
+		row.Templates += d.Templates
+	}
+	if c.Op == ipvs.RemoveServer {
+		i, there := slices.BinarySearchFunc(have.Destinations, c.Destination.Addr, func(d ipvs.Destination, a netip.AddrPort) int { return d.Addr.Compare(a) })
+		if there {
+			count(have.Destinations[i])
 		}
-		for _, d := range s.Destinations {
-			if c.Op == ipvs.RemoveService || d.Addr == c.Destination.Addr {
-				row.Connections += d.Active + d.Inactive
-				row.Templates += d.Templates
-			}
-		}
+		return row
+	}
+	for _, d := range have.Destinations {
+		count(d)
 	}
 	return row
 }

@@ -92,9 +92,11 @@ address = "192.0.2.41"
 		t.Errorf("table (-want +got):\n%s", diff)
 	}
 
-	shows, problems := j.status(func(healthcheck.Target) (healthcheck.Status, bool) { return healthcheck.Status{}, false })
-	var got []string
-	for _, s := range shows {
+	now := j.stand()
+	var got, problems []string
+	for i, service := range cfg.Services {
+		problems = append(problems, now.problems(i)...)
+		s := serviceStatus(service, now.of(i), func(healthcheck.Target) (healthcheck.Status, bool) { return healthcheck.Status{}, false })
 		got = append(got, fmt.Sprintf("%s on %s, %s %s one-packet %t", s.Name, strings.Join(s.Listen, " "), s.Scheduler, s.SchedulerFlags, s.OnePacket))
 		for _, server := range s.Servers {
 			got = append(got, fmt.Sprintf("%s %q %d %d", server.Address, server.Tunnel, server.UpperThreshold, server.LowerThreshold))

@@ -12,14 +12,14 @@ import (
 	"lvsha/internal/control"
 )
 
-// serves reports whether a server of the row gets traffic.
-func (row *judgedRow) serves() bool {
-	return slices.ContainsFunc(row.outcome.Shares, func(s healthcheck.Share) bool { return s.Used && s.Weight > 0 })
+// serves reports whether a server gets traffic.
+func serves(o healthcheck.Outcome) bool {
+	return slices.ContainsFunc(o.Shares, func(s healthcheck.Share) bool { return s.Used && s.Weight > 0 })
 }
 
-// sorryServes reports whether the sorry server gets the row's traffic.
-func (row *judgedRow) sorryServes() bool {
-	return row.service.Sorry != nil && row.service.Sorry.Weight > 0 && !row.outcome.Quorum
+// sorryServes reports whether the sorry server of a service gets the traffic.
+func sorryServes(s config.Service, o healthcheck.Outcome) bool {
+	return s.Sorry != nil && s.Sorry.Weight > 0 && !o.Quorum
 }
 
 // copy is a row that may be judged without a change of this one.
@@ -38,14 +38,14 @@ func (j *judging) deprived(now time.Time, keys []serverKey, kept map[serverKey]k
 		asked[k.service.String()] = true
 	}
 	for _, row := range j.rows {
-		if !asked[row.listen.String()] || !row.serves() {
+		if !asked[row.listen.String()] || !serves(row.outcome) {
 			continue
 		}
 		next := row.copy()
 		next.judge(now, known(next.targets), j.doubted, kept)
 		switch {
-		case next.serves():
-		case next.sorryServes():
+		case serves(next.outcome):
+		case sorryServes(next.service, next.outcome):
 			of[row.service.Name] = "its sorry server gets all of its traffic"
 		default:
 			of[row.service.Name] = "nobody gets its traffic"
@@ -116,12 +116,12 @@ func (c *counted) idle() string {
 
 // serviceState is the state of a service and why: who gets its traffic decides, at the
 // address that is worst off.
-func serviceState(s config.Service, rows []*judgedRow, n counted) (state, reason string) {
+func serviceState(s config.Service, rows []rowStanding, n counted) (state, reason string) {
 	whole := true
 	var none []string
 	for _, row := range rows {
 		whole = whole && row.outcome.Quorum
-		if !row.serves() && !row.sorryServes() {
+		if !serves(row.outcome) && !sorryServes(s, row.outcome) {
 			none = append(none, row.listen.String())
 		}
 	}

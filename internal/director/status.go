@@ -3,7 +3,6 @@ package director
 import (
 	"encoding/json"
 	"fmt"
-	"net/netip"
 	"runtime"
 	"slices"
 
@@ -14,16 +13,51 @@ import (
 )
 
 // Status is part of control.Daemon: it joins what the rooms show.
-func (d *Director) Status() control.Status {
+func (d *Director) Status() control.Status { return d.status(nil) }
+
+// StatusOf is part of control.Daemon: it shows the virtual routers and services of some
+// names alone.
+func (d *Director) StatusOf(names []string) (control.Status, error) {
 	d.mu.Lock()
-	cfg, generation, st, roles := d.cfg, d.generation, d.steering, rolesOf(d.cfg, d.active)
-	services, matter := d.judging.status(d.monitor.Status)
+	cfg := d.cfg
 	d.mu.Unlock()
-	table, daemons := d.table.Snapshot(), d.daemons.Snapshot()
+	if err := control.Known(names, func(yield func(string) bool) {
+		for _, r := range cfg.Routers {
+			if !yield(r.Name) {
+				return
+			}
+		}
+		for _, s := range cfg.Services {
+			if !yield(s.Name) {
+				return
+			}
+		}
+	}); err != nil {
+		return control.Status{}, err
+	}
+	chosen := make(selection, len(names))
+	for _, name := range names {
+		chosen[name] = true
+	}
+	return d.status(chosen), nil
+}
+
+// selection are names of virtual routers and services; nil are all.
+type selection map[string]bool
+
+func (s selection) has(name string) bool { return s == nil || s[name] }
+
+// status shows the virtual routers and services of a selection, and of what is neither
+// nothing but what is the matter, unless everything is shown.
+func (d *Director) status(chosen selection) control.Status {
+	d.mu.Lock()
+	cfg, generation, st, roles, now := d.cfg, d.generation, d.steering, rolesOf(d.cfg, d.active), d.judging.stand()
+	d.mu.Unlock()
+	table := d.table.Snapshot()
 	s := control.Status{
 		Director: cfg.Director, Version: d.opts.Version, Generation: generation, Started: d.started, File: cfg.File,
 		Goroutines: runtime.NumGoroutine(),
-		Conditions: conditionStatus(d.tracker.Snapshot()),
+		Conditions: []control.Condition{},
 		Problems:   missingCapabilities(), VRRP: []control.Router{}, Services: []control.Service{}, Foreign: []string{},
 		IPVS: control.IPVS{State: table.State, Repaired: table.Drift, Error: table.Error, Checks: checkPaths(st, table)},
 	}
@@ -34,43 +68,18 @@ func (d *Director) Status() control.Status {
 			s.Problems = append(s.Problems, "packet filter: "+filter.State)
 		}
 	}
-	for _, r := range d.engine.Snapshot() {
-		s.VRRP = append(s.VRRP, routerStatus(r))
-		for _, p := range r.Problems {
-			s.Problems = append(s.Problems, fmt.Sprintf("virtual router %s: %s", r.Name, p))
-		}
-		for _, a := range r.Alarms {
-			s.Problems = append(s.Problems, fmt.Sprintf("virtual router %s: %s", r.Name, a.Text))
-		}
-		if r.State == vrrp.Fault {
-			s.Problems = append(s.Problems, fmt.Sprintf("virtual router %s is in fault: %s", r.Name, r.Reason))
-		}
-	}
+	d.showRouters(&s, chosen)
 	s.Problems = append(s.Problems, d.unwritten()...)
-	s.Problems = append(s.Problems, matter...)
-	s.Services = append(s.Services, services...)
-	countConnections(s.Services, cfg.Services, table.Services)
+	if now.doubted.Now {
+		s.Problems = append(s.Problems, now.doubted.Why)
+	}
 	routing := remember(d.opts.Routing)
-	for _, service := range cfg.Services {
-		s.Problems = append(s.Problems, pathProblems(service, st, routing)...)
-	}
+	d.showServices(&s, chosen, now, st, table.Services, routing)
 	s.Problems = append(s.Problems, d.sysctlProblems()...)
-	s.Problems = append(s.Problems, helperProblems(cfg, d.opts.Helpers)...)
+	s.Problems = append(s.Problems, helperProblems(cfg, chosen, d.opts.Helpers)...)
 	s.Problems = append(s.Problems, protectionProblems(cfg, routing)...)
-	for i, service := range cfg.Services[:len(services)] { // none before the file is applied
-		for j := range s.Services[i].Servers {
-			row := &s.Services[i].Servers[j]
-			if address, err := netip.ParseAddrPort(row.Address); err == nil {
-				row.Peers = d.serverViews(service, address)
-			}
-		}
-	}
 	channel, problems := d.channelStatus(cfg)
-	s.Channel, s.Problems = channel, append(s.Problems, problems...)
-	s.BFD, s.BFDDropped = d.sessionStatus(cfg)
-	for _, f := range table.Foreign {
-		s.Foreign = append(s.Foreign, f.Key.String())
-	}
+	s.Problems = append(s.Problems, problems...)
 	if len(cfg.Services) > 0 && table.State != "ok" {
 		s.Problems = append(s.Problems, "ipvs: "+table.State)
 	}
@@ -78,6 +87,7 @@ func (d *Director) Status() control.Status {
 		s.Problems = append(s.Problems, fmt.Sprintf("ipvs: %s: somebody changed it, and drift = \"respect\" leaves it so until the next reload", difference))
 	}
 	if cfg.Sync != nil {
+		daemons := d.daemons.Snapshot()
 		s.Sync = &control.Sync{
 			Interface: cfg.Sync.Interface, ID: cfg.Sync.ID, Daemons: append([]string{}, daemons.Daemons...), State: daemons.State,
 		}
@@ -89,23 +99,76 @@ func (d *Director) Status() control.Status {
 	if s.Problems == nil {
 		s.Problems = []string{}
 	}
+	if chosen != nil {
+		s.Sync = nil
+		return s
+	}
+	s.Conditions = conditionStatus(d.tracker.Snapshot())
+	s.Channel = channel
+	s.BFD, s.BFDDropped = d.sessionStatus(cfg)
+	for _, f := range table.Foreign {
+		s.Foreign = append(s.Foreign, f.Key.String())
+	}
 	return s
 }
 
-// helperProblems are the helpers that services need and the kernel does not have.
-func helperProblems(cfg *config.Config, helpers func() ([]string, error)) (out []string) {
-	var there []string
-	for _, s := range cfg.Services {
-		if !s.FTP || helpers == nil {
+// showRouters adds the virtual routers of a selection, and what is the matter with them.
+func (d *Director) showRouters(s *control.Status, chosen selection) {
+	for _, r := range d.engine.Snapshot() {
+		if !chosen.has(r.Name) {
 			continue
 		}
-		if there == nil {
-			var err error
-			if there, err = helpers(); err != nil {
+		s.VRRP = append(s.VRRP, routerStatus(r))
+		for _, p := range r.Problems {
+			s.Problems = append(s.Problems, fmt.Sprintf("virtual router %s: %s", r.Name, p))
+		}
+		for _, a := range r.Alarms {
+			s.Problems = append(s.Problems, fmt.Sprintf("virtual router %s: %s", r.Name, a.Text))
+		}
+		if r.State == vrrp.Fault {
+			s.Problems = append(s.Problems, fmt.Sprintf("virtual router %s is in fault: %s", r.Name, r.Reason))
+		}
+	}
+}
+
+// showServices adds the services of a selection, with one row for each address of a
+// server, and what is the matter with them.
+func (d *Director) showServices(s *control.Status, chosen selection, now standing, st steering, table []ipvs.Service, routing Routing) {
+	var paths []string
+	for i, service := range now.cfg.Services {
+		if !chosen.has(service.Name) {
+			continue
+		}
+		rows := now.of(i)
+		shows := d.showService(service, rows, table).Service
+		s.Services = append(s.Services, shows)
+		told := slices.ContainsFunc(rows, func(row rowStanding) bool { return row.outcome.Why != "" })
+		if p := stateProblem(service, shows, told); p != "" {
+			s.Problems = append(s.Problems, p)
+		}
+		s.Problems = append(s.Problems, now.problems(i)...)
+		if slices.ContainsFunc(rows, func(row rowStanding) bool { return row.through }) {
+			paths = append(paths, pathProblems(service, st, routing)...)
+		}
+	}
+	s.Problems = append(append(s.Problems, now.gone...), paths...)
+}
+
+// helperProblems are the helpers that services need and the kernel does not have.
+func helperProblems(cfg *config.Config, chosen selection, helpers func() ([]string, error)) (out []string) {
+	asked, there := false, false
+	for _, s := range cfg.Services {
+		if !s.FTP || helpers == nil || !chosen.has(s.Name) {
+			continue
+		}
+		if !asked {
+			names, err := helpers()
+			if err != nil {
 				return []string{err.Error()}
 			}
+			asked, there = true, slices.Contains(names, "ftp")
 		}
-		if !slices.Contains(there, "ftp") {
+		if !there {
 			out = append(out, fmt.Sprintf("service %s: the kernel has no helper for ftp, and clients get no files by passive FTP: modprobe ip_vs_ftp", s.Name))
 		}
 	}

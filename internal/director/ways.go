@@ -177,13 +177,14 @@ func pathProblems(s config.Service, st steering, n Routing) (out []string) {
 	if n == nil {
 		return nil
 	}
+	told := make(map[string]bool)
 	add := func(err error) {
-		if err == nil {
+		if err == nil || told[err.Error()] {
 			return
 		}
-		text := fmt.Sprintf("checks through service %s: %v", s.Name, err)
-		if !slices.Contains(out, text) {
-			out = append(out, text)
+		told[err.Error()] = true
+		if len(told) <= shown {
+			out = append(out, fmt.Sprintf("checks through service %s: %v", s.Name, err))
 		}
 	}
 	for _, listen := range s.Listen {
@@ -200,6 +201,9 @@ func pathProblems(s config.Service, st steering, n Routing) (out []string) {
 				}
 			}
 		}
+	}
+	if n := len(told); n > shown {
+		out = append(out, fmt.Sprintf("checks through service %s: and %d more of its kind", s.Name, n-shown))
 	}
 	return out
 }

@@ -103,10 +103,12 @@ func Examine(ctx context.Context, o Options) (*Report, error) {
 // resolve learns the hardware addresses of servers and directors.
 func resolve(ctx context.Context, o Options, w wire, f *facts) error {
 	var want []netip.Addr
+	seen := make(map[netip.Addr]bool)
 	add := func(a netip.Addr) {
-		if !slices.Contains(want, a) && f.iface(a) != "" {
+		if !seen[a] && f.iface(a) != "" {
 			want = append(want, a)
 		}
+		seen[a] = true
 	}
 	for _, s := range o.Config.Services {
 		for _, server := range s.Servers {

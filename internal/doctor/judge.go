@@ -9,25 +9,44 @@ import (
 	"lvsha/vrrp"
 )
 
-// answers are what was heard.
+// answers are what was heard, by what it is about.
 type answers struct {
-	id    uint16
-	heard []heard
+	// to are the replies to each question, owners who said that they have an address,
+	// routers the advertisements of each VRID, and tooBig to whom packets were too big.
+	to      map[uint16][]heard
+	owners  map[netip.Addr][]heard
+	routers map[uint8][]heard
+	tooBig  map[netip.Addr]bool
+}
+
+// sorted puts in order what was heard when the questions of a plan were asked.
+func sorted(id uint16, all []heard) answers {
+	a := answers{
+		to: make(map[uint16][]heard), owners: make(map[netip.Addr][]heard), routers: make(map[uint8][]heard), tooBig: make(map[netip.Addr]bool),
+	}
+	for _, h := range all {
+		if h.reply.IsValid() && h.id == id {
+			a.to[h.seq] = append(a.to[h.seq], h)
+		}
+		if h.owner.IsValid() {
+			a.owners[h.owner] = append(a.owners[h.owner], h)
+		}
+		if h.router.IsValid() {
+			a.routers[h.vrid] = append(a.routers[h.vrid], h)
+		}
+		if h.tooBig.IsValid() {
+			a.tooBig[h.tooBig] = true
+		}
+	}
+	return a
 }
 
 // replies are those to a question.
-func (a answers) replies(seq uint16) (out []heard) {
-	for _, h := range a.heard {
-		if h.reply.IsValid() && h.id == a.id && h.seq == seq {
-			out = append(out, h)
-		}
-	}
-	return out
-}
+func (a answers) replies(seq uint16) []heard { return a.to[seq] }
 
 // judge says what the answers mean.
 func (p *plan) judge(heard []heard) *Report {
-	a := answers{p.id, heard}
+	a := sorted(p.id, heard)
 	contested := p.judgeOwners(a)
 	p.judgeTakers(a)
 	p.judgeGateways(a)
@@ -42,8 +61,8 @@ func (p *plan) find(kind Kind, object, text, evidence, remedy string) {
 
 // who is the machine with a hardware address: a server or another director of the file.
 func (p *plan) who(m mac, of func(netip.Addr) string) (name string, at netip.Addr, ok bool) {
-	for _, a := range sortedAddresses(p.neighbours) {
-		if p.neighbours[a] == m && of(a) != "" {
+	for _, a := range p.machines[m] {
+		if of(a) != "" {
 			return of(a), a, true
 		}
 	}
@@ -64,15 +83,15 @@ func (p *plan) judgeOwners(a answers) map[netip.Addr]mac {
 	directors := make(map[netip.Addr]mac)
 	for _, q := range p.owners {
 		p.report.Looked = append(p.report.Looked, fmt.Sprintf("who answers for %s on %s", q.vip, q.iface))
-		var seen []mac
+		seen := make(map[mac]bool)
 		// Another director that has the address is known by its own on this interface. Where
 		// the file has none, one machine that is no server is taken for it.
 		excused := p.local(q.vip) || p.meets(q.iface)
-		for _, h := range a.heard {
-			if h.owner != q.vip || h.iface != q.iface || slices.Contains(seen, h.from) {
+		for _, h := range a.owners[q.vip] {
+			if h.iface != q.iface || seen[h.from] {
 				continue
 			}
-			seen = append(seen, h.from)
+			seen[h.from] = true
 			if _, _, ok := p.who(h.from, func(x netip.Addr) string { return p.directors[x] }); ok || p.virtual(h.from) {
 				directors[q.vip] = h.from
 				continue
@@ -112,10 +131,7 @@ func (p *plan) meets(ifname string) bool {
 // virtual reports whether a hardware address is that of a virtual router (RFC 9568
 // section 7.3) of the file.
 func (p *plan) virtual(m mac) bool {
-	return slices.ContainsFunc(p.routers, func(r vrrp.Config) bool {
-		v, ok := r.VirtualInterface()
-		return ok && mac(v.MAC) == m
-	})
+	return p.virtuals[m]
 }
 
 // judgeTakers looks at which servers take packets for virtual addresses.
@@ -209,7 +225,7 @@ func (p *plan) judgePaths(a answers) {
 		}
 		p.report.Looked = append(p.report.Looked, fmt.Sprintf("how large packets to %s may be", q.server))
 		over := overhead(q.tunnel, q.server)
-		told := slices.ContainsFunc(a.heard, func(h heard) bool { return h.tooBig == q.server })
+		told := a.tooBig[q.server]
 		if largest < q.mtu && told {
 			// The kernel learns of it, and tells clients.
 			p.report.Looked = append(p.report.Looked, fmt.Sprintf("a router on the way to %s says what fits: about %d bytes", q.server, largest))
@@ -245,8 +261,8 @@ func (p *plan) judgeRouters(a answers, held map[netip.Addr]mac) {
 				vip, by = at.Prefix.Addr(), m
 			}
 		}
-		arrived := slices.ContainsFunc(a.heard, func(h heard) bool {
-			return h.router.IsValid() && h.vrid == r.VRID && h.router.Is6() == (r.Family() == vrrp.IPv6) && !p.local(h.router) && h.iface == r.Key().Interface
+		arrived := slices.ContainsFunc(a.routers[r.VRID], func(h heard) bool {
+			return h.router.Is6() == (r.Family() == vrrp.IPv6) && !p.local(h.router) && h.iface == r.Key().Interface
 		})
 		if !vip.IsValid() || arrived && !p.local(vip) {
 			continue

@@ -5,8 +5,10 @@ import (
 	"net/netip"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
+	"golang.org/x/sys/unix"
 
 	"lvsha/internal/config"
 	"lvsha/vrrp"
@@ -133,6 +135,61 @@ func (w world) answer(p *plan) (out []heard) {
 		out = append(out, heard{iface: "eth0", from: lvs2MAC, router: netip.MustParseAddr("192.0.2.2"), vrid: 51})
 	}
 	return out
+}
+
+// TestGrowth: what there is to ask, and to make of the answers, grows with the servers and
+// not with their square.
+func TestGrowth(t *testing.T) {
+	build := func(servers int) (ask func()) {
+		var text strings.Builder
+		text.WriteString("[director.lvs1]\naddress = \"192.0.2.1\"\n[director.lvs2]\naddress = \"192.0.2.2\"\n[vrrp.web]\ninterface = \"eth0\"\nvrid = 51\naddresses = [\"192.0.2.10/24\"]\n")
+		f := world{}.facts()
+		for i := range servers {
+			if i%10 == 0 {
+				fmt.Fprintf(&text, "[service.s%d]\nlisten = \"192.0.2.10:%d/tcp\"\nforward = \"dr\"\n", i/10, 1000+i/10)
+			}
+			a := netip.AddrFrom4([4]byte{10, 2, byte(i >> 8), byte(i)})
+			fmt.Fprintf(&text, "[[service.s%d.server]]\naddress = %q\n", i/10, a)
+			f.neighbours[a] = mac{2, 1, 0, 0, byte(i >> 8), byte(i)}
+		}
+		cfg, err := config.Parse("lvsha.toml", []byte(text.String()), config.Identity{As: "lvs1"})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return func() {
+			p := newPlan(cfg, f, 7, func(bool) netip.Addr { return netip.MustParseAddr("198.51.100.1") })
+			w := world{owners: map[string][]mac{}, advertises: true}
+			for _, q := range p.owners { // every server answers for the address
+				for i := range servers {
+					w.owners[q.iface+" "+q.vip.String()] = append(w.owners[q.iface+" "+q.vip.String()], mac{2, 1, 0, 0, byte(i >> 8), byte(i)})
+				}
+			}
+			if n := len(p.judge(w.answer(p)).Findings); n < servers {
+				t.Fatalf("%d findings of %d servers", n, servers)
+			}
+		}
+	}
+	spent := func() time.Duration {
+		var now unix.Timespec
+		if err := unix.ClockGettime(unix.CLOCK_PROCESS_CPUTIME_ID, &now); err != nil {
+			t.Fatal(err)
+		}
+		return time.Duration(now.Nano())
+	}
+	const mostGrowth, besides, rounds = 15, 4 * time.Millisecond, 12
+	few, many := build(1000), build(10_000)
+	best := [2]time.Duration{time.Hour, time.Hour}
+	for round := 0; round < 3 || round < rounds && best[1] > mostGrowth*(best[0]+besides); round++ {
+		for i, do := range []func(){few, many} {
+			start := spent()
+			do()
+			best[i] = min(best[i], spent()-start)
+		}
+	}
+	t.Logf("%v with 1,000 servers, %v with 10,000", best[0], best[1])
+	if best[1] > mostGrowth*(best[0]+besides) {
+		t.Errorf("%v with 1,000 servers and %v with 10,000", best[0], best[1])
+	}
 }
 
 // TestJudge: of each fault exactly that, and of none nothing.

@@ -31,13 +31,6 @@ func (f facts) link(ifname string) (vrrp.Link, bool) {
 	return f.links[i], true
 }
 
-// local reports whether this machine has an address.
-func (f facts) local(a netip.Addr) bool {
-	return slices.ContainsFunc(f.links, func(l vrrp.Link) bool {
-		return slices.ContainsFunc(l.Addresses, func(p netip.Prefix) bool { return p.Addr() == a })
-	})
-}
-
 // plan is what is asked, and of whom.
 type plan struct {
 	facts
@@ -57,6 +50,67 @@ type plan struct {
 	takers   []takerQuestion
 	gateways []gatewayQuestion
 	paths    []pathQuestion
+	known
+}
+
+// known is what a plan has looked up, as it is asked for again and again.
+type known struct {
+	// here are this machine's addresses, and owns its own on each interface.
+	here map[netip.Addr]bool
+	owns map[interfaceOf]ownAddress
+	// machines are the addresses of neighbours by their hardware address, sorted, and
+	// virtuals the hardware addresses of virtual routers.
+	machines map[mac][]netip.Addr
+	virtuals map[mac]bool
+	// asked are the questions that were asked, pathTo the places of those about paths, and
+	// inside the addresses that packets in tunnels come from, by interface.
+	asked  map[any]bool
+	pathTo map[netip.Addr]int
+	inside map[interfaceOf]netip.Addr
+}
+
+// interfaceOf is a family on an interface.
+type interfaceOf struct {
+	ifname string
+	ipv6   bool
+}
+
+type ownAddress struct {
+	addr netip.Addr
+	mac  mac
+	ok   bool
+}
+
+// learn looks up what there is to know of the machine and the file.
+func (p *plan) learn() {
+	p.known = known{
+		here: make(map[netip.Addr]bool), owns: make(map[interfaceOf]ownAddress), machines: make(map[mac][]netip.Addr), virtuals: make(map[mac]bool),
+		asked: make(map[any]bool), pathTo: make(map[netip.Addr]int), inside: make(map[interfaceOf]netip.Addr),
+	}
+	for _, l := range p.links {
+		for _, prefix := range l.Addresses {
+			p.here[prefix.Addr()] = true
+		}
+	}
+	for _, a := range sortedAddresses(p.neighbours) {
+		m := p.neighbours[a]
+		p.machines[m] = append(p.machines[m], a)
+	}
+	for _, r := range p.routers {
+		if v, ok := r.VirtualInterface(); ok {
+			p.virtuals[mac(v.MAC)] = true
+		}
+	}
+}
+
+// local reports whether this machine has an address.
+func (p *plan) local(a netip.Addr) bool { return p.here[a] }
+
+// first reports whether a question comes for the first time.
+func (p *plan) first(question any) bool {
+	again := p.asked[question]
+	p.asked[question] = true
+	return !again
 }
 
 // ownerQuestion asks on an interface who has a virtual address.
@@ -107,6 +161,16 @@ func (p *plan) number(make func(seq uint16) question) uint16 {
 
 // own is an address of this machine on an interface that is not virtual.
 func (p *plan) own(ifname string, ipv6 bool) (netip.Addr, mac, bool) {
+	on := interfaceOf{ifname, ipv6}
+	own, seen := p.owns[on]
+	if !seen {
+		own.addr, own.mac, own.ok = p.findOwn(ifname, ipv6)
+		p.owns[on] = own
+	}
+	return own.addr, own.mac, own.ok
+}
+
+func (p *plan) findOwn(ifname string, ipv6 bool) (netip.Addr, mac, bool) {
 	l, ok := p.link(ifname)
 	if !ok || l.MAC == (mac{}) {
 		return netip.Addr{}, mac{}, false
@@ -157,6 +221,7 @@ func newPlan(cfg *config.Config, f facts, id uint16, client func(ipv6 bool) neti
 			}
 		}
 	}
+	p.learn()
 	for vip, iface := range carriers {
 		p.askOwner(vip, iface)
 	}
@@ -178,7 +243,7 @@ func newPlan(cfg *config.Config, f facts, id uint16, client func(ipv6 bool) neti
 // askOwner asks who has a virtual address, once on each interface.
 func (p *plan) askOwner(vip netip.Addr, ifname string) {
 	q := ownerQuestion{vip, ifname}
-	if slices.Contains(p.owners, q) || vip.IsLinkLocalUnicast() {
+	if !p.first(q) || vip.IsLinkLocalUnicast() {
 		return
 	}
 	own, hw, ok := p.own(ifname, vip.Is6())
@@ -214,7 +279,7 @@ func (p *plan) askServer(s config.Service, vip netip.Addr, server config.Server,
 		// Answers come to an address of the director by whatever way.
 	case server.Forward == ipvs.NAT && near && (front == "" || p.local(vip)):
 		// On a backup the gateway is another machine.
-		if slices.ContainsFunc(p.gateways, func(g gatewayQuestion) bool { return g.server == address }) {
+		if !p.first(gatewayTo{address}) {
 			return
 		}
 		g := gatewayQuestion{service: s.Name, server: address, client: client(address.Is6()), iface: ifname, mac: to, itself: itself()}
@@ -224,7 +289,7 @@ func (p *plan) askServer(s config.Service, vip netip.Addr, server config.Server,
 		p.gateways = append(p.gateways, g)
 	case server.Forward == ipvs.DR && near && vip.Is4() == address.Is4():
 		p.askOwner(vip, ifname)
-		if p.asked(vip, server) {
+		if !p.first(taking{vip, address, server.Forward, server.Tunnel}) {
 			return
 		}
 		t := takerQuestion{service: s.Name, vip: vip, server: address, forward: ipvs.DR, mac: to, itself: itself()}
@@ -236,7 +301,7 @@ func (p *plan) askServer(s config.Service, vip netip.Addr, server config.Server,
 		if near {
 			p.askOwner(vip, ifname)
 		}
-		if p.asked(vip, server) {
+		if !p.first(taking{vip, address, server.Forward, server.Tunnel}) {
 			return
 		}
 		p.askTunnel(s, vip, server, ifname, front)
@@ -250,28 +315,44 @@ func etherOf(a netip.Addr) uint16 {
 	return etherIPv4
 }
 
-// asked reports whether a server was asked about a virtual address.
-func (p *plan) asked(vip netip.Addr, s config.Server) bool {
-	return slices.ContainsFunc(p.takers, func(t takerQuestion) bool {
-		return t.vip == vip && t.server == s.Address.Addr() && t.forward == s.Forward && t.tunnel == s.Tunnel
-	})
+// taking is what a server is asked once about a virtual address, and gatewayTo about its
+// gateway.
+type (
+	taking struct {
+		vip, server netip.Addr
+		forward     ipvs.Forward
+		tunnel      ipvs.Tunnel
+	}
+	gatewayTo struct{ server netip.Addr }
+)
+
+// innerSource is where a packet inside a tunnel comes from that leaves by an interface: an
+// address there, or else of another interface.
+func (p *plan) innerSource(ifname string, ipv6 bool) netip.Addr {
+	on := interfaceOf{ifname, ipv6}
+	inner, seen := p.inside[on]
+	if seen {
+		return inner
+	}
+	for _, l := range p.links {
+		if a, _, ok := p.own(l.Name, ipv6); ok && (!inner.IsValid() || l.Name == ifname) {
+			inner = a
+		}
+	}
+	p.inside[on] = inner
+	return inner
 }
 
 // askTunnel asks whether a tunnel ends at the server, and what fits through the path.
 func (p *plan) askTunnel(s config.Service, vip netip.Addr, server config.Server, ifname, front string) {
 	address := server.Address.Addr()
-	inner := netip.Addr{}
-	for _, l := range p.links {
-		if a, _, ok := p.own(l.Name, vip.Is6()); ok && (!inner.IsValid() || l.Name == ifname) {
-			inner = a
-		}
-	}
+	inner := p.innerSource(ifname, vip.Is6())
 	if !inner.IsValid() || server.Tunnel.Checksum == ipvs.RemoteChecksum {
 		p.report.Skipped = append(p.report.Skipped, "the tunnel to "+address.String()+" for "+vip.String()+" was not tried")
 		return
 	}
-	path := slices.IndexFunc(p.paths, func(q pathQuestion) bool { return q.server == address })
-	if path < 0 {
+	path, there := p.pathTo[address]
+	if !there {
 		own, _, _ := p.own(ifname, address.Is6())
 		q := pathQuestion{service: s.Name, server: address, tunnel: server.Tunnel, iface: ifname, front: front, mtu: p.mtu[ifname], asked: make(map[uint16]int)}
 		for _, n := range sizes(q.mtu) {
@@ -281,6 +362,7 @@ func (p *plan) askTunnel(s config.Service, vip netip.Addr, server config.Server,
 			q.asked[seq] = n
 		}
 		path = len(p.paths)
+		p.pathTo[address] = path
 		p.paths = append(p.paths, q)
 	}
 	t := takerQuestion{service: s.Name, vip: vip, server: address, forward: ipvs.TUN, tunnel: server.Tunnel}

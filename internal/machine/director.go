@@ -42,21 +42,23 @@ type needs struct {
 	// local are the services of direct routing and tunnels with this director as a
 	// server.
 	local       names
-	localFronts []string
+	localFronts interfaces
 	// fronts are the interfaces of the addresses of services of NAT, and backs those of
 	// their servers; fronts6 and backs6 are the same of IPv6.
-	fronts, backs, fronts6, backs6 []string
+	fronts, backs, fronts6, backs6 interfaces
 	// answers are the interfaces on which checks through a service get answers from its
 	// own address, and detours those to which answers under NAT come by way of the
 	// active director.
-	answers, detours []string
+	answers, detours interfaces
 }
 
 // names are names of services, each once.
 type names []string
 
+// add appends a name. Services are gone through one by one, so a name that is there
+// already is the last one.
 func (n *names) add(name string) {
-	if !slices.Contains(*n, name) {
+	if len(*n) == 0 || (*n)[len(*n)-1] != name {
 		*n = append(*n, name)
 	}
 }
@@ -72,13 +74,32 @@ func (n names) of() string {
 	return "services " + strings.Join(n, ", ")
 }
 
-func addOnce(list []string, more ...string) []string {
-	for _, s := range more {
-		if s != "" && s != "lo" && !slices.Contains(list, s) {
-			list = append(list, s)
+// interfaces are names of interfaces in the order in which they were found, each once and
+// without the loopback.
+type interfaces struct {
+	list []string
+	seen map[string]bool
+}
+
+func (i *interfaces) add(names ...string) {
+	for _, name := range names {
+		if name == "" || name == "lo" || i.seen[name] {
+			continue
 		}
+		if i.seen == nil {
+			i.seen = make(map[string]bool)
+		}
+		i.seen[name] = true
+		i.list = append(i.list, name)
 	}
-	return list
+}
+
+// with are these and others, those first.
+func (i interfaces) with(others interfaces) []string {
+	var all interfaces
+	all.add(i.list...)
+	all.add(others.list...)
+	return all.list
 }
 
 // way is what WayTo tells of an address.
@@ -132,7 +153,7 @@ func needsOf(cfg *config.Config, routes Routes) (n needs) {
 			n.listen(s, l, front, own, wayTo)
 		}
 	}
-	slices.Sort(n.answers)
+	slices.Sort(n.answers.list)
 	return n
 }
 
@@ -147,7 +168,7 @@ func (n *needs) listen(s config.Service, l ipvs.ServiceKey, front string, own []
 		through := slices.ContainsFunc(server.Checks, func(c healthcheck.Check) bool { return c.Through })
 		if server.Forward != ipvs.NAT && !ipv6 && slices.Contains(own, server.Address.Addr()) {
 			n.local.add(s.Name)
-			n.localFronts = addOnce(n.localFronts, front)
+			n.localFronts.add(front)
 			continue
 		}
 		if server.Forward != ipvs.NAT && !through {
@@ -160,15 +181,17 @@ func (n *needs) listen(s config.Service, l ipvs.ServiceKey, front string, own []
 		switch {
 		case server.Forward == ipvs.NAT && ipv6:
 			n.nat6.add(s.Name)
-			n.fronts6, n.backs6 = addOnce(n.fronts6, front), addOnce(n.backs6, to.ifname)
+			n.fronts6.add(front)
+			n.backs6.add(to.ifname)
 		case server.Forward == ipvs.NAT:
 			n.nat4.add(s.Name)
-			n.fronts, n.backs = addOnce(n.fronts, front), addOnce(n.backs, to.ifname)
+			n.fronts.add(front)
+			n.backs.add(to.ifname)
 			if through && front != "" && to.ok && to.ifname != front {
-				n.detours = addOnce(n.detours, front)
+				n.detours.add(front)
 			}
 		case !ipv6 && to.ok && !to.local:
-			n.answers = addOnce(n.answers, to.ifname)
+			n.answers.add(to.ifname)
 		}
 	}
 }
@@ -188,7 +211,7 @@ func (n needs) forwarding(found Read) (out []Setting) {
 	// A router does not believe other routers' advertisements, nor keeps the default
 	// route that it has from one, unless it is told to.
 	if before, err := found(forwarding); err == nil && before == "0" {
-		for _, ifname := range addOnce(slices.Clone(n.fronts6), n.backs6...) {
+		for _, ifname := range n.fronts6.with(n.backs6) {
 			name := "net/ipv6/conf/" + ifname + "/accept_ra"
 			if believes, err := found(name); err == nil && believes == "1" {
 				out = append(out, Setting{
@@ -209,7 +232,7 @@ func (n needs) redirects() (out []Setting) {
 	if len(n.nat4) == 0 {
 		return nil
 	}
-	for _, ifname := range append([]string{"all"}, addOnce(slices.Clone(n.fronts), n.backs...)...) {
+	for _, ifname := range append([]string{"all"}, n.fronts.with(n.backs)...) {
 		out = append(out, Setting{
 			Name: "net/ipv4/conf/" + ifname + "/send_redirects", Want: "0", Level: Should,
 			Why: "servers of " + n.nat4.of() + " may be told to answer clients of their own segment directly, past the director",
@@ -220,13 +243,13 @@ func (n needs) redirects() (out []Setting) {
 
 // hearing lets the answers to checks through a service in.
 func (n needs) hearing() (out []Setting) {
-	for _, ifname := range n.answers {
+	for _, ifname := range n.answers.list {
 		out = append(out, Setting{
 			Name: "net/ipv4/conf/" + ifname + "/accept_local", Of: "net/ipv4/conf/all/accept_local", Want: "1", Level: Should,
 			Why: "answers to checks through a service are dropped that come from the service's address while this director has it",
 		})
 	}
-	for _, ifname := range n.detours {
+	for _, ifname := range n.detours.list {
 		out = append(out, Setting{
 			Name: "net/ipv4/conf/" + ifname + "/rp_filter", Of: "net/ipv4/conf/all/rp_filter", Want: "2", Also: []string{"0"}, Level: Should,
 			Why: "answers to checks through a service under nat are dropped on a backup, where they come by way of the active director",
@@ -241,7 +264,7 @@ func (n needs) ownServer() (out []Setting) {
 	if len(n.local) == 0 {
 		return nil
 	}
-	for _, ifname := range n.localFronts {
+	for _, ifname := range n.localFronts.list {
 		out = append(out, Quiet(ifname, "this director is a server of "+n.local.of()+" and answers ARP for the address on lo while another director has it")...)
 	}
 	return out

@@ -122,13 +122,16 @@ func (c Changed) String() string { return fmt.Sprintf("%s = %s", Dotted(c.Name),
 // the level are left alone. interfaces are the machine's; it is asked only where the
 // kernel changes something of them along, and nil knows none.
 func Reconcile(settings []Setting, level Level, before []Changed, read Read, interfaces func() []string) (set, back []Changed) {
-	wanted := func(name string) bool { return false }
+	found := make(map[string]string, len(before))
+	for _, c := range before {
+		found[c.Name] = c.Found
+	}
+	wanted := make(map[string]bool, len(settings))
 	for _, s := range settings {
 		if s.Level < level {
 			continue
 		}
-		others := wanted
-		wanted = func(name string) bool { return name == s.Name || follows(name, s.Name) || others(name) }
+		wanted[s.Name] = true
 		have, err := s.inForce(read)
 		if err != nil || s.will(have) {
 			continue
@@ -137,13 +140,16 @@ func Reconcile(settings []Setting, level Level, before []Changed, read Read, int
 		if err != nil {
 			continue
 		}
-		for _, c := range along(s.Name, own, read, interfaces) {
-			set = append(set, asFound(before, c))
+		for _, c := range append(along(s.Name, own, read, interfaces), Changed{Name: s.Name, Found: own, Set: s.Want}) {
+			if was, changed := found[c.Name]; changed {
+				c.Found = was // at first
+			}
+			set = append(set, c)
 		}
-		set = append(set, asFound(before, Changed{Name: s.Name, Found: own, Set: s.Want}))
 	}
 	for _, c := range slices.Backward(before) {
-		if !wanted(c.Name) {
+		followed := wanted[forward4] && follows(c.Name, forward4) || wanted[forward6] && follows(c.Name, forward6)
+		if !wanted[c.Name] && !followed {
 			back = append(back, c)
 		}
 	}
@@ -194,14 +200,4 @@ func along(leader, now string, read Read, interfaces func() []string) (out []Cha
 		}
 	}
 	return out
-}
-
-// asFound is a change with the value that was found at first, if it was made before.
-func asFound(before []Changed, c Changed) Changed {
-	for _, b := range before {
-		if b.Name == c.Name {
-			c.Found = b.Found
-		}
-	}
-	return c
 }
