@@ -11,6 +11,7 @@ import (
 	"net/http"
 	"net/http/httptrace"
 	"net/url"
+	"os"
 	"strings"
 	"sync/atomic"
 	"time"
@@ -293,9 +294,12 @@ func (w *web) reason(err error, t Target, doing string) error {
 	if w.tls != nil && errors.As(err, &alert) {
 		return w.tls.failure(err, t)
 	}
+	var call *os.SyscallError
 	switch {
 	case errors.As(err, &record):
 		return errors.New("answer is not TLS")
+	case errors.As(err, &call) && call.Syscall == "connect":
+		return call // it says whether anything was heard, and its text would not
 	case errors.As(err, &op):
 		return t.failure(err, doing)
 	case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF):
