@@ -2,6 +2,7 @@ package healthcheck
 
 import (
 	"errors"
+	"strings"
 	"time"
 )
 
@@ -50,7 +51,16 @@ func (e *entry) missed(err error) bool {
 		return false
 	}
 	kind := e.check.Kind() // the two that others ask for us
-	return silent(err) || errors.Is(err, ErrTimeout) || errors.Is(err, ErrInconclusive) || kind == "exec" || kind == "bfd"
+	if silent(err) || errors.Is(err, ErrTimeout) || errors.Is(err, ErrInconclusive) || kind == "exec" || kind == "bfd" {
+		return true
+	}
+	// Some libraries leave nothing but the text.
+	for _, errno := range unreachable {
+		if strings.Contains(err.Error(), errno.Error()) {
+			return true
+		}
+	}
+	return false
 }
 
 // early reports whether a failure says nothing because the addresses had only just come,

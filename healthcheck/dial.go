@@ -160,14 +160,17 @@ func silent(err error) bool {
 	if errors.As(err, &late) {
 		return late.silent
 	}
-	for _, errno := range []syscall.Errno{
-		syscall.EHOSTUNREACH, syscall.ENETUNREACH, syscall.EHOSTDOWN, syscall.ENETDOWN, syscall.ETIMEDOUT, syscall.ENODEV,
-	} {
+	for _, errno := range unreachable {
 		if errors.Is(err, errno) {
 			return true
 		}
 	}
 	return false
+}
+
+// unreachable are the errors of a way that leads nowhere.
+var unreachable = []syscall.Errno{
+	syscall.EHOSTUNREACH, syscall.ENETUNREACH, syscall.EHOSTDOWN, syscall.ENETDOWN, syscall.ETIMEDOUT, syscall.ENODEV,
 }
 
 // ownFault marks the errors that this machine and not the server is to blame

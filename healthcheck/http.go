@@ -12,6 +12,7 @@ import (
 	"net/http"
 	"net/http/httptrace"
 	"net/url"
+	"os"
 	"runtime/debug"
 	"strings"
 	"sync/atomic"
@@ -372,9 +373,12 @@ func (w *web) reason(err error, t Target, doing string) error {
 	if alert := alertText(err); alert != "" {
 		return fmt.Errorf("TLS refused: %s", alert)
 	}
+	var call *os.SyscallError
 	switch {
 	case errors.As(err, &record):
 		return errors.New("answer is not TLS")
+	case errors.As(err, &call) && call.Syscall == "connect":
+		return call // it says whether anything was heard, and its text would not
 	case errors.As(err, &op):
 		return t.failure(err, doing)
 	case errors.Is(err, errUnanswered), errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF):
