@@ -5,7 +5,15 @@ GO          ?= go
 STATICCHECK  = honnef.co/go/tools/cmd/staticcheck@v0.7.0
 GOVULNCHECK  = golang.org/x/vuln/cmd/govulncheck@v1.1.4
 # Where timing is what is tested, the race detector has no place.
-RACE         = ./vrrp/... ./healthcheck/... ./ipvs/... ./sync/... ./internal/config/... ./internal/control/... ./internal/director/... ./internal/netif/... ./internal/track/... ./internal/bfd/... ./internal/notify/... ./internal/peer/...
+RACE         = $$($(GO) list ./... | grep -v /internal/e2e/)
+# Packages with tests that need a tag.
+TAGGED       = ./ipvs ./sync ./internal/e2e/...
+# All tests, with flags. The machine with an IPVS kernel takes longest, so it begins, and
+# what needs no quiet runs beside it. What asks how soon something happens follows.
+ALL_TESTS    = failed=; \
+	  $(GO) test -p 3 -timeout 30m $(1) ./internal/e2e/kernel $$($(GO) list ./... | grep -v -e /e2e/kernel$$ -e /e2e/failover$$ -e /e2e/bench$$) || failed=1; \
+	  $(GO) test -p 1 -timeout 30m $(1) ./internal/e2e/failover ./internal/e2e/bench || failed=1; \
+	  test -z "$$failed"
 
 export CGO_ENABLED ?= 0
 
@@ -18,20 +26,19 @@ demo: build
 	@internal/lab/install demo
 	bin/lvsha demo
 
-# One package at a time: some tests measure time.
 test: go
 	@internal/lab/install test
-	$(GO) test -p 1 -timeout 30m ./...
+	@$(call ALL_TESTS)
 
 check: lint race
 
 lint: go
 	@test -z "$$(gofmt -l .)" || { echo "gofmt these:"; gofmt -l .; exit 1; }
 	$(GO) vet ./...
-	$(GO) vet -tags ipvskernel,soak ./ipvs ./sync ./cmd/lvsha
+	$(GO) vet -tags ipvskernel,soak $(TAGGED)
 	$(GO) mod tidy -diff
 	$(GO) run $(STATICCHECK) -checks all ./...
-	$(GO) run $(STATICCHECK) -checks all -tags ipvskernel,soak ./ipvs ./sync ./cmd/lvsha
+	$(GO) run $(STATICCHECK) -checks all -tags ipvskernel,soak $(TAGGED)
 	@echo govulncheck; out=$$($(GO) run $(GOVULNCHECK) ./... 2>&1) || case "$$out" in \
 	  *"fetching vulnerabilities"*|*"dial tcp"*|*"Forbidden"*) echo "govulncheck cannot reach its database, left out";; \
 	  *) echo "$$out"; exit 1;; esac
@@ -45,14 +52,16 @@ race: go
 bench-vrrp: go
 	@internal/lab/install test
 	@for part in Failover Scale Jitter Idle; do echo; echo "$$part, from $$(date +%T), load $$(cut -d' ' -f1-3 /proc/loadavg)"; \
-	  $(GO) test -run '^$$' -bench "^Benchmark$$part$$" -benchtime 1x -timeout 60m ./cmd/lvsha || failed="$$failed $$part"; \
-	done; test -z "$$failed" || { echo "bars were missed in:$$failed"; exit 1; }
+	  $(GO) test -run '^$$' -bench "^Benchmark$$part$$" -benchtime 1x -timeout 60m ./internal/e2e/bench || failed="$$failed $$part"; \
+	done; echo; echo "Crowded, from $$(date +%T), load $$(cut -d' ' -f1-3 /proc/loadavg)"; \
+	$(GO) test -run '^$$' -bench '^BenchmarkNetnsCrowded$$' -benchtime 1x ./internal/netif || failed="$$failed Crowded"; \
+	test -z "$$failed" || { echo "bars were missed in:$$failed"; exit 1; }
 
 # What checks cost beside keepalived, each table from one run, in five minutes.
 bench-checks: go
 	@internal/lab/install test
 	@for part in Checks Storm; do echo; echo "$$part, from $$(date +%T), load $$(cut -d' ' -f1-3 /proc/loadavg)"; \
-	  $(GO) test -run '^$$' -bench "^Benchmark$$part$$" -benchtime 1x -timeout 60m ./cmd/lvsha || failed="$$failed $$part"; \
+	  $(GO) test -run '^$$' -bench "^Benchmark$$part$$" -benchtime 1x -timeout 60m ./internal/e2e/bench || failed="$$failed $$part"; \
 	done; test -z "$$failed" || { echo "bars were missed in:$$failed"; exit 1; }
 
 # What a table of 1,000 services with ten servers each costs beside keepalived, in the
@@ -60,30 +69,30 @@ bench-checks: go
 bench-ipvs: go
 	@internal/lab/install test
 	@for part in Table Reload; do echo; echo "$$part, from $$(date +%T), load $$(cut -d' ' -f1-3 /proc/loadavg)"; \
-	  $(GO) test -run '^$$' -bench "^Benchmark$$part$$" -benchtime 1x -timeout 60m ./cmd/lvsha || failed="$$failed $$part"; \
+	  $(GO) test -run '^$$' -bench "^Benchmark$$part$$" -benchtime 1x -timeout 60m ./internal/e2e/bench || failed="$$failed $$part"; \
 	done; test -z "$$failed" || { echo "bars were missed in:$$failed"; exit 1; }
 
 # What connections survive beside keepalived, and large tables, each table from one run.
 bench-sync: go
 	@internal/lab/install test
 	@for part in Sync LargeSync; do echo; echo "$$part, from $$(date +%T), load $$(cut -d' ' -f1-3 /proc/loadavg)"; \
-	  $(GO) test -run '^$$' -bench "^Benchmark$$part$$" -benchtime 1x -timeout 90m ./cmd/lvsha || failed="$$failed $$part"; \
+	  $(GO) test -run '^$$' -bench "^Benchmark$$part$$" -benchtime 1x -timeout 90m ./internal/e2e/bench || failed="$$failed $$part"; \
 	done; test -z "$$failed" || { echo "bars were missed in:$$failed"; exit 1; }
 
 # Long runs of what make test does once.
 soak: go
 	@internal/lab/install test
-	$(GO) test -count 10 -timeout 2h ./cmd/lvsha ./vrrp ./internal/netif
-	$(GO) test -tags soak -run '^TestSoak' -timeout 1h ./cmd/lvsha -v
+	$(GO) test -count 10 -timeout 3h -p 1 ./internal/e2e/... ./vrrp ./internal/netif
+	$(GO) test -tags soak -run '^TestSoak' -timeout 1h ./internal/e2e/bench -v
 	for f in vrrp:FuzzDecode vrrp:FuzzTrailer vrrp:FuzzParseIPv4 vrrp:FuzzParseARP vrrp:FuzzParseNA internal/bfd:FuzzPacket \
-	  internal/notify:FuzzSplit healthcheck:FuzzHealthStatus internal/peer:FuzzFrame internal/config:FuzzParse ipvs:FuzzParseServiceKey ipvs:FuzzParseRules sync:FuzzDecode sync:FuzzListing internal/doctor:FuzzParse; do \
+	  internal/notify:FuzzSplit healthcheck:FuzzHealthStatus internal/peer:FuzzFrame internal/config:FuzzParse ipvs:FuzzParseServiceKey ipvs:FuzzParseRules sync:FuzzDecode sync:FuzzListing internal/doctor:FuzzParse internal/cmsg:FuzzParse; do \
 	  $(GO) test -run '^$$' -fuzz "^$${f#*:}$$" -fuzztime 10m ./$${f%:*} || exit 1; done
 
 # The table of requirements, with the results of this run.
 conformance: go
 	@mkdir -p bin
 	@internal/lab/install test
-	$(GO) test -p 1 -timeout 30m -json ./... > bin/conformance.json
+	@{ $(call ALL_TESTS,-json); } > bin/conformance.json
 	$(GO) test ./vrrp -run '^TestConformance$$' -update -results "$$PWD/bin/conformance.json"
 
 install: build

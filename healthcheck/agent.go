@@ -20,11 +20,11 @@ import (
 //	maint              no traffic
 //	up                 ends down
 //	down, fail, failed, stopped    no traffic, because of a failure
-//	maxconn:N          is understood, and does nothing here
 //
-// and, after a #, why. What it does not speak of stays as it said before. An agent
-// that cannot be reached, or says nothing, is no failure: other checks are there
-// for that.
+// and, after a #, why. Words that are not known are passed over, as there, unless there
+// is no other; what it does not speak of stays as it said before. What it says holds at
+// once. An agent that cannot be reached, or says nothing, is no failure, and one that
+// says nothing bad is no success: other checks are there for that.
 type Agent struct {
 	// Send is sent first; empty sends nothing.
 	Send string `key:"send"`
@@ -78,9 +78,9 @@ func (a *agent) probe(ctx context.Context, t Target) (Answer, error) {
 		if err != nil {
 			said += ": " + a.why
 		}
-		return Answer{Advice: a.advice}, errors.New(said)
+		return Answer{Advice: a.advice, AtOnce: true}, errors.New(said)
 	}
-	return Answer{Detail: said, Advice: a.advice}, nil
+	return Answer{Detail: said, Advice: a.advice, Mute: true, AtOnce: true}, nil
 }
 
 // listen gets the line.
@@ -114,42 +114,44 @@ func (a *agent) listen(ctx context.Context, t Target) (string, error) {
 	return string(line), nil
 }
 
-// take takes a line in. A word that is not known leaves everything as it was.
+// take takes a line in: the words that are known. A line without any leaves everything
+// as it was.
 func (a *agent) take(line string) error {
 	words, why, _ := strings.Cut(line, "#")
-	next := *a
-	fields := strings.FieldsFunc(words, func(r rune) bool { return r == ' ' || r == '\t' || r == ',' })
-	if len(fields) == 0 {
+	known := false
+	for _, word := range strings.FieldsFunc(words, func(r rune) bool { return r == ' ' || r == '\t' || r == ',' }) {
+		known = a.obey(strings.ToLower(word), strings.TrimSpace(why)) || known
+	}
+	switch {
+	case known:
+		return nil
+	case strings.TrimSpace(words) == "":
 		return fmt.Errorf("agent says nothing: %q", printable(line))
 	}
-	for _, word := range fields {
-		switch word := strings.ToLower(word); word {
-		case "ready":
-			next.advice.Admin = AsIs
-		case "drain":
-			next.advice.Admin = Drain
-		case "maint":
-			next.advice.Admin = Maint
-		case "up":
-			next.down, next.why = false, ""
-		case "down", "fail", "failed", "stopped":
-			next.down, next.why = true, strings.TrimSpace(word+" "+printable(strings.TrimSpace(why)))
-		default:
-			if !next.advice.weigh(word) {
-				return fmt.Errorf("agent says %q, which is no word of an agent", printable(line))
-			}
-		}
-	}
-	*a = next
-	return nil
+	return fmt.Errorf("agent says %q, which is no word of an agent", printable(line))
 }
 
-// weigh takes a weight in: 50%, weight:50% or weight:50. maxconn is passed over.
-func (a *Advice) weigh(word string) bool {
-	if n, ok := strings.CutPrefix(word, "maxconn:"); ok {
-		_, err := strconv.ParseUint(n, 10, 31)
-		return err == nil
+// obey takes a word in, if it is known.
+func (a *agent) obey(word, why string) (known bool) {
+	switch word {
+	case "ready":
+		a.advice.Admin = AsIs
+	case "drain":
+		a.advice.Admin = Drain
+	case "maint":
+		a.advice.Admin = Maint
+	case "up":
+		a.down, a.why = false, ""
+	case "down", "fail", "failed", "stopped":
+		a.down, a.why = true, strings.TrimSpace(word+" "+printable(why))
+	default:
+		return a.advice.weigh(word)
 	}
+	return true
+}
+
+// weigh takes a weight in: 50%, weight:50% or weight:50.
+func (a *Advice) weigh(word string) (known bool) {
 	value, named := strings.CutPrefix(word, "weight:")
 	number, percent := strings.CutSuffix(value, "%")
 	n, err := strconv.ParseUint(number, 10, 16)

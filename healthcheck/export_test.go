@@ -20,12 +20,12 @@ func NewCounter(s State) *Counter {
 
 // Observe takes one result.
 func (c *Counter) Observe(now time.Time, ok bool, reason string, rise, fall int) bool {
-	return c.c.observe(now, ok, reason, Check{Rise: rise, Fall: fall})
+	return c.c.observe(now, finding{ok: ok, reason: reason}, Check{Rise: rise, Fall: fall})
 }
 
 // ObserveCheck takes one result under a check.
 func (c *Counter) ObserveCheck(now time.Time, ok bool, reason string, check Check) bool {
-	return c.c.observe(now, ok, reason, check)
+	return c.c.observe(now, finding{ok: ok, reason: reason}, check)
 }
 
 // Verdict is what has been concluded.

@@ -197,6 +197,9 @@ func TestAgent(t *testing.T) {
 		{"", "fail: agent is not heard (connection closed while waiting for a line), and stands by what it said: failed disk is full (weight 100%)"},
 		{"HTTP/1.1 400 Bad Request\r\n", `fail: agent says "HTTP/1.1 400 Bad Request", which is no word of an agent (weight 100%)`},
 		{"up 150%", "ok: agent says up 150% (weight 150%)"},
+		{"maxconn:30\n", `ok: agent says "maxconn:30", which is no word of an agent (weight 150%)`},
+		{"down maxsess:10\n", "fail: agent says down maxsess:10 (weight 150%)"},
+		{"UP\tready,weight:7 foo:bar#why\n", "ok: agent says UP?ready,weight:7 foo:bar#why (weight 7)"},
 	} {
 		line <- tt.line
 		got := say(ask, t, addr, check)

@@ -8,6 +8,7 @@ import (
 	"reflect"
 	"runtime"
 	"slices"
+	"strings"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -33,10 +34,12 @@ type farm struct {
 	errs   map[netip.AddrPort]error
 	delay  time.Duration
 	advice healthcheck.Advice
-	hang   bool
-	starts map[netip.AddrPort][]time.Time
-	flying int
-	most   int
+	// mute and atOnce are those of every answer.
+	mute, atOnce bool
+	hang         bool
+	starts       map[netip.AddrPort][]time.Time
+	flying       int
+	most         int
 }
 
 func newFarm() *farm {
@@ -75,7 +78,8 @@ func (f *farm) probe(ctx context.Context, t healthcheck.Target) (healthcheck.Ans
 	f.starts[t.Server] = append(f.starts[t.Server], time.Now())
 	f.flying++
 	f.most = max(f.most, f.flying)
-	err, delay, hang, advice := f.errs[t.Server], f.delay, f.hang, f.advice
+	err, delay, hang := f.errs[t.Server], f.delay, f.hang
+	answer := healthcheck.Answer{Detail: "fine", Advice: f.advice, Mute: f.mute, AtOnce: f.atOnce}
 	f.mu.Unlock()
 	defer func() {
 		f.mu.Lock()
@@ -89,7 +93,7 @@ func (f *farm) probe(ctx context.Context, t healthcheck.Target) (healthcheck.Ans
 	if delay > 0 {
 		time.Sleep(delay) // in a bubble
 	}
-	return healthcheck.Answer{Detail: "fine", Advice: advice}, err
+	return answer, err
 }
 
 // probes are the starts of a target's probes so far.
@@ -205,6 +209,45 @@ func TestMonitorVerdicts(t *testing.T) {
 		s := state(t, m, good)
 		if s.Reason != "timeout" || s.Last.Reason != "timeout" || s.Last.OK || s.Counters.Failures != 4 || s.Counters.Changes != 2 {
 			t.Errorf("the latest reason is kept: %+v", s)
+		}
+	})
+}
+
+// TestMonitorAtOnce: somebody's word decides at once, whatever rise and fall are, and
+// that a server has found its tongue is told although its state is what it was.
+func TestMonitorAtOnce(t *testing.T) {
+	monitored(t, 0, func(t *testing.T, f *farm, m *healthcheck.Monitor, c *changes) {
+		a := target(1, tcpCheck)
+		f.atOnce = true
+		m.Set(wants(a))
+		time.Sleep(500 * time.Millisecond)
+		for _, s := range []struct {
+			err  error
+			mute bool
+			want string
+		}{
+			{errors.New("agent says down"), false, "10.0.0.1:80 up->down: agent says down"},
+			{nil, false, "10.0.0.1:80 down->up: fine"},
+			{nil, true, "10.0.0.1:80 up->up: fine"},
+			{nil, true, ""},
+			{nil, false, "10.0.0.1:80 up->up: fine"},
+		} {
+			c.take()
+			f.set(a, s.err)
+			f.mu.Lock()
+			f.mute = s.mute
+			f.mu.Unlock()
+			time.Sleep(time.Second)
+			synctest.Wait()
+			if got := strings.Join(c.take(), ", "); got != s.want {
+				t.Errorf("told %q, want %q", got, s.want)
+			}
+			if v := state(t, m, a).Verdict; v.Mute != (s.mute && s.err == nil) {
+				t.Errorf("verdict %+v", v)
+			}
+		}
+		if n := state(t, m, a).Counters.Changes; n != 3 {
+			t.Errorf("%d changes of state, want 3", n)
 		}
 	})
 }

@@ -67,6 +67,11 @@ type Answer struct {
 	Warning string
 	// Advice is what the server, or a program, says its share should be.
 	Advice Advice
+	// Mute is a success without a word from the server: see Verdict.
+	Mute bool
+	// AtOnce is a result, of either kind, that is no observation which has to be made
+	// several times but somebody's word: it decides by itself.
+	AtOnce bool
 }
 
 // Kind is one kind of check.

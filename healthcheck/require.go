@@ -30,7 +30,8 @@ func (r Require) String() string {
 // Combine makes one verdict of those of a server's checks, in the order of the
 // checks, of which each counts for its weight (1 where there is none). It is up as soon as enough checks are up, down as soon as too many
 // are down for that, and unknown in between. A server without checks is up.
-// A number larger than they add up to means all of them.
+// A number larger than they add up to means all of them. A check that passes without a
+// word of the server (Verdict.Mute) counts for nothing beside others that have one.
 //
 // The reason is that of the first check that decided; since is when the
 // youngest verdict of the deciding ones was reached.
@@ -40,13 +41,27 @@ func (r Require) Combine(verdicts []Verdict, weights ...int) Verdict {
 	}
 	all, weighted := 0, false
 	count := make(map[State]int, 3)
+	mute := 0
 	for i, v := range verdicts {
+		if v.Mute {
+			mute++
+			continue
+		}
 		w := 1
 		if i < len(weights) && weights[i] > 1 {
 			w, weighted = weights[i], true
 		}
 		all += w
 		count[v.State] += w
+	}
+	if mute == len(verdicts) {
+		out := verdicts[0]
+		for _, v := range verdicts[1:] {
+			if v.Since.After(out.Since) {
+				out.Since = v.Since
+			}
+		}
+		return out
 	}
 	need := int(r)
 	if need <= 0 || need > all {
@@ -60,7 +75,7 @@ func (r Require) Combine(verdicts []Verdict, weights ...int) Verdict {
 		out.State = Down
 	}
 	for _, v := range verdicts {
-		if v.State != out.State {
+		if v.State != out.State || v.Mute {
 			continue
 		}
 		if out.Reason == "" {
@@ -70,7 +85,7 @@ func (r Require) Combine(verdicts []Verdict, weights ...int) Verdict {
 			out.Since = v.Since
 		}
 	}
-	if len(verdicts) > 1 && out.State != Unknown {
+	if len(verdicts)-mute > 1 && out.State != Unknown {
 		what := "checks"
 		if weighted {
 			what = "points of checks"

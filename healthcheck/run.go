@@ -277,7 +277,7 @@ func (m *Monitor) record(now time.Time, r result) (Change, bool) {
 		}
 	} else {
 		e.hear(r.start)
-		changed = e.counter.observe(now, e.last.OK, e.last.Reason, e.check)
+		changed = e.counter.observe(now, finding{e.last.OK, e.last.Reason, e.last.OK && r.answer.Mute, r.answer.AtOnce}, e.check)
 	}
 	m.schedule(now, e, again)
 	advised := e.advice != r.answer.Advice && !e.last.Inconclusive
@@ -287,7 +287,7 @@ func (m *Monitor) record(now time.Time, r result) (Change, bool) {
 	if advised {
 		e.advice = r.answer.Advice
 	}
-	if changed {
+	if changed && e.counter.verdict.State != from {
 		e.count.Changes++
 	}
 	v := e.counter.verdict

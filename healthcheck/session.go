@@ -17,6 +17,9 @@ import (
 // library gets more, whatever it would take.
 const sessionLimit = 256 << 10
 
+// headLimit is how much of how an answer began is kept, in bytes.
+const headLimit = 200
+
 // errTooLong is the reason for a server that says too much.
 const errTooLong = errUnmet("answer is too long")
 
@@ -70,7 +73,7 @@ func (s *session) Read(b []byte) (int, error) {
 	n, err := s.Conn.Read(b)
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.head = append(s.head, b[:min(n, lineLimit-len(s.head))]...)
+	s.head = append(s.head, b[:min(n, headLimit-len(s.head))]...)
 	if s.left -= n; s.left < 0 {
 		n, err = 0, errTooLong
 	}

@@ -4,12 +4,13 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net"
 	"net/netip"
 	"os"
 	"strconv"
 	"syscall"
 	"time"
+
+	"golang.org/x/sys/unix"
 )
 
 // connect makes a connection and closes it. It is a net.Dialer without what a
@@ -88,8 +89,10 @@ func zone(name string) uint32 {
 	if name == "" {
 		return 0
 	}
-	if link, err := net.InterfaceByName(name); err == nil {
-		return uint32(link.Index)
+	// Package net would look for it in a list of all, which may lack it while others
+	// come and go.
+	if index, err := interfaceIndex(name); err == nil {
+		return index
 	}
 	n, _ := strconv.ParseUint(name, 10, 32)
 	return uint32(n)
@@ -110,4 +113,19 @@ func fromItself(fd int, server netip.AddrPort) bool {
 		return from.Port == int(server.Port()) && from.Addr == server.Addr().As16()
 	}
 	return false
+}
+
+// interfaceIndex asks the kernel for the index of one interface.
+func interfaceIndex(name string) (uint32, error) {
+	request, err := unix.NewIfreq(name)
+	if err != nil {
+		return 0, err
+	}
+	fd, err := unix.Socket(unix.AF_INET, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		return 0, err
+	}
+	defer unix.Close(fd)
+	err = unix.IoctlIfreq(fd, unix.SIOCGIFINDEX, request)
+	return request.Uint32(), err
 }

@@ -99,7 +99,7 @@ func (q UDP) probe(ctx context.Context, t Target, re *regexp.Regexp) (Answer, er
 	n, err := conn.Read(buf)
 	switch {
 	case err != nil && isTimeout(err) && !q.answered():
-		return Answer{Detail: "no ICMP error"}, nil
+		return Answer{Detail: "no ICMP error", Mute: true}, nil
 	case err != nil:
 		return Answer{}, udpError(err, t)
 	}

@@ -35,6 +35,9 @@ type Verdict struct {
 	Reason string
 	// Since is the wall time at which the state was entered.
 	Since time.Time
+	// Mute says of Up that the server has said nothing that would make it so: beside
+	// other checks of the server it counts for nothing.
+	Mute bool
 }
 
 // Transition is a change of state.
@@ -78,29 +81,40 @@ func (c *counter) adopt(now time.Time, s State, reason string) {
 	*c = counter{verdict: Verdict{State: s, Reason: reason, Since: now}}
 }
 
-// observe takes one result and reports whether the state changed. The first
+// finding is what one probe adds to a verdict.
+type finding struct {
+	ok     bool
+	reason string
+	// mute and atOnce are those of Answer.
+	mute, atOnce bool
+}
+
+// observe takes one result and reports whether the verdict changed. The first
 // result decides an unknown server at once: waiting for Rise successes would
 // keep a fresh director empty, waiting for Fall failures would send traffic to
 // a server never seen alive.
-func (c *counter) observe(now time.Time, ok bool, reason string, check Check) (changed bool) {
-	to := Down
-	if ok {
+func (c *counter) observe(now time.Time, f finding, check Check) (changed bool) {
+	to, reason := Down, f.reason
+	if f.ok {
 		to = Up
 	}
 	if to == c.verdict.State {
 		c.streak = 0
 		c.verdict.Reason = reason
-		return false
+		changed = c.verdict.Mute != f.mute
+		c.verdict.Mute = f.mute
+		return changed
 	}
 	if c.streak == 0 {
 		c.began = now
 	}
 	c.streak++
 	need := 1
-	switch c.verdict.State {
-	case Up:
+	switch {
+	case f.atOnce:
+	case c.verdict.State == Up:
 		need = check.Fall
-	case Down:
+	case c.verdict.State == Down:
 		need = check.Rise
 	}
 	if c.streak < need {
@@ -114,6 +128,7 @@ func (c *counter) observe(now time.Time, ok bool, reason string, check Check) (c
 		}
 	}
 	c.turn(now, to, reason)
+	c.verdict.Mute = f.mute
 	c.damped = to == Down && c.flaps(now, check.Damping)
 	return true
 }

@@ -280,3 +280,32 @@ func TestCanonical(t *testing.T) {
 		t.Errorf("got %q, want %q", got, want)
 	}
 }
+
+// TestCombineMute: what passes without a word of the server counts for nothing where
+// another check has one, and for success where none has.
+func TestCombineMute(t *testing.T) {
+	up := healthcheck.Verdict{State: healthcheck.Up, Reason: "status 200"}
+	down := healthcheck.Verdict{State: healthcheck.Down, Reason: "status 500"}
+	open := healthcheck.Verdict{Reason: "not probed yet"}
+	mute := healthcheck.Verdict{State: healthcheck.Up, Reason: "agent is not heard", Mute: true}
+	for _, tt := range []struct {
+		require  healthcheck.Require
+		verdicts []healthcheck.Verdict
+		want     healthcheck.State
+		reason   string
+	}{
+		{healthcheck.RequireAny, []healthcheck.Verdict{down, mute}, healthcheck.Down, "status 500"},
+		{healthcheck.RequireAny, []healthcheck.Verdict{mute, down, mute}, healthcheck.Down, "status 500"},
+		{healthcheck.RequireAny, []healthcheck.Verdict{up, down, mute}, healthcheck.Up, "1 of 2 checks up, want any: status 200"},
+		{healthcheck.RequireAny, []healthcheck.Verdict{open, mute}, healthcheck.Unknown, "not probed yet"},
+		{healthcheck.Require(2), []healthcheck.Verdict{up, mute, down}, healthcheck.Down, "1 of 2 checks up, want 2: status 500"},
+		{healthcheck.Require(2), []healthcheck.Verdict{up, mute}, healthcheck.Up, "status 200"},
+		{healthcheck.RequireAll, []healthcheck.Verdict{up, mute}, healthcheck.Up, "status 200"},
+		{healthcheck.RequireAll, []healthcheck.Verdict{mute, mute}, healthcheck.Up, "agent is not heard"},
+		{healthcheck.RequireAll, []healthcheck.Verdict{down, mute}, healthcheck.Down, "status 500"},
+	} {
+		if got := tt.require.Combine(tt.verdicts); got.State != tt.want || got.Reason != tt.reason {
+			t.Errorf("%s of %v: %s (%s), want %s (%s)", tt.require, tt.verdicts, got.State, got.Reason, tt.want, tt.reason)
+		}
+	}
+}

@@ -27,7 +27,11 @@ const (
 	destAttrWeight  = 4
 	destAttrUpper   = 5
 	destAttrLower   = 6
+	destAttrActive  = 7
+	destAttrInact   = 8
+	destAttrPersist = 9
 	destAttrFamily  = 11
+	destAttrStats64 = 12
 	destAttrTunType = 13
 	destAttrTunPort = 14
 	destAttrTunFlag = 15

@@ -4,11 +4,12 @@ import (
 	"cmp"
 	"context"
 	"errors"
-	"fmt"
 	"log/slog"
 	"slices"
 	"syscall"
 	"time"
+
+	"lvsha/internal/reconcile"
 )
 
 // carryOut makes the changes of a plan, and goes on after those that fail, so
@@ -24,7 +25,7 @@ func (w *worker) carryOut(plan Plan, looked bool, p *pass) {
 	for k := range w.wanted {
 		w.owned[k] = true
 	}
-	w.record() // ahead of the changes: a crash must leave no orphans
+	w.record.Keep(sortedKeys(w.owned)) // ahead of the changes: a crash must leave no orphans
 	w.dropFailures(plan)
 
 	trouble := make(map[ServiceKey]bool) // services with changes left over from before
@@ -53,7 +54,7 @@ func (w *worker) carryOut(plan Plan, looked bool, p *pass) {
 			delete(w.owned, k)
 		}
 	}
-	w.record()
+	w.record.Keep(sortedKeys(w.owned))
 }
 
 // attempt is the carrying out of one plan.
@@ -165,7 +166,7 @@ func (w *worker) lastServer(c Change) bool {
 // fail notes a change that the kernel refused, to be tried again later. The log
 // has it once, until the reason changes.
 func (w *worker) fail(r row, err error, was failure) {
-	delay := min(max(2*was.delay, minRetry), maxRetry)
+	delay := reconcile.Backoff(was.delay, minRetry, maxRetry)
 	w.failures[r] = failure{err: err, delay: delay, until: time.Now().Add(delay)}
 	if errorText(was.err) != err.Error() {
 		w.log.Debug("IPVS change failed", "error", err)
@@ -209,24 +210,9 @@ func (w *worker) logChanges(made Plan, drift bool) {
 	}
 }
 
-// record writes down what is ours, if that is not what is written down.
-func (w *worker) record() {
-	keys := sortedKeys(w.owned)
-	if slices.Equal(keys, w.recorded) {
-		w.recordErr = nil
-		return
-	}
-	if w.opts.Record != nil {
-		if err := w.opts.Record(keys); err != nil {
-			w.recordErr = fmt.Errorf("recording what is ours in IPVS: %w", err)
-			return
-		}
-	}
-	w.recorded, w.recordErr = keys, nil
-}
-
-// release removes what is ours from the kernel and forgets what is wanted.
-func (w *worker) release() error {
+// Release is part of reconcile.Worker: it removes what is ours from the kernel.
+func (w *worker) Release() error {
+	w.flushed = true
 	w.wanted, w.rejected, w.invalid = nil, nil, nil
 	w.failures = make(map[row]failure)
 	w.settled, w.released = false, true
@@ -239,10 +225,10 @@ func (w *worker) release() error {
 	case errors.Is(err, ErrNoIPVS):
 		// There is no table, so there is nothing of ours in it.
 		w.owned = make(map[ServiceKey]bool)
-		w.record()
-		return w.recordErr
+		w.record.Keep(sortedKeys(w.owned))
+		return w.record.Err
 	case err != nil:
-		w.close()
+		w.Close()
 		return err
 	}
 	var errs []error
@@ -265,7 +251,7 @@ func (w *worker) release() error {
 		delete(w.owned, plan[i].Service.Key)
 	}
 	w.logChanges(made, false)
-	w.record()
+	w.record.Keep(sortedKeys(w.owned))
 	w.timeoutErr = w.keepTimeouts()
-	return errors.Join(append(errs, w.recordErr, w.timeoutErr)...)
+	return errors.Join(append(errs, w.record.Err, w.timeoutErr)...)
 }

@@ -1,6 +1,33 @@
 package ipvs
 
-import "testing"
+import (
+	"net/netip"
+	"strings"
+	"testing"
+)
+
+// TestMerge: a list with what another one has beyond it, in its place.
+func TestMerge(t *testing.T) {
+	servers := func(names string) (list []Destination) {
+		for _, n := range strings.ToLower(names) {
+			list = append(list, Destination{Addr: netip.AddrPortFrom(netip.AddrFrom4([4]byte{10, 0, 0, byte(n)}), 80)})
+		}
+		return list
+	}
+	for _, c := range []struct{ list, more, want string }{
+		{"abc", "abc", "abc"}, {"", "abc", "abc"}, {"abc", "", "abc"},
+		{"ac", "abc", "abc"}, {"bc", "abc", "abc"}, {"ab", "abc", "abc"}, {"abe", "abcde", "abcde"},
+		{"xac", "abc", "xabc"}, {"ace", "abcd", "abcde"},
+	} {
+		var got strings.Builder
+		for _, d := range merge(servers(c.list), servers(c.more)) {
+			got.WriteByte(d.Addr.Addr().As4()[3])
+		}
+		if got.String() != c.want || lacks(servers(c.list), servers(c.more)) != (len(c.want) > len(c.list)) {
+			t.Errorf("%q with %q: %q, want %q", c.list, c.more, got.String(), c.want)
+		}
+	}
+}
 
 func TestEngine(t *testing.T) {
 	for _, text := range []string{"192.0.2.10:5060/udp", "[2001:db8::1]:5060/udp", "mark 5", "mark 5 ipv6"} {
@@ -13,8 +40,8 @@ func TestEngine(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			if got, name, err := decodeEngine(b); got != key || name != engine || err != nil {
-				t.Errorf("of %s with %q: %s, %q, %v", key, engine, got, name, err)
+			if got, err := decodeService(b); got.Key != key || got.Engine != engine || got.Scheduler != "rr" || err != nil {
+				t.Errorf("of %s with %q: %+v, %v", key, engine, got, err)
 			}
 		}
 	}
@@ -30,8 +57,11 @@ func FuzzEngine(f *testing.F) {
 		f.Add(b[:len(b)-3])
 	}
 	f.Fuzz(func(t *testing.T, b []byte) {
-		if _, name, err := decodeEngine(b); err != nil && name != "" {
-			t.Errorf("both the name %q and an error: %v", name, err)
+		if s, err := decodeService(b); err != nil && s.Key != (ServiceKey{}) {
+			t.Errorf("both the service %s and an error: %v", s.Key, err)
+		}
+		if d, err := decodeDestination(b); err != nil && d.Addr.IsValid() {
+			t.Errorf("both the server %s and an error: %v", d.Addr, err)
 		}
 	})
 }

@@ -6,7 +6,6 @@ import (
 	"io"
 	"net/netip"
 	"os"
-	"slices"
 	"time"
 
 	cfipvs "github.com/cloudflare/ipvs"
@@ -18,6 +17,8 @@ type kernel struct {
 	c     cfipvs.Client
 	pe    *engineConn
 	batch *batch
+	// listed are the services and servers of the last list.
+	listed map[ServiceKey][]Destination
 }
 
 // Open connects to the IPVS of the calling thread's network namespace. The
@@ -36,7 +37,7 @@ func Open() (Kernel, error) {
 		closeClient(c)
 		return nil, fmt.Errorf("connecting to IPVS: %w", explain(err))
 	}
-	many, err := newBatch(pe.family.ID)
+	many, err := newBatch(pe.g.Family.ID)
 	if err != nil {
 		return nil, fmt.Errorf("connecting to IPVS: %w", errors.Join(err, closeClient(c), pe.close()))
 	}
@@ -62,40 +63,24 @@ func (k *kernel) List() ([]Service, error) {
 
 // listUnless asks before each service.
 func (k *kernel) listUnless(hurry func() bool) ([]Service, error) {
-	services, err := k.c.Services()
-	if err != nil && !errors.Is(err, os.ErrNotExist) { // which is an empty table
+	services, err := k.services()
+	if err != nil {
 		return nil, fmt.Errorf("listing IPVS services: %w", explain(err))
 	}
-	var engines map[ServiceKey]string
-	if slices.ContainsFunc(services, persistent) {
-		if engines, err = k.pe.engines(); err != nil {
-			return nil, fmt.Errorf("listing persistence engines of IPVS services: %w", explain(err))
-		}
-	}
-	table := make([]Service, 0, len(services))
-	for _, s := range services {
+	listed := make(map[ServiceKey][]Destination, len(services))
+	for i := range services {
 		if hurry() {
 			return nil, errHurried
 		}
-		svc := serviceFrom(s.Service)
-		svc.Engine = engines[svc.Key]
-		svc.Traffic = trafficFrom(s.Stats64)
-		dests, err := k.c.Destinations(s.Service)
-		if err != nil && !errors.Is(err, os.ErrNotExist) {
-			return nil, fmt.Errorf("listing servers of IPVS service %s: %w", svc.Key, explain(err))
+		s := &services[i]
+		if s.Destinations, err = k.destinations(s.Key); err != nil {
+			return nil, fmt.Errorf("listing servers of IPVS service %s: %w", s.Key, explain(err))
 		}
-		svc.Destinations = make([]Destination, len(dests))
-		for i, d := range dests {
-			svc.Destinations[i] = destinationFrom(d)
-			svc.Destinations[i].Place = len(dests) - i // the newest is listed first
-		}
-		table = append(table, svc)
+		listed[s.Key] = s.Destinations
 	}
-	return normalTable(table), nil
+	k.listed = listed
+	return normalTable(services), nil
 }
-
-// persistent is whether a service may have an engine.
-func persistent(s cfipvs.ServiceExtended) bool { return s.Flags&cfipvs.ServicePersistent != 0 }
 
 // AddService creates a service.
 func (k *kernel) AddService(s Service) error {
@@ -253,7 +238,6 @@ func destinationFrom(d cfipvs.DestinationExtended) Destination {
 		Weight:   int(d.Weight),
 		Active:   int(d.ActiveConnections),
 		Inactive: int(d.InactiveConnections),
-		Traffic:  trafficFrom(d.Stats64),
 
 		Templates: int(d.PersistentConnections),
 
@@ -276,12 +260,4 @@ func destinationFrom(d cfipvs.DestinationExtended) Destination {
 		}
 	}
 	return from
-}
-
-func trafficFrom(s cfipvs.Stats) Traffic {
-	return Traffic{
-		Connections: s.Connections, InPackets: s.IncomingPackets, OutPackets: s.OutgoingPackets, InBytes: s.IncomingBytes, OutBytes: s.OutgoingBytes,
-		ConnectionRate: s.ConnectionRate, InPacketRate: s.IncomingPacketRate, OutPacketRate: s.OutgoingPacketRate,
-		InByteRate: s.IncomingByteRate, OutByteRate: s.OutgoingByteRate,
-	}
 }

@@ -1,10 +1,10 @@
 package ipvs
 
 import (
-	"context"
 	"log/slog"
-	"sync"
 	"time"
+
+	"lvsha/internal/reconcile"
 )
 
 // DefaultInterval is the shortest time between two looks at the kernel's table.
@@ -58,22 +58,9 @@ type Options struct {
 	OnApplied func(Result)
 }
 
-// Reconciler makes a kernel's table equal to a desired one and keeps it so. Its
-// methods are safe for concurrent use; the work is done by Run.
-type Reconciler struct {
-	opts Options
-	wake chan struct{} // capacity 1: there is something in the mailbox
-	work worker        // of the goroutine in Run alone
-
-	mu        sync.Mutex // guards everything below: the mailbox and what is published
-	pending   *Desired
-	flushes   []chan error
-	refreshes []chan Status
-	status    Status
-	attempted uint64
-	outcome   error         // of attempted
-	published chan struct{} // closed and replaced when the above changes
-}
+// Reconciler makes a kernel's table equal to a desired one and keeps it so. A kernel
+// without IPVS has nothing to Flush, which is no error.
+type Reconciler = reconcile.Reconciler[Desired, Status]
 
 // New returns a reconciler that does nothing until Run.
 func New(opts Options) *Reconciler {
@@ -84,148 +71,30 @@ func New(opts Options) *Reconciler {
 	if log == nil {
 		log = slog.New(slog.DiscardHandler)
 	}
-	r := &Reconciler{
-		opts:      opts,
-		wake:      make(chan struct{}, 1),
-		work:      newWorker(opts, log),
-		status:    Status{State: "starting"},
-		published: make(chan struct{}),
-	}
-	r.work.hurry = func() bool {
-		r.mu.Lock()
-		defer r.mu.Unlock()
-		return r.pending != nil || len(r.flushes) > 0
-	}
+	w := newWorker(opts, log)
+	r := reconcile.New[Desired, Status](w, w.status)
+	w.hurry = r.Waiting
 	return r
 }
 
-// Set gives a new desired table and returns at once. Of several given in quick
-// succession the last one counts. The table must not be written to afterwards.
-// Until the first Set the kernel is read and nothing is changed.
-func (r *Reconciler) Set(d Desired) {
-	r.mu.Lock()
-	r.pending = &d
-	r.mu.Unlock()
-	r.kick()
+// Turn is part of reconcile.Worker.
+func (w *worker) Turn(desired *Desired, look bool) reconcile.Turn[Status] {
+	flushed := w.flushed
+	w.flushed = false
+	p := w.turn(desired, look)
+	p.table = p.table || flushed
+	w.report(p)
+	t := reconcile.Turn[Status]{Status: w.status, Generation: w.generation, Err: p.err, Next: p.next}
+	if w.opts.OnApplied != nil && (p.news || desired != nil || len(p.made) > 0) {
+		result := Result{Generation: w.generation, Changes: p.made, Drift: p.drift > 0, Err: p.err}
+		t.Tell = func() { w.opts.OnApplied(result) }
+	}
+	return t
 }
 
-// Snapshot returns the present status without waiting for anything.
-func (r *Reconciler) Snapshot() Status {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	return r.status
-}
-
-// Refresh has the kernel's table read now and returns the status after that,
-// connection counters included. Status.Listed and Status.State say how it went.
-// Before the first Set it is how to learn what an earlier process left. It needs
-// Run to be running.
-func (r *Reconciler) Refresh(ctx context.Context) (Status, error) {
-	done := make(chan Status, 1)
-	r.mu.Lock()
-	r.refreshes = append(r.refreshes, done)
-	r.mu.Unlock()
-	r.kick()
-	select {
-	case s := <-done:
-		return s, nil
-	case <-ctx.Done():
-		return Status{}, ctx.Err()
-	}
-}
-
-// Applied waits until a desired table of the generation, or a later one, has been
-// carried out, and returns what kept that from being complete: ErrNoIPVS, or
-// the joined errors of the rows that failed. They go on being tried.
-func (r *Reconciler) Applied(ctx context.Context, generation uint64) error {
-	for {
-		r.mu.Lock()
-		attempted, outcome, published := r.attempted, r.outcome, r.published
-		r.mu.Unlock()
-		if attempted >= generation {
-			return outcome
-		}
-		select {
-		case <-published:
-		case <-ctx.Done():
-			return ctx.Err()
-		}
-	}
-}
-
-// Flush removes every service that is ours from the kernel and forgets the
-// desired table, so that nothing comes back until the next Set. It needs Run to
-// be running, and waits for the work to be done. A kernel without IPVS has
-// nothing to remove, which is no error.
-func (r *Reconciler) Flush(ctx context.Context) error {
-	done := make(chan error, 1)
-	r.mu.Lock()
-	r.pending = nil
-	r.flushes = append(r.flushes, done)
-	r.mu.Unlock()
-	r.kick()
-	select {
-	case err := <-done:
-		return err
-	case <-ctx.Done():
-		return ctx.Err()
-	}
-}
-
-// Run works until ctx ends, which is no error. It leaves the kernel's table as
-// it is. It may be called once.
-func (r *Reconciler) Run(ctx context.Context) error {
-	defer r.work.close()
-	timer := time.NewTimer(0)
-	defer timer.Stop()
-	for {
-		select {
-		case <-ctx.Done():
-			return nil
-		case <-r.wake:
-		case <-timer.C:
-		}
-		timer.Reset(r.turn())
-	}
-}
-
-// turn does what is due and returns the time until something is due again.
-func (r *Reconciler) turn() time.Duration {
-	r.mu.Lock()
-	pending, flushes, refreshes := r.pending, r.flushes, r.refreshes
-	r.pending, r.flushes, r.refreshes = nil, nil, nil
-	r.mu.Unlock()
-
-	var released error
-	if len(flushes) > 0 {
-		released = r.work.release()
-	}
-	p := r.work.turn(pending, len(refreshes) > 0)
-	p.table = p.table || len(flushes) > 0
-	r.publish(p)
-	for _, done := range flushes {
-		done <- released
-	}
-	for _, done := range refreshes {
-		done <- r.Snapshot()
-	}
-	if r.opts.OnApplied != nil && (p.news || pending != nil || len(p.made) > 0) {
-		r.opts.OnApplied(Result{
-			Generation: r.work.generation,
-			Changes:    p.made,
-			Drift:      p.drift > 0,
-			Err:        p.err,
-		})
-	}
-	return p.next
-}
-
-// publish makes the outcome of a pass visible to Snapshot and Applied.
-func (r *Reconciler) publish(p pass) {
-	w := &r.work
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	s := &r.status
+// report writes the status after a pass.
+func (w *worker) report(p pass) {
+	s := &w.status
 	s.State, s.Error = w.state, errorText(p.err)
 	s.Listed, s.Looked, s.Interval = w.listed, w.looked, w.interval
 	s.Changes += uint64(len(p.made))
@@ -237,14 +106,4 @@ func (r *Reconciler) publish(p pass) {
 		s.Services, s.Foreign = w.split()
 	}
 	s.Drifted = w.differences()
-	r.attempted, r.outcome = w.generation, p.err
-	close(r.published)
-	r.published = make(chan struct{})
-}
-
-func (r *Reconciler) kick() {
-	select {
-	case r.wake <- struct{}{}:
-	default:
-	}
 }

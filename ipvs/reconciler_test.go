@@ -137,19 +137,6 @@ func TestReconcilerApplies(t *testing.T) {
 	})
 }
 
-func TestReconcilerLatestWins(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		b := start(t, nil)
-		for g := range uint64(1000) {
-			b.Set(ipvs.Desired{Generation: g + 1, Services: []ipvs.Service{
-				with(dns, func(s *ipvs.Service) { s.Destinations[0].Weight = int(g) }),
-			}})
-		}
-		must(t, b.Applied(t.Context(), 1000))
-		b.expect(t, with(dns, func(s *ipvs.Service) { s.Destinations[0].Weight = 999 }))
-	})
-}
-
 func TestReconcilerRepairsDrift(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := start(t, nil)
@@ -421,21 +408,6 @@ func TestReconcilerFlush(t *testing.T) {
 			t.Errorf("the record is %v, want what could not be removed", last)
 		}
 	})
-}
-
-func TestReconcilerAppliedGivesUp(t *testing.T) {
-	r := ipvs.New(ipvs.Options{Kernel: func() (ipvs.Kernel, error) { return ipvs.NewMemory(nil), nil }})
-	ctx, cancel := context.WithCancel(t.Context())
-	cancel()
-	if err := r.Applied(ctx, 1); !errors.Is(err, context.Canceled) {
-		t.Errorf("Applied: %v", err)
-	}
-	if _, err := r.Refresh(ctx); !errors.Is(err, context.Canceled) {
-		t.Errorf("Refresh: %v", err)
-	}
-	if err := r.Flush(ctx); !errors.Is(err, context.Canceled) {
-		t.Errorf("Flush: %v", err)
-	}
 }
 
 // slow is a kernel whose listing takes time, as that of a large table does.

@@ -9,6 +9,8 @@ import (
 	"net/netip"
 	"slices"
 	"time"
+
+	"lvsha/internal/reconcile"
 )
 
 const (
@@ -50,9 +52,8 @@ type worker struct {
 	interval time.Duration
 	settled  bool // the wanted table has been carried out: differences are drift
 
-	owned     map[ServiceKey]bool
-	recorded  []ServiceKey
-	recordErr error
+	owned  map[ServiceKey]bool
+	record reconcile.Record[[]ServiceKey]
 
 	// timeouts are wanted, and found what they were before.
 	timeouts, found Timeouts
@@ -65,7 +66,11 @@ type worker struct {
 	failures map[row]failure
 	state    string
 	problem  string // the text of the last pass's error
+	flushed  bool   // since the last pass
+	status   Status
 }
+
+var _ reconcile.Worker[Desired, Status] = (*worker)(nil)
 
 // row is what a change is about: a service (no server) or one of its servers.
 type row struct {
@@ -99,20 +104,23 @@ type pass struct {
 	stale bool          // the known table was not the kernel's
 }
 
-func newWorker(opts Options, log *slog.Logger) worker {
-	w := worker{
+func newWorker(opts Options, log *slog.Logger) *worker {
+	w := &worker{
 		opts:     opts,
 		log:      log,
 		owned:    make(map[ServiceKey]bool),
 		failures: make(map[row]failure),
 		state:    "starting",
+		status:   Status{State: "starting"},
 		interval: opts.Interval,
 		found:    opts.Found,
 	}
 	for _, k := range opts.Owned {
 		w.owned[k] = true
 	}
-	w.recorded = sortedKeys(w.owned)
+	w.record = reconcile.Record[[]ServiceKey]{
+		What: "what is ours in IPVS", Write: opts.Record, Same: slices.Equal[[]ServiceKey], Written: sortedKeys(w.owned),
+	}
 	return w
 }
 
@@ -213,7 +221,7 @@ func (w *worker) nothing() bool {
 
 // rest leaves the kernel alone until there is something to do.
 func (w *worker) rest(p *pass) {
-	w.close()
+	w.Close()
 	w.known, w.listed = nil, false
 	w.openRetry, w.problem = 0, ""
 	p.next = maxInterval
@@ -236,7 +244,8 @@ func (w *worker) open() error {
 	return nil
 }
 
-func (w *worker) close() {
+// Close is part of reconcile.Worker.
+func (w *worker) Close() {
 	if w.kernel == nil {
 		return
 	}
@@ -289,8 +298,8 @@ func (w *worker) conclude(p *pass, err error) {
 	state := "ok"
 	switch {
 	case err != nil:
-		w.close()
-		w.openRetry = min(max(2*w.openRetry, min(w.opts.Interval, maxOpenRetry)/2), maxOpenRetry)
+		w.Close()
+		w.openRetry = reconcile.Backoff(w.openRetry, min(w.opts.Interval, maxOpenRetry)/2, maxOpenRetry)
 		p.err, p.next = err, w.openRetry
 		state = stateFor(err)
 		if errors.Is(err, ErrNoIPVS) {
@@ -329,7 +338,7 @@ func (w *worker) problems() []error {
 	for _, r := range rows {
 		errs = append(errs, w.failures[r].err)
 	}
-	for _, err := range []error{w.timeoutErr, w.recordErr} {
+	for _, err := range []error{w.timeoutErr, w.record.Err} {
 		if err != nil {
 			errs = append(errs, err)
 		}

@@ -5,6 +5,8 @@ import (
 	"slices"
 	"strings"
 	"time"
+
+	"lvsha/internal/reconcile"
 )
 
 const (
@@ -192,14 +194,14 @@ func (s *situation) ended(p *partner, r Result, token uint64) {
 	p.result = &r
 	switch {
 	case r.Problem != "":
-		p.retry = min(max(2*p.retry, retryPull), maxRetryPull)
+		p.retry = reconcile.Backoff(p.retry, retryPull, maxRetryPull)
 		p.notBefore = s.now.Add(p.retry)
 		if p.due == "" {
 			p.due, p.token = r.Why, max(p.token, token)
 		}
 		return
 	case r.Missing > 0 || r.Wrong > 0:
-		p.retry = min(max(2*p.retry, retryPull), maxRetryPull)
+		p.retry = reconcile.Backoff(p.retry, retryPull, maxRetryPull)
 		p.again, p.againWhy = s.now.Add(p.retry), "entries were missing"
 	case r.Extra > 0:
 		p.again, p.againWhy = s.now.Add(lookAgain), "a second look at entries that are over"

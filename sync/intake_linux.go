@@ -1,7 +1,6 @@
 package connsync
 
 import (
-	"encoding/binary"
 	"errors"
 	"fmt"
 	"io"
@@ -11,6 +10,8 @@ import (
 	"sync"
 
 	"golang.org/x/sys/unix"
+
+	"lvsha/internal/cmsg"
 )
 
 // intake is the backup daemon of the process's network namespace.
@@ -168,15 +169,7 @@ func (t *tap) Hear(buffer []byte) (n int, gap bool, err error) {
 	if err = errors.Join(err, failed); err != nil {
 		return 0, false, fmt.Errorf("hearing sync messages: %w", err)
 	}
-	messages, err := unix.ParseSocketControlMessage(oob[:oobn])
-	if err != nil {
-		return n, true, nil
-	}
-	for _, m := range messages {
-		if m.Header.Level != unix.SOL_SOCKET || m.Header.Type != unix.SO_RXQ_OVFL || len(m.Data) < 4 {
-			continue
-		}
-		drops := binary.NativeEndian.Uint32(m.Data)
+	if drops := cmsg.Parse(oob[:oobn]).Drops; drops != 0 {
 		t.mu.Lock()
 		gap = drops != t.drops
 		t.drops = drops

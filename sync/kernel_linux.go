@@ -10,47 +10,41 @@ import (
 	"github.com/mdlayher/genetlink"
 	"github.com/mdlayher/netlink"
 	"golang.org/x/sys/unix"
+
+	"lvsha/internal/nlconn"
 )
 
 // kernel is the IPVS of the network namespace it was opened in.
 type kernel struct {
-	c      *genetlink.Conn
-	family genetlink.Family
-	ioctl  int // a socket of the namespace, to ask it for interfaces
+	g     *nlconn.Generic
+	ioctl int // a socket of the namespace, to ask it for interfaces
 }
 
 // Open connects to the IPVS of the calling thread's network namespace. The
 // connection stays with that namespace. The error is ErrNoIPVS where the module is
 // not loaded.
 func Open() (Kernel, error) {
-	c, err := genetlink.Dial(nil)
-	if err != nil {
-		return nil, fmt.Errorf("connecting to IPVS: %w", explain(err))
-	}
-	family, err := c.GetFamily(genlName)
-	if err != nil {
-		_ = c.Close() // the first error is the one that says why
-		if errors.Is(err, os.ErrNotExist) {
-			return nil, ErrNoIPVS
-		}
+	g, err := nlconn.DialGeneric(genlName)
+	switch {
+	case errors.Is(err, os.ErrNotExist):
+		return nil, ErrNoIPVS
+	case err != nil:
 		return nil, fmt.Errorf("connecting to IPVS: %w", explain(err))
 	}
 	ioctl, err := unix.Socket(unix.AF_INET, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0)
 	if err != nil {
-		_ = c.Close()
+		_ = g.Close()
 		return nil, fmt.Errorf("opening a socket to look for interfaces: %w", err)
 	}
-	return &kernel{c: c, family: family, ioctl: ioctl}, nil
+	return &kernel{g: g, ioctl: ioctl}, nil
 }
 
 // Close closes the sockets.
-func (k *kernel) Close() error { return errors.Join(k.c.Close(), unix.Close(k.ioctl)) }
+func (k *kernel) Close() error { return errors.Join(k.g.Close(), unix.Close(k.ioctl)) }
 
 // List dumps the daemons.
 func (k *kernel) List() ([]Daemon, error) {
-	msgs, err := k.c.Execute(genetlink.Message{
-		Header: genetlink.Header{Command: cmdGetDaemon, Version: genlVersion},
-	}, k.family.ID, netlink.Request|netlink.Dump)
+	msgs, err := k.g.Dump(genetlink.Message{Header: genetlink.Header{Command: cmdGetDaemon, Version: genlVersion}})
 	if err != nil {
 		return nil, fmt.Errorf("listing IPVS sync daemons: %w", explain(err))
 	}
@@ -76,17 +70,17 @@ func (k *kernel) do(command uint8, d Daemon) error {
 	if err != nil {
 		return err
 	}
-	if err := k.c.SetDeadline(time.Now().Add(answerTimeout)); err != nil {
+	if err := k.g.Conn().SetDeadline(time.Now().Add(answerTimeout)); err != nil {
 		return err
 	}
-	_, err = k.c.Execute(genetlink.Message{
+	_, err = k.g.Execute(genetlink.Message{
 		Header: genetlink.Header{Command: command, Version: genlVersion},
 		Data:   data,
-	}, k.family.ID, netlink.Request|netlink.Acknowledge)
+	}, netlink.Acknowledge)
 	if errors.Is(err, os.ErrDeadlineExceeded) {
 		return k.lookInstead(command, d.Role, err)
 	}
-	if reset := k.c.SetDeadline(time.Time{}); err == nil {
+	if reset := k.g.Conn().SetDeadline(time.Time{}); err == nil {
 		return reset
 	}
 	return err
@@ -98,13 +92,13 @@ const answerTimeout = 5 * time.Second
 
 // lookInstead asks over a new socket whether what was not acknowledged has been done.
 func (k *kernel) lookInstead(command uint8, role Role, late error) error {
-	c, err := genetlink.Dial(nil)
+	g, err := nlconn.DialGeneric(genlName)
 	if err != nil {
 		return errors.Join(late, err)
 	}
-	old := k.c
-	k.c = c
-	err = errors.Join(old.Close(), c.SetDeadline(time.Now().Add(answerTimeout)))
+	old := k.g
+	k.g = g
+	err = errors.Join(old.Close(), g.Conn().SetDeadline(time.Now().Add(answerTimeout)))
 	if err != nil {
 		return errors.Join(late, err)
 	}
@@ -116,7 +110,7 @@ func (k *kernel) lookInstead(command uint8, role Role, late error) error {
 	if runs != (command == cmdNewDaemon) {
 		return fmt.Errorf("no answer from the kernel, and it was not done: %w", late)
 	}
-	return c.SetDeadline(time.Time{})
+	return g.Conn().SetDeadline(time.Time{})
 }
 
 // InterfaceIndex looks an interface up by name.

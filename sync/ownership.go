@@ -2,33 +2,16 @@ package connsync
 
 import (
 	"errors"
-	"fmt"
 	"maps"
 	"slices"
 	"syscall"
 	"time"
 )
 
-// record writes down what is ours, if that is not what is written down.
-func (w *worker) record() {
-	roles := w.roles()
-	if slices.Equal(roles, w.recorded) {
-		w.recordErr = nil
-		return
-	}
-	if w.opts.Record != nil {
-		if err := w.opts.Record(roles); err != nil {
-			w.recordErr = fmt.Errorf("recording which sync daemons are ours: %w", err)
-			return
-		}
-	}
-	w.recorded, w.recordErr = roles, nil
-}
-
 func (w *worker) roles() []Role { return slices.Sorted(maps.Keys(w.owned)) }
 
-// release stops what is ours and forgets what is wanted.
-func (w *worker) release() error {
+// Release is part of reconcile.Worker: it stops what is ours.
+func (w *worker) Release() error {
 	w.set, w.wanted, w.invalid = false, nil, nil
 	w.settled, w.released = false, true
 	w.retry, w.until = 0, time.Time{}
@@ -37,10 +20,10 @@ func (w *worker) release() error {
 	case errors.Is(err, ErrNoIPVS):
 		// There is no IPVS, so there are no daemons.
 		clear(w.owned)
-		w.record()
-		return w.recordErr
+		w.record.Keep(w.roles())
+		return w.record.Err
 	case err != nil:
-		w.close()
+		w.Close()
 		return err
 	}
 	var errs []error
@@ -55,6 +38,6 @@ func (w *worker) release() error {
 		}
 		delete(w.owned, role)
 	}
-	w.record()
-	return errors.Join(append(errs, w.recordErr)...)
+	w.record.Keep(w.roles())
+	return errors.Join(append(errs, w.record.Err)...)
 }

@@ -356,15 +356,3 @@ func TestReconcilerFlush(t *testing.T) {
 		}
 	})
 }
-
-func TestReconcilerAppliedGivesUp(t *testing.T) {
-	r := connsync.New(connsync.Options{Kernel: func() (connsync.Kernel, error) { return connsync.NewMemory(), nil }})
-	ctx, cancel := context.WithCancel(t.Context())
-	cancel()
-	if err := r.Applied(ctx, 1); !errors.Is(err, context.Canceled) {
-		t.Errorf("Applied: %v", err)
-	}
-	if err := r.Flush(ctx); !errors.Is(err, context.Canceled) {
-		t.Errorf("Flush: %v", err)
-	}
-}

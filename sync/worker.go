@@ -8,6 +8,8 @@ import (
 	"strings"
 	"syscall"
 	"time"
+
+	"lvsha/internal/reconcile"
 )
 
 // minRetry and maxRetry bound the time after which what failed is tried again;
@@ -25,7 +27,8 @@ type worker struct {
 	kernel Kernel // nil while it cannot be opened or read
 
 	generation uint64
-	set        bool // there is a wish
+	carried    uint64 // the newest generation that was carried out
+	set        bool   // there is a wish
 	wanted     []Daemon
 	invalid    error
 	released   bool
@@ -35,9 +38,8 @@ type worker struct {
 	index   map[Role]int // of the interface each running daemon was started or first seen on
 	looked  time.Time
 
-	owned     map[Role]bool
-	recorded  []Role
-	recordErr error
+	owned  map[Role]bool
+	record reconcile.Record[[]Role]
 
 	retry time.Duration
 	until time.Time // do not try again before
@@ -47,44 +49,49 @@ type worker struct {
 	err           error
 }
 
-func newWorker(opts Options) worker {
-	w := worker{opts: opts, state: "starting", owned: make(map[Role]bool), index: make(map[Role]int)}
+var _ reconcile.Worker[Desired, Status] = (*worker)(nil)
+
+func newWorker(opts Options) *worker {
+	w := &worker{opts: opts, state: "starting", owned: make(map[Role]bool), index: make(map[Role]int)}
 	for _, r := range opts.Owned {
 		w.owned[r] = true
 	}
-	w.recorded = w.roles()
+	w.record = reconcile.Record[[]Role]{
+		What: "which sync daemons are ours", Write: opts.Record, Same: slices.Equal[[]Role], Written: w.roles(),
+	}
 	return w
 }
 
 // turn takes in a new wish, if there is one, and brings the kernel closer to the
-// present one. It returns the time until the next turn.
-func (w *worker) turn(pending *Desired) time.Duration {
+// present one, not waiting to try again what failed if it is asked to look. It returns
+// the time until the next turn.
+func (w *worker) turn(pending *Desired, look bool) time.Duration {
 	if pending != nil {
 		w.want(*pending)
 	}
 	next := w.opts.Interval
 	now := time.Now()
-	if now.Before(w.until) {
+	if !look && now.Before(w.until) {
 		return min(next, w.until.Sub(now))
 	}
 	if w.nothing() {
-		w.close()
+		w.Close()
 		w.running = nil
 		w.conclude(nil)
 		return max(next, maxRetry)
 	}
 	err := w.look()
 	if err == nil {
-		err = errors.Join(w.invalid, w.carryOut(), w.recordErr)
+		err = errors.Join(w.invalid, w.carryOut(), w.record.Err)
 		w.settled = w.set && err == nil
 	} else {
-		w.close()
+		w.Close()
 	}
 	switch {
 	case err == nil, w.transient(err):
 		w.retry, w.until = 0, time.Time{}
 	default:
-		w.retry = min(max(2*w.retry, minRetry), maxRetry)
+		w.retry = reconcile.Backoff(w.retry, minRetry, maxRetry)
 		w.until = now.Add(w.retry)
 	}
 	w.conclude(err)
@@ -166,7 +173,7 @@ func (w *worker) carryOut() error {
 	for _, d := range w.wanted {
 		w.owned[d.Role] = true
 	}
-	w.record() // ahead of the changes: a crash must leave no orphans
+	w.record.Keep(w.roles()) // ahead of the changes: a crash must leave no orphans
 
 	want := slices.Clone(w.wanted)
 	missing := make(map[string]error)
@@ -204,7 +211,7 @@ func (w *worker) carryOut() error {
 			delete(w.owned, r)
 		}
 	}
-	w.record()
+	w.record.Keep(w.roles())
 	return errors.Join(errs...)
 }
 
@@ -266,14 +273,11 @@ func (w *worker) conclude(err error) {
 	w.state, w.err = state, err
 }
 
-// report writes the status.
-func (w *worker) report(s *Status) {
-	s.State, s.Error = w.state, ""
-	if w.err != nil {
-		s.Error = w.err.Error()
+// status is what there is to be known after a turn.
+func (w *worker) status() Status {
+	s := Status{
+		State: w.state, Error: errorText(w.err), Running: w.running, Starts: w.starts, Drift: w.drift, Looked: w.looked,
 	}
-	s.Running, s.Daemons = w.running, nil
-	s.Interface, s.ID = "", 0
 	for _, role := range []Role{Master, Backup} {
 		if d, runs := find(w.running, role); runs {
 			s.Daemons = append(s.Daemons, role.String())
@@ -284,12 +288,14 @@ func (w *worker) report(s *Status) {
 		s.Interface, s.ID = w.wanted[0].Interface, w.wanted[0].ID
 	}
 	if w.kernel != nil {
-		s.Generation = w.generation
+		w.carried = w.generation
 	}
-	s.Starts, s.Drift, s.Looked = w.starts, w.drift, w.looked
+	s.Generation = w.carried
+	return s
 }
 
-func (w *worker) close() {
+// Close is part of reconcile.Worker.
+func (w *worker) Close() {
 	if w.kernel == nil {
 		return
 	}
@@ -297,6 +303,13 @@ func (w *worker) close() {
 		w.opts.Logger.Debug("closing the IPVS connection", "error", err)
 	}
 	w.kernel = nil
+}
+
+func errorText(err error) string {
+	if err == nil {
+		return ""
+	}
+	return err.Error()
 }
 
 // firstLine returns the first of joined errors, which are one per line.

@@ -13,6 +13,7 @@ import (
 func (e *Engine) apply(configs []Config, groups []GroupConfig) {
 	now := time.Now()
 	first := e.members == nil
+	e.reconfigured()
 	wanted := make(map[Key]bool, len(configs))
 	// An address that an Active is about to lose goes on with its new router,
 	// which must not let it fall while it listens.
@@ -61,6 +62,7 @@ func (e *Engine) apply(configs []Config, groups []GroupConfig) {
 		}
 		return int(x.VRID) - int(y.VRID)
 	})
+	e.reconfigured()
 	e.regroup(now, groups)
 	if e.looked {
 		e.checkLinks(now)
@@ -164,17 +166,15 @@ func (e *Engine) removePaths(m *member, before *Config) {
 }
 
 // sawLinks takes in the interfaces as they are now.
-func (e *Engine) sawLinks(links []Link) {
+func (e *Engine) sawLinks(now *seen) {
 	e.looked = true
 	before := e.links
-	e.links = make(map[string]Link, len(links))
-	for _, l := range links {
-		e.links[l.Name] = l
-	}
+	e.links = now
 	e.renamed(before)
 	e.checkLinks(time.Now())
 	for name, w := range e.workers {
-		if b, n := before[name], e.links[name]; b.Index != n.Index || b.Up != n.Up {
+		b, _ := before.link(name)
+		if n, _ := now.link(name); b.Index != n.Index || b.Up != n.Up {
 			w.staged = append(w.staged, job{kind: jobRetry})
 		}
 	}
@@ -184,16 +184,20 @@ func (e *Engine) sawLinks(links []Link) {
 		}
 		cfg := &m.router.cfg
 		var doubtful []Address
+		var on string
+		var l *seenLink
 		for _, a := range m.router.all {
-			iface := cfg.carrier(a)
-			l, ok := e.links[iface]
+			if iface := cfg.carrier(a); iface != on {
+				on, l = iface, now.links[iface]
+			}
 			// The virtual interface is ours: somebody has removed it, or switched it off.
-			broken := iface == cfg.Virtual && !l.Up
-			if broken || ok && !slices.Contains(l.Addresses, a.Prefix) {
+			if broken := on == cfg.Virtual && (l == nil || !l.Up); broken || l != nil && !l.carries(a.Prefix) {
 				doubtful = append(doubtful, a)
 			}
 		}
-		e.stage(m, jobVerify, doubtful, 0)
+		if len(doubtful) > 0 {
+			e.stage(m, jobVerify, doubtful, 0)
+		}
 		if len(cfg.Routes)+len(cfg.Rules) > 0 {
 			e.stagePaths(m, jobVerifyPaths, nil, nil)
 		}
@@ -202,17 +206,24 @@ func (e *Engine) sawLinks(links []Link) {
 
 // renamed removes the addresses that an interface took along when it got
 // another name. Under its new name it carries no virtual router, or not these.
-func (e *Engine) renamed(before map[string]Link) {
-	names := make(map[int]string, len(e.links))
-	for name, l := range e.links {
-		names[l.Index] = name
+func (e *Engine) renamed(before *seen) {
+	moved := make(map[string]string)
+	for name, l := range before.links {
+		if to, ok := e.links.names[l.Index]; ok && to != name {
+			moved[name] = to
+		}
+	}
+	if len(moved) == 0 {
+		return
 	}
 	for _, m := range e.members {
 		for _, a := range m.router.all {
-			iface := m.router.cfg.carrier(a)
-			name, ok := names[before[iface].Index]
-			if ok && name != iface && slices.Contains(e.links[name].Addresses, a.Prefix) {
-				e.stage(m, jobRemove, []Address{{Prefix: a.Prefix, Interface: name}}, 0)
+			to, ok := moved[m.router.cfg.carrier(a)]
+			if !ok {
+				continue
+			}
+			if e.links.links[to].carries(a.Prefix) {
+				e.stage(m, jobRemove, []Address{{Prefix: a.Prefix, Interface: to}}, 0)
 			}
 		}
 	}
@@ -223,7 +234,7 @@ func (e *Engine) renamed(before map[string]Link) {
 func (e *Engine) checkLinks(now time.Time) {
 	replaced := make(map[string]bool)
 	for key, port := range e.ports {
-		if port.index != 0 && e.links[key.iface].Index != port.index {
+		if l, _ := e.links.link(key.iface); port.index != 0 && l.Index != port.index {
 			replaced[key.iface] = true
 			e.opt.Port.Close(key.iface, key.family)
 			*port = openPort{foreign: port.foreign}
@@ -231,7 +242,7 @@ func (e *Engine) checkLinks(now time.Time) {
 	}
 	for _, m := range e.members {
 		name := m.router.Key().Interface
-		if _, ok := e.links[name]; ok && replaced[name] && m.started && m.link.Problem == "" {
+		if _, ok := e.links.link(name); ok && replaced[name] && m.started && m.link.Problem == "" {
 			// Whatever we had is gone with the old interface of that name.
 			m.link = LinkChange{Problem: name + " was replaced"}
 			e.step(m, now, m.link)
@@ -253,8 +264,8 @@ func (e *Engine) checkLinks(now time.Time) {
 func (e *Engine) assess(now time.Time, m *member) LinkChange {
 	key := m.router.Key().port()
 	name := key.iface
-	l, ok := e.links[name]
-	source := e.source(m, l)
+	l, ok := e.links.link(name)
+	source := e.source(m, e.links.links[name])
 	switch {
 	case !ok:
 		return LinkChange{Problem: fmt.Sprintf("interface %s does not exist (waiting for it)", name)}
@@ -285,44 +296,20 @@ func (e *Engine) assess(now time.Time, m *member) LinkChange {
 // source is the address to send from: the one that the configuration prefers, or
 // else the one in use as long as it is there, or else the interface's first that
 // no virtual router has.
-func (e *Engine) source(m *member, l Link) netip.Addr {
-	virtual := make(map[netip.Addr]bool)
-	for _, other := range e.members {
-		for _, a := range other.router.all {
-			// A link-local address of one interface says nothing about another's.
-			if a.Interface == l.Name || !a.Prefix.Addr().IsLinkLocalUnicast() {
-				virtual[a.Prefix.Addr()] = true
-			}
-		}
+func (e *Engine) source(m *member, l *seenLink) netip.Addr {
+	if l == nil {
+		return netip.Addr{}
 	}
 	cfg := &m.router.cfg
-	var first, current, own netip.Addr
-	for _, p := range l.Addresses {
-		a := p.Addr()
-		if !cfg.canSendFrom(a) {
-			continue
-		}
-		if virtual[a] {
-			if !own.IsValid() {
-				own = a
-			}
-			continue
-		}
-		switch {
-		case a == cfg.Source:
+	own := e.ownOf(l, cfg.senderKind())
+	for _, a := range [...]netip.Addr{cfg.Source, m.router.Source()} {
+		if _, there := own.set[a]; there {
 			return a
-		case a == m.router.Source():
-			current = a
-		case !first.IsValid():
-			first = a
 		}
 	}
-	switch {
-	case current.IsValid():
-		return current
-	case !first.IsValid() && cfg.Priority == priorityOwner:
+	if !own.first.IsValid() && cfg.Priority == priorityOwner {
 		// The owner's virtual address is its own.
-		return own
+		return own.virtual
 	}
-	return first
+	return own.first
 }

@@ -247,15 +247,6 @@ func (c Config) Validate() error {
 	return errors.Join(errs...)
 }
 
-// canSendFrom says whether advertisements may come from an address of this
-// family and scope.
-func (c *Config) canSendFrom(a netip.Addr) bool {
-	if a.Is4() || c.Family() == IPv4 {
-		return a.Is4() == (c.Family() == IPv4)
-	}
-	return a.IsLinkLocalUnicast() == c.linkLocalSource()
-}
-
 // linkLocalSource says whether an IPv6 router sends from a link-local address:
 // always to the group, and to unicast peers if that is where they are.
 func (c *Config) linkLocalSource() bool {
@@ -269,7 +260,7 @@ func (c *Config) linkLocalSource() bool {
 	}
 }
 
-// sourceKind says in words what canSendFrom wants.
+// sourceKind says senderKind in words.
 func (c *Config) sourceKind() string {
 	switch {
 	case c.Family() == IPv4:

@@ -92,13 +92,18 @@ type Engine struct {
 	mu    sync.Mutex
 	phase phase
 	queue []func()
+	// fresh are the interfaces that the loop has not taken in yet; it looks at the
+	// last ones alone.
+	fresh *seen
 	// ended is closed when the loop has ended.
 	ended chan struct{}
 
 	// What follows belongs to the loop.
 	members []*member
 	byKey   map[Key]*member
-	links   map[string]Link
+	// links are what Watch saw last, and held who has what; nil until it is asked.
+	links *seen
+	held  *holders
 	// looked says that the interfaces were seen at least once.
 	looked  bool
 	ports   map[portKey]*openPort
@@ -166,7 +171,7 @@ func New(opt Options) *Engine {
 		opt: opt, log: opt.Logger,
 		ended:   make(chan struct{}),
 		byKey:   make(map[Key]*member),
-		links:   make(map[string]Link),
+		links:   see(nil),
 		ports:   make(map[portKey]*openPort),
 		workers: make(map[string]*worker),
 		buf:     make([]Packet, 0, MaxBatch),
@@ -196,8 +201,7 @@ func (e *Engine) Run(ctx context.Context) error {
 	var group sync.WaitGroup
 	e.spawn = func(w *worker) { group.Go(func() { w.run(work) }) }
 	group.Go(func() {
-		see := func(links []Link) { e.post(func() { e.sawLinks(links) }) }
-		if err := e.opt.Links.Watch(work, see); err != nil && work.Err() == nil {
+		if err := e.opt.Links.Watch(work, e.watched); err != nil && work.Err() == nil {
 			e.log.Error("watching interfaces ended", "error", err)
 		}
 	})
@@ -305,6 +309,25 @@ func (e *Engine) post(call func()) {
 	if ok {
 		e.opt.Port.Wake()
 	}
+}
+
+// watched takes in what Watch saw.
+func (e *Engine) watched(links []Link) {
+	now := see(links)
+	e.mu.Lock()
+	waiting := e.fresh != nil
+	e.fresh = now
+	e.mu.Unlock()
+	if waiting {
+		return
+	}
+	e.post(func() {
+		e.mu.Lock()
+		now := e.fresh
+		e.fresh = nil
+		e.mu.Unlock()
+		e.sawLinks(now)
+	})
 }
 
 // do runs a call in the loop, or here while there is no loop yet, and waits.

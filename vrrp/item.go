@@ -72,10 +72,10 @@ func (it item) on(iface string) string {
 // runs do the same: addresses as numbers, routes from the nearest, since one may
 // need another to reach its gateway.
 func compareItems(a, b item) int {
+	if c := cmp.Or(a.rank()-b.rank(), a.prefix.Addr().Compare(b.prefix.Addr()), a.prefix.Bits()-b.prefix.Bits()); c != 0 || !a.path() {
+		return c
+	}
 	return cmp.Or(
-		a.rank()-b.rank(),
-		a.prefix.Addr().Compare(b.prefix.Addr()),
-		a.prefix.Bits()-b.prefix.Bits(),
 		cmp.Compare(nearness(a.route), nearness(b.route)),
 		strings.Compare(a.route.String(), b.route.String()),
 		cmp.Compare(a.rule.Priority, b.rule.Priority),
@@ -141,24 +141,33 @@ func (e *entry) claim() claim {
 	return c
 }
 
+// wanted reports whether one of some virtual routers wants the item.
+func (e *entry) wanted(keys map[Key]bool) bool {
+	for key := range e.owners {
+		if keys[key] {
+			return true
+		}
+	}
+	return false
+}
+
 // compareKeys orders virtual routers.
 func compareKeys(a, b Key) int {
 	return cmp.Or(strings.Compare(a.Interface, b.Interface), int(a.Family)-int(b.Family), int(a.VRID)-int(b.VRID))
 }
 
-// verifyPaths puts routes and rules back that somebody removed, but not in a
-// race.
-func (w *worker) verifyPaths(now time.Time, j job) {
+// verifyPaths puts the routes and rules of virtual routers back that somebody
+// removed, but not in a race.
+func (w *worker) verifyPaths(now time.Time, keys map[Key]bool) {
 	var routes []Route
 	var rules []Rule
 	for it, e := range w.entries {
-		if _, ours := e.owners[j.key]; !ours || !e.installed {
+		if !it.path() || !e.installed || !e.wanted(keys) {
 			continue
 		}
-		switch it.rank() {
-		case 2:
+		if it.rank() == 2 {
 			routes = append(routes, it.route)
-		case 3:
+		} else {
 			rules = append(rules, it.rule)
 		}
 	}

@@ -162,6 +162,7 @@ func (e *Engine) sweep() {
 		}
 	}
 	e.members = slices.DeleteFunc(e.members, gone)
+	e.reconfigured()
 	for key := range e.ports {
 		if !slices.ContainsFunc(e.members, func(m *member) bool { return m.router.key.port() == key }) {
 			e.opt.Port.Close(key.iface, key.family)
@@ -262,24 +263,23 @@ func (e *Engine) packet(p *Packet) {
 // announcement gives a gratuitous ARP or an unsolicited neighbour advertisement
 // from elsewhere to the routers that have the address on that interface.
 func (e *Engine) announcement(p *Packet) {
-	for _, l := range e.links {
-		// A virtual router's address is not only ours: whoever takes over has it too.
-		if l.MAC == p.MAC && !e.virtual(l.Name) {
-			return
-		}
+	if e.ownMAC(p.MAC) {
+		return
 	}
-	for _, m := range e.members {
-		if slices.ContainsFunc(m.router.all, func(a Address) bool {
-			return a.Interface == p.Interface && a.Prefix.Addr() == p.Source
-		}) {
-			e.step(m, time.Now(), Announced{Address: p.Source, MAC: p.MAC})
-		}
+	for _, m := range e.holders().on[addressOn{p.Interface, p.Source}] {
+		e.step(m, time.Now(), Announced{Address: p.Source, MAC: p.MAC})
 	}
 }
 
-// virtual says whether an interface is a virtual router's own.
-func (e *Engine) virtual(iface string) bool {
-	return slices.ContainsFunc(e.members, func(m *member) bool { return m.router.cfg.Virtual == iface })
+// ownMAC reports whether a hardware address is this machine's. A virtual router's
+// address is not only ours: whoever takes over has it too.
+func (e *Engine) ownMAC(mac [6]byte) bool {
+	for name, l := range e.links.links {
+		if l.MAC == mac && !e.holders().router(name) {
+			return true
+		}
+	}
+	return false
 }
 
 // find is the member of a key, nil if there is none.

@@ -58,8 +58,9 @@ type Links interface {
 	// Watch calls update with every interface there is, at once and after
 	// changes, until ctx ends. It deals with errors of the kernel itself.
 	Watch(ctx context.Context, update func([]Link)) error
-	// Addresses lists an interface's addresses, whatever their state.
-	Addresses(iface string) ([]netip.Prefix, error)
+	// Missing are those of some addresses that are not on an interface, whatever the
+	// state of the others.
+	Missing(iface string, addresses []netip.Prefix) ([]netip.Prefix, error)
 	// Add installs an address on an interface, whatever a names. One that is
 	// there with another scope or label is replaced.
 	Add(iface string, a Address) error

@@ -9,12 +9,13 @@ import (
 	"os"
 	"slices"
 	"time"
-	"unsafe"
 
 	"golang.org/x/net/bpf"
 	"golang.org/x/net/ipv4"
 	"golang.org/x/net/ipv6"
 	"golang.org/x/sys/unix"
+
+	"lvsha/internal/cmsg"
 )
 
 // Options of the sockets.
@@ -99,8 +100,7 @@ func explain(err error) error {
 	return err
 }
 
-// openVRRP opens the raw socket of an interface. x/net sets it up through a
-// duplicate, so that the socket itself never gets into the runtime's poller.
+// openVRRP opens the raw socket of an interface.
 func openVRRP(iface string, index int, family Family) (fd int, err error) {
 	domain, prepare := unix.AF_INET, prepare4
 	if family == IPv6 {
@@ -118,28 +118,14 @@ func openVRRP(iface string, index int, family Family) (fd int, err error) {
 	if err := unix.BindToDevice(fd, iface); err != nil {
 		return -1, os.NewSyscallError("SO_BINDTODEVICE", err)
 	}
-	if err := unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_TIMESTAMPNS, 1); err != nil {
-		return -1, os.NewSyscallError("SO_TIMESTAMPNS", err)
-	}
-	// Behind everything else on a busy interface is no place for it.
-	if err := unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_PRIORITY, 6); err != nil {
-		return -1, os.NewSyscallError("SO_PRIORITY", err)
+	if err := cmsg.Stamped(fd); err != nil {
+		return -1, err
 	}
 	if err := setReceiveBuffer(fd); err != nil {
 		return -1, os.NewSyscallError("SO_RCVBUF", err)
 	}
-	dup, err := unix.FcntlInt(uintptr(fd), unix.F_DUPFD_CLOEXEC, 0)
+	err = cmsg.Prepare(fd, "vrrp", func(conn net.PacketConn) error { return prepare(conn, &net.Interface{Index: index, Name: iface}) })
 	if err != nil {
-		return -1, os.NewSyscallError("dup", err)
-	}
-	file := os.NewFile(uintptr(dup), "vrrp")
-	defer file.Close()
-	conn, err := net.FilePacketConn(file)
-	if err != nil {
-		return -1, err
-	}
-	defer conn.Close()
-	if err := prepare(conn, &net.Interface{Index: index, Name: iface}); err != nil {
 		return -1, err
 	}
 	return fd, nil
@@ -260,11 +246,8 @@ func openFiltered(index int, protocol uint16, instructions []bpf.Instruction) (f
 	if err := unix.SetsockoptSockFprog(fd, unix.SOL_SOCKET, unix.SO_ATTACH_FILTER, &unix.SockFprog{Len: uint16(len(program)), Filter: &program[0]}); err != nil {
 		return -1, os.NewSyscallError("SO_ATTACH_FILTER", err)
 	}
-	if err := unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_TIMESTAMPNS, 1); err != nil {
-		return -1, os.NewSyscallError("SO_TIMESTAMPNS", err)
-	}
-	if err := unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_PRIORITY, 6); err != nil {
-		return -1, os.NewSyscallError("SO_PRIORITY", err)
+	if err := cmsg.Stamped(fd); err != nil {
+		return -1, err
 	}
 	proto := binary.BigEndian.Uint16(binary.NativeEndian.AppendUint16(nil, protocol))
 	if err := unix.Bind(fd, &unix.SockaddrLinklayer{Protocol: proto, Ifindex: index}); err != nil {
@@ -332,7 +315,7 @@ func (p *linuxPort) Send(iface string, mac [6]byte, src, dst netip.Addr, payload
 		to = &unix.SockaddrInet4{Addr: dst.As4()}
 	}
 	if i.source != src {
-		i.source, i.from = src, fromAddress(src, i.index)
+		i.source, i.from = src, cmsg.From(src, i.index)
 	}
 	if _, err := unix.SendmsgN(i.vrrp, payload, i.from, to, unix.MSG_DONTWAIT); err != nil {
 		return os.NewSyscallError("sendmsg", err)
@@ -350,14 +333,6 @@ func (p *linuxPort) sendFrame(i *portInterface, mac [6]byte, src, dst netip.Addr
 		return os.NewSyscallError("sendto", err)
 	}
 	return nil
-}
-
-// fromAddress is the control message that sets the source address.
-func fromAddress(src netip.Addr, index int) []byte {
-	if src.Is4() {
-		return (&ipv4.ControlMessage{Src: src.AsSlice(), IfIndex: index}).Marshal()
-	}
-	return (&ipv6.ControlMessage{Src: src.AsSlice(), IfIndex: index}).Marshal()
 }
 
 // Receive implements Port.
@@ -401,11 +376,11 @@ func (p *linuxPort) read(buf []Packet, i *portInterface, fd int, now time.Time, 
 		first := len(buf)
 		n := p.batch.read(fd, p.slots[first:])
 		for k := range n {
-			beside := ancillary(p.batch.control(k))
-			if p.batch.truncated(k) || (beside.index != 0 && beside.index != i.index) {
+			beside := cmsg.Parse(p.batch.control(k))
+			if p.batch.truncated(k) || (beside.Index != 0 && beside.Index != i.index) {
 				continue
 			}
-			packet := Packet{Interface: i.name, At: p.arrival(beside.stamp, now), Destination: beside.destination, TTL: beside.hopLimit}
+			packet := Packet{Interface: i.name, At: beside.Arrival(now, p.drained), Destination: beside.Destination, TTL: beside.Hops}
 			if from, ok := p.batch.sender(k); ok {
 				packet.Source = from
 			}
@@ -420,57 +395,4 @@ func (p *linuxPort) read(buf []Packet, i *portInterface, fd int, now time.Time, 
 		}
 	}
 	return buf
-}
-
-// arrival puts the kernel's wall clock stamp on the monotonic clock. A step of
-// the wall clock in between must not move it out of the time in which the
-// packet can have come.
-func (p *linuxPort) arrival(stamp, now time.Time) time.Time {
-	if stamp.IsZero() {
-		return now
-	}
-	age := now.Round(0).Sub(stamp)
-	return now.Add(-min(max(age, 0), now.Sub(p.drained)))
-}
-
-// beside is what control messages say of a packet.
-type beside struct {
-	stamp time.Time
-	index int
-	// destination and hopLimit come with IPv6; a hop limit that is missing is 0,
-	// which is not 255.
-	destination netip.Addr
-	hopLimit    uint8
-}
-
-// ancillary reads control messages without allocating.
-func ancillary(oob []byte) (b beside) {
-	const header = unix.SizeofCmsghdr
-	for len(oob) >= header {
-		h := (*unix.Cmsghdr)(unsafe.Pointer(&oob[0]))
-		if h.Len < header || uint64(h.Len) > uint64(len(oob)) {
-			break
-		}
-		data := oob[unix.CmsgLen(0):h.Len]
-		switch {
-		case h.Level == unix.SOL_SOCKET && h.Type == unix.SCM_TIMESTAMPNS && len(data) >= int(unsafe.Sizeof(unix.Timespec{})):
-			ts := (*unix.Timespec)(unsafe.Pointer(&data[0]))
-			b.stamp = time.Unix(ts.Unix())
-		case h.Level == unix.IPPROTO_IP && h.Type == unix.IP_PKTINFO && len(data) >= unix.SizeofInet4Pktinfo:
-			b.index = int((*unix.Inet4Pktinfo)(unsafe.Pointer(&data[0])).Ifindex)
-		case h.Level == unix.IPPROTO_IPV6 && h.Type == unix.IPV6_PKTINFO && len(data) >= unix.SizeofInet6Pktinfo:
-			info := (*unix.Inet6Pktinfo)(unsafe.Pointer(&data[0]))
-			b.index, b.destination = int(info.Ifindex), netip.AddrFrom16(info.Addr)
-		case h.Level == unix.IPPROTO_IPV6 && h.Type == unix.IPV6_HOPLIMIT && len(data) >= 4:
-			if limit := binary.NativeEndian.Uint32(data); limit <= 255 {
-				b.hopLimit = uint8(limit)
-			}
-		}
-		next := unix.CmsgSpace(int(h.Len) - unix.CmsgLen(0))
-		if next > len(oob) {
-			break
-		}
-		oob = oob[next:]
-	}
-	return b
 }

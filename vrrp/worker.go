@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"net/netip"
 	"slices"
 	"sync"
 	"time"
@@ -97,6 +98,8 @@ type worker struct {
 
 	// What follows belongs to the worker's goroutine.
 	entries map[item]*entry
+	// carriers are those of them that are interfaces, which the addresses are on.
+	carriers map[item]*entry
 	// tellings are announcements that are not sent yet, and paced is the pacer
 	// that was asked last.
 	tellings []*telling
@@ -109,7 +112,7 @@ func newWorker(iface string, links Links, rep func(report)) *worker {
 	return &worker{
 		iface: iface, links: links, report: rep, idle: true,
 		wake:    make(chan struct{}, 1),
-		entries: make(map[item]*entry),
+		entries: make(map[item]*entry), carriers: make(map[item]*entry),
 	}
 }
 
@@ -180,34 +183,25 @@ func (w *worker) pass(now time.Time) (next time.Time) {
 	}
 	// What others need goes first: the interface before its addresses, those
 	// before the routes. Add before remove, and what needs others goes first then.
-	items := slices.SortedFunc(maps.Keys(w.entries), compareItems)
-	for _, it := range items {
-		if e := w.entries[it]; len(e.owners) > 0 && !e.installed && !now.Before(e.retryAt) {
-			w.install(now, it, e)
-		}
+	for _, it := range w.pending(func(e *entry) bool { return len(e.owners) > 0 && !e.installed && !now.Before(e.retryAt) }) {
+		w.install(now, it, w.entries[it])
 	}
-	for _, it := range slices.Backward(items) {
-		if e := w.entries[it]; len(e.owners) == 0 && !e.removed && !now.Before(e.retryAt) {
-			err := w.take(it, e)
-			e.removed = err == nil
-			w.outcome(now, it, e, err)
-			if e.removed {
-				delete(w.entries, it)
-			}
+	for _, it := range slices.Backward(w.pending(func(e *entry) bool { return len(e.owners) == 0 && !e.removed && !now.Before(e.retryAt) })) {
+		e := w.entries[it]
+		err := w.take(it, e)
+		e.removed = err == nil
+		w.outcome(now, it, e, err)
+		if e.removed {
+			delete(w.entries, it)
+			delete(w.carriers, it)
 		}
 	}
 	for i, j := range jobs {
-		switch j.kind {
-		case jobAnnounce:
-			if !silenced(jobs[i:], j.key) {
-				w.ask(j)
-			}
-		case jobVerify:
-			w.verify(now, j)
-		case jobVerifyPaths:
-			w.verifyPaths(now, j)
+		if j.kind == jobAnnounce && !silenced(jobs[i:], j.key) {
+			w.ask(j)
 		}
 	}
+	w.look(now, jobs)
 	w.askOwed(now)
 	again := w.tell()
 
@@ -233,6 +227,18 @@ func (w *worker) pass(now time.Time) (next time.Time) {
 		w.report(report{iface: w.iface})
 	}
 	return earliest(w.retry, again)
+}
+
+// pending are the items with an entry that has something to be done, in the order in
+// which they are put in place.
+func (w *worker) pending(is func(*entry) bool) (items []item) {
+	for it, e := range w.entries {
+		if is(e) {
+			items = append(items, it)
+		}
+	}
+	slices.SortFunc(items, compareItems)
+	return items
 }
 
 // want applies a job to the set of what is wanted.
@@ -288,6 +294,9 @@ func (w *worker) entry(it item) *entry {
 	if e == nil {
 		e = &entry{owners: make(map[Key]claim)}
 		w.entries[it] = e
+		if it.virtual.Name != "" {
+			w.carriers[it] = e
+		}
 	}
 	return e
 }
@@ -332,8 +341,8 @@ func (w *worker) missing(it item) error {
 	if !it.prefix.IsValid() {
 		return nil
 	}
-	for other, e := range w.entries {
-		if other.virtual.Name != "" && len(e.owners) > 0 && !e.installed {
+	for _, e := range w.carriers {
+		if len(e.owners) > 0 && !e.installed {
 			return e.err
 		}
 	}
@@ -411,30 +420,66 @@ func (w *worker) outcome(now time.Time, it item, e *entry, err error) {
 	e.err = err
 }
 
-// verify looks whether addresses are where they should be.
-func (w *worker) verify(now time.Time, j job) {
-	if e := w.entries[item{virtual: j.virtual}]; e != nil && e.installed {
-		// It may have been switched off, or be gone with all addresses.
-		w.install(now, item{virtual: j.virtual}, e)
+// look finds out what jobs doubt, once for all of them: of those of one virtual
+// router the last one counts.
+func (w *worker) look(now time.Time, jobs []job) {
+	paths := make(map[Key]bool)
+	last := make(map[Key]int)
+	for i, j := range jobs {
+		switch j.kind {
+		case jobVerify:
+			last[j.key] = i
+		case jobVerifyPaths:
+			paths[j.key] = true
+		}
 	}
-	have, err := w.links.Addresses(w.iface)
-	if err != nil {
-		have = nil
+	if len(paths) > 0 {
+		w.verifyPaths(now, paths)
 	}
+	var doubtful []job
+	var addresses []netip.Prefix
+	for i, j := range jobs {
+		if j.kind != jobVerify || last[j.key] != i {
+			continue
+		}
+		if e := w.entries[item{virtual: j.virtual}]; e != nil && e.installed {
+			// It may have been switched off, or be gone with all addresses.
+			w.install(now, item{virtual: j.virtual}, e)
+		}
+		j.addresses = slices.DeleteFunc(j.addresses, func(a Address) bool {
+			e := w.mine(a, j.key)
+			return e == nil || !e.installed
+		})
+		doubtful = append(doubtful, j)
+		for _, a := range j.addresses {
+			addresses = append(addresses, a.Prefix)
+		}
+	}
+	if len(addresses) == 0 {
+		return
+	}
+	list, err := w.links.Missing(w.iface, addresses)
+	missing := make(map[netip.Prefix]bool, len(list))
+	for _, p := range list {
+		missing[p] = true
+	}
+	for _, j := range doubtful {
+		w.verify(now, j, missing, err)
+	}
+}
+
+// verify tells which of a virtual router's installed addresses are not where they
+// should be.
+func (w *worker) verify(now time.Time, j job, missing map[netip.Prefix]bool, err error) {
 	for _, a := range j.addresses {
 		it := itemOf(a)
-		e := w.entries[it]
-		if e == nil || !e.installed || slices.Contains(have, a.Prefix) {
-			continue
-		}
-		if _, ours := e.owners[j.key]; !ours {
-			continue
-		}
-		if err != nil {
+		switch {
+		case err != nil:
+			e := w.entries[it]
 			e.installed = false
 			w.outcome(now, it, e, fmt.Errorf("looking for %s on %s: %w", a.Prefix, w.iface, err))
-			continue
+		case missing[a.Prefix]:
+			w.report(report{iface: w.iface, item: it, owners: []Key{j.key}, lost: true})
 		}
-		w.report(report{iface: w.iface, item: it, owners: []Key{j.key}, lost: true})
 	}
 }

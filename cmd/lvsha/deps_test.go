@@ -7,12 +7,14 @@ import (
 	"testing"
 )
 
+// ground is the ground floor: all may import it, and it imports nothing of ours.
+var ground = []string{"internal/reconcile", "internal/program", "internal/cmsg", "internal/nlconn", "internal/plain"}
+
 // TestRooms holds the directions of imports: a room imports no other package of
-// lvsha, and only the internal packages named here import each other.
+// lvsha but the ground floor, and only the internal packages named here import each
+// other.
 func TestRooms(t *testing.T) {
-	const ground = "internal/plain" // is below the rooms: all may import it, and it imports none
 	allowed := map[string][]string{
-		ground: nil,
 		"vrrp": nil, "healthcheck": nil, "ipvs": nil, "sync": nil, "examples": nil,
 		"vrrp/vrrptest":        {"vrrp"},
 		"internal/track":       {"vrrp", "healthcheck"},
@@ -31,6 +33,15 @@ func TestRooms(t *testing.T) {
 		"internal/demo":        {"internal/lab", "internal/control", "examples"},
 
 		"internal/packetfilter": nil,
+
+		"internal/reconcile": nil, "internal/program": nil, "internal/cmsg": nil, "internal/nlconn": nil, "internal/plain": nil,
+
+		// Packages of tests, and the rig, which nothing else imports.
+		"internal/e2e/rig":      {"internal/lab", "internal/control"},
+		"internal/e2e/failover": nil,
+		"internal/e2e/checks":   nil,
+		"internal/e2e/kernel":   nil,
+		"internal/e2e/bench":    nil,
 
 		"cmd/lvsha": {
 			"vrrp", "healthcheck", "ipvs", "sync", "examples",
@@ -53,12 +64,34 @@ func TestRooms(t *testing.T) {
 		}
 		seen++
 		for _, dep := range fields[1:] {
-			if room, ours := strings.CutPrefix(dep, "lvsha/"); ours && room != ground && !slices.Contains(may, room) {
+			room, ours := strings.CutPrefix(dep, "lvsha/")
+			if below := slices.Contains(ground, room) && !slices.Contains(ground, pkg); ours && !below && !slices.Contains(may, room) {
 				t.Errorf("%s imports %s", pkg, room)
 			}
 		}
 	}
 	if seen != len(allowed) {
 		t.Errorf("%d packages seen, %d named", seen, len(allowed))
+	}
+}
+
+// TestPrograms: what the daemon starts it starts by internal/program, which tells its
+// children from those that the kernel gives it to bury.
+func TestPrograms(t *testing.T) {
+	out, err := exec.Command("go", "list", "-deps", "-f", `{{if not .Standard}}{{.ImportPath}} {{join .Imports " "}}{{end}}`, "lvsha/cmd/lvsha").Output()
+	if err != nil {
+		t.Fatal(err)
+	}
+	var starts []string
+	for line := range strings.Lines(string(out)) {
+		fields := strings.Fields(line)
+		if len(fields) > 0 && slices.Contains(fields[1:], "os/exec") {
+			starts = append(starts, fields[0])
+		}
+	}
+	slices.Sort(starts)
+	// The networks of the demo are made in a process that is no daemon.
+	if want := []string{"lvsha/internal/lab", "lvsha/internal/program"}; !slices.Equal(starts, want) {
+		t.Errorf("%q import os/exec, want %q", starts, want)
 	}
 }

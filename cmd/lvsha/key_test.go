@@ -9,13 +9,14 @@ import (
 	"testing"
 
 	"lvsha/internal/config"
+	"lvsha/internal/e2e/rig"
 	"lvsha/internal/peer"
 )
 
 // TestKey: a key is made once, for its owner alone, and its public part printed
 // each time.
 func TestKey(t *testing.T) {
-	binary, err := program()
+	binary, err := rig.Program()
 	if err != nil {
 		t.Fatal(err)
 	}

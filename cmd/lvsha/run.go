@@ -20,6 +20,7 @@ import (
 	"lvsha/internal/director"
 	"lvsha/internal/netif"
 	"lvsha/internal/packetfilter"
+	"lvsha/internal/program"
 	"lvsha/ipvs"
 	connsync "lvsha/sync"
 	"lvsha/vrrp"
@@ -164,6 +165,12 @@ func serve(ctx context.Context, d *director.Director, server *control.Socket, si
 	defer cancel()
 	group, ctx := errgroup.WithContext(ctx)
 	group.Go(func() error { return server.Run(ctx) })
+	group.Go(func() error {
+		if err := program.Reap(ctx); err != nil {
+			log.Error("burying the children of programs", "error", err)
+		}
+		return nil
+	})
 	group.Go(func() error {
 		select {
 		case <-filled:

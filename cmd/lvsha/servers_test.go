@@ -7,13 +7,15 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+
+	"lvsha/internal/e2e/rig"
 )
 
 // TestServersByHand drives drain, undrain, weight and plan as an operator does, over the
 // table in memory.
 func TestServersByHand(t *testing.T) {
-	r := newRig(t)
-	h := r.lvs[0]
+	r := rig.New(t)
+	h := r.LVS[0]
 	const file = `
 [service.web]
 listen  = "192.0.2.10:80/tcp"
@@ -26,13 +28,13 @@ address = "10.1.0.22"
 weight  = 2
 `
 	log := filepath.Join(t.TempDir(), "ipvs.log")
-	d := r.lvsha(h, file, "--kernel=memory", "--kernel-log", log)
-	r.eventually("the table is there", 10*time.Second, func() bool {
+	d := r.Lvsha(h, file, "--kernel=memory", "--kernel-log", log)
+	r.Eventually("the table is there", 10*time.Second, func() bool {
 		s, err := d.Status()
 		return err == nil && s.IPVS.State == "ok"
 	})
-	r.check(h.WriteFile("/run/next.toml", []byte(strings.Replace(file, "weight  = 2", "weight  = 3", 1)), 0o644))
-	r.check(h.WriteFile("/run/bad.toml", []byte(strings.Replace(file, "weight  = 2", "weight  = -1", 1)), 0o644))
+	r.Check(h.WriteFile("/run/next.toml", []byte(strings.Replace(file, "weight  = 2", "weight  = 3", 1)), 0o644))
+	r.Check(h.WriteFile("/run/bad.toml", []byte(strings.Replace(file, "weight  = 2", "weight  = -1", 1)), 0o644))
 	for _, c := range []struct {
 		args string
 		code int
@@ -57,8 +59,8 @@ weight  = 2
 		{"drain web 10.1.0.21 --for -1s", 2, "positive"},
 	} {
 		// Its own process, for what it prints to both streams.
-		out, err := h.Run("/bin/sh", "-c", r.binary+" "+c.args+" 2>&1; echo code $?")
-		r.check(err)
+		out, err := h.Run("/bin/sh", "-c", r.Binary+" "+c.args+" 2>&1; echo code $?")
+		r.Check(err)
 		i := strings.LastIndex(out, "code ")
 		if !strings.Contains(out[:i], c.want) {
 			t.Errorf("lvsha %s prints\n%s\nwhich is without\n%s", c.args, out[:i], c.want)

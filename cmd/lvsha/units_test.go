@@ -6,13 +6,15 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"lvsha/internal/e2e/rig"
 )
 
 // TestUnits: systemd accepts the units, with and without the drop-in, and its
 // own measure of their exposure is below 3.5.
 func TestUnits(t *testing.T) {
 	dir := t.TempDir()
-	binary, err := program()
+	binary, err := rig.Program()
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -14,6 +14,8 @@ import (
 	"golang.org/x/net/ipv4"
 	"golang.org/x/net/ipv6"
 	"golang.org/x/sys/unix"
+
+	"lvsha/internal/cmsg"
 )
 
 const (
@@ -274,13 +276,13 @@ func (p *linuxPort) read(buf []Datagram, o *openNetwork, now time.Time) []Datagr
 		if err != nil {
 			return buf
 		}
-		beside := ancillary(p.oob[:oobn])
-		if beside.index != o.index {
+		beside := cmsg.Parse(p.oob[:oobn])
+		if beside.Index != o.index {
 			continue
 		}
 		d := Datagram{
-			Interface: o.Interface, Destination: beside.destination, TTL: beside.hops,
-			At: p.arrival(beside.stamp, now), Payload: slot[:n],
+			Interface: o.Interface, Destination: beside.Destination, TTL: beside.Hops,
+			At: beside.Arrival(now, p.drained), Payload: slot[:n],
 		}
 		switch from := from.(type) {
 		case *unix.SockaddrInet4:
@@ -293,19 +295,7 @@ func (p *linuxPort) read(buf []Datagram, o *openNetwork, now time.Time) []Datagr
 	return buf
 }
 
-// arrival puts the kernel's wall clock stamp on the monotonic clock. A step of
-// the wall clock in between must not move it out of the time in which the
-// packet can have come.
-func (p *linuxPort) arrival(stamp, now time.Time) time.Time {
-	if stamp.IsZero() {
-		return now
-	}
-	age := now.Round(0).Sub(stamp)
-	return now.Add(-min(max(age, 0), now.Sub(p.drained)))
-}
-
-// openUDP opens a socket on an interface. x/net sets it up through a duplicate,
-// so that the socket itself never gets into the runtime's poller.
+// openUDP opens a socket on an interface.
 func openUDP(iface string, v6 bool, prepare func(net.PacketConn, bool) error) (fd int, err error) {
 	domain := unix.AF_INET
 	if v6 {
@@ -328,25 +318,10 @@ func openUDP(iface string, v6 bool, prepare func(net.PacketConn, bool) error) (f
 	if err := unix.BindToDevice(fd, iface); err != nil {
 		return -1, os.NewSyscallError("SO_BINDTODEVICE", err)
 	}
-	if err := unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_TIMESTAMPNS, 1); err != nil {
-		return -1, os.NewSyscallError("SO_TIMESTAMPNS", err)
-	}
-	// Behind everything else on a busy interface is no place for it.
-	if err := unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_PRIORITY, 6); err != nil {
-		return -1, os.NewSyscallError("SO_PRIORITY", err)
-	}
-	dup, err := unix.FcntlInt(uintptr(fd), unix.F_DUPFD_CLOEXEC, 0)
-	if err != nil {
-		return -1, os.NewSyscallError("dup", err)
-	}
-	file := os.NewFile(uintptr(dup), "bfd")
-	defer file.Close()
-	conn, err := net.FilePacketConn(file)
-	if err != nil {
+	if err := cmsg.Stamped(fd); err != nil {
 		return -1, err
 	}
-	defer conn.Close()
-	if err := prepare(conn, v6); err != nil {
+	if err := cmsg.Prepare(fd, "bfd", func(conn net.PacketConn) error { return prepare(conn, v6) }); err != nil {
 		return -1, err
 	}
 	return fd, nil

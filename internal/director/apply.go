@@ -36,7 +36,7 @@ func (d *Director) Reload(ctx context.Context) (control.Reloaded, error) {
 	if err := d.table.Applied(wait, answer.tables); err != nil {
 		done.Warnings = append(done.Warnings, "ipvs: "+err.Error())
 	}
-	if err := d.filter.Applied(wait); err != nil {
+	if err := d.filter.Settled(wait); err != nil {
 		done.Warnings = append(done.Warnings, "packet filter: "+err.Error())
 	}
 	d.event("reload", cfg.Director, fmt.Sprintf("applied %s, generation %d", cfg.File, answer.generation))

@@ -99,7 +99,7 @@ func (d *Director) changeOver(ctx context.Context, was packetfilter.Rules) {
 			both := was
 			both.Sources, both.Exempt = slices.Concat(was.Sources, next.Sources), next.Exempt
 			d.filter.Set(both)
-			await(d.filter.Applied)
+			await(d.filter.Settled)
 		}
 		d.keepWhile(d.table.Snapshot().Services, nil, await)
 	}
@@ -115,7 +115,7 @@ func (d *Director) changeOver(ctx context.Context, was packetfilter.Rules) {
 	}
 	if !running || !was.Equal(next) {
 		d.wantFilter()
-		await(d.filter.Applied)
+		await(d.filter.Settled)
 	}
 	d.want()
 }

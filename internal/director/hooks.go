@@ -174,6 +174,9 @@ func (d *Director) notifyQuorums(quorums map[string]bool, at time.Time) {
 // notified keeps how a program ended as an event.
 func (d *Director) notified(r notify.Result) {
 	text := fmt.Sprintf("%s: told %s by %s in %s", r.Event.Object, r.Event.To, r.Command[0], r.Took.Round(time.Millisecond))
+	if r.Again {
+		text = fmt.Sprintf("%s: not told %s by %s yet, which is tried again", r.Event.Object, r.Event.To, r.Command[0])
+	}
 	if r.Skipped > 0 {
 		text += fmt.Sprintf(", %d states before it were overtaken", r.Skipped)
 	}

@@ -121,17 +121,28 @@ func (s *sockets) touch(addresses []netip.Addr) {
 	}
 }
 
+// sendMost is how long a question waits for room in a queue: one that is stuck must not
+// keep the others from being asked.
+const sendMost = 100 * time.Millisecond
+
 func (s *sockets) send(q question) error {
+	deadline := time.Now().Add(sendMost)
 	if q.frame != nil {
 		c, ok := s.frames[q.iface]
 		if !ok {
 			return fmt.Errorf("%s is not up", q.iface)
+		}
+		if err := c.SetWriteDeadline(deadline); err != nil {
+			return err
 		}
 		_, err := c.WriteTo(q.frame, &raw.Addr{HardwareAddr: q.frame[:6]})
 		return err
 	}
 	conn, err := s.open(q)
 	if err != nil {
+		return err
+	}
+	if err := conn.SetWriteDeadline(deadline); err != nil {
 		return err
 	}
 	var to net.Addr = &net.IPAddr{IP: q.to.Addr().AsSlice()}

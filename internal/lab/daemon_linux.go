@@ -60,15 +60,19 @@ func (d *Daemon) End(sig syscall.Signal) (int, error) {
 	return d.Wait(30 * time.Second)
 }
 
-// Eventually waits until a condition holds and returns when that was first
-// seen.
+// Eventually waits until a condition holds and returns when that was first seen. It
+// looks every 5 ms, and less often where a look takes long itself: what is waited for
+// needs the processor too.
 func Eventually(what string, limit time.Duration, holds func() bool) (time.Time, error) {
-	for deadline := time.Now().Add(limit); ; time.Sleep(5 * time.Millisecond) {
+	for deadline := time.Now().Add(limit); ; {
+		began := time.Now()
 		if holds() {
 			return time.Now(), nil
 		}
-		if time.Now().After(deadline) {
+		now := time.Now()
+		if now.After(deadline) {
 			return time.Time{}, fmt.Errorf("waited %v in vain: %s", limit, what)
 		}
+		time.Sleep(min(max(5*time.Millisecond, 3*now.Sub(began)), 100*time.Millisecond))
 	}
 }

@@ -6,7 +6,9 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"runtime"
+	"strconv"
 	"strings"
 	"sync"
 
@@ -151,7 +153,36 @@ func (h *Host) close() error {
 	for _, p := range procs {
 		errs = append(errs, p.Kill())
 	}
+	errs = append(errs, h.killStrays())
 	close(h.jobs)
 	<-h.stopped
+	return errors.Join(errs...)
+}
+
+// killStrays kills what the host's programs have left behind, such as the script of a
+// daemon that was killed: it is nobody's child any more, but it is in the host's network
+// namespace.
+func (h *Host) killStrays() error {
+	own, err := os.Readlink(h.netns)
+	if err != nil {
+		return fmt.Errorf("%s: finding its network namespace: %w", h.Name, err)
+	}
+	found, err := filepath.Glob("/proc/[0-9]*/ns/net")
+	if err != nil {
+		return fmt.Errorf("%s: finding processes: %w", h.Name, err)
+	}
+	var errs []error
+	for _, path := range found {
+		if at, err := os.Readlink(path); err != nil || at != own {
+			continue // it is elsewhere, or has ended meanwhile
+		}
+		pid, err := strconv.Atoi(strings.Split(path, "/")[2])
+		if err != nil || pid == os.Getpid() {
+			continue
+		}
+		if err := unix.Kill(pid, unix.SIGKILL); err != nil && !errors.Is(err, unix.ESRCH) {
+			errs = append(errs, fmt.Errorf("%s: killing a stray process: %w", h.Name, err))
+		}
+	}
 	return errors.Join(errs...)
 }

@@ -2,6 +2,7 @@ package lab_test
 
 import (
 	"context"
+	"os"
 	"strings"
 	"testing"
 	"time"
@@ -86,5 +87,23 @@ func TestNetwork(t *testing.T) {
 	out, err := a.Run("hostname")
 	if err != nil || strings.TrimSpace(out) != "a" {
 		t.Errorf("host name %q, %v", out, err)
+	}
+	// What a program leaves behind is gone with the host.
+	out, err = a.Run("sh", "-c", "setsid sleep 1000 >/dev/null 2>&1 & echo $!")
+	if err != nil {
+		t.Fatal(err)
+	}
+	pid := strings.TrimSpace(out)
+	if _, err := os.Stat("/proc/" + pid); err != nil {
+		t.Fatalf("nothing was left behind: %v", err)
+	}
+	if err := n.PowerOff(a); err != nil {
+		t.Error(err)
+	}
+	if _, err := lab.Eventually("the stray process is gone", 5*time.Second, func() bool {
+		_, err := os.Stat("/proc/" + pid + "/ns/net")
+		return err != nil
+	}); err != nil {
+		t.Error(err)
 	}
 }

@@ -16,6 +16,8 @@ import (
 	"golang.org/x/net/ipv4"
 	"golang.org/x/net/ipv6"
 	"golang.org/x/sys/unix"
+
+	"lvsha/internal/cmsg"
 )
 
 // Pinger sends ICMP echo requests at a steady pace and keeps when each was
@@ -166,7 +168,7 @@ func (p *Pinger) receive() {
 			p.probes[i].Answered = stamp(oob[:oobn])
 			p.open--
 		}
-		p.dropped = max(p.dropped, dropped(oob[:oobn]))
+		p.dropped = max(p.dropped, cmsg.Parse(oob[:oobn]).Drops)
 		all := p.ended && p.open == 0
 		p.mu.Unlock()
 		if all {

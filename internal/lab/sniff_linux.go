@@ -1,7 +1,6 @@
 package lab
 
 import (
-	"encoding/binary"
 	"errors"
 	"fmt"
 	"net"
@@ -9,9 +8,10 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
-	"unsafe"
 
 	"golang.org/x/sys/unix"
+
+	"lvsha/internal/cmsg"
 )
 
 // Advertisement is a VRRP packet seen on the wire.
@@ -127,30 +127,10 @@ func (s *Sniffer) listen(fd int, f sniffed) {
 
 // stamp is the kernel's time stamp of a message.
 func stamp(oob []byte) time.Time {
-	messages, err := unix.ParseSocketControlMessage(oob)
-	if err != nil {
-		return time.Now()
-	}
-	for _, m := range messages {
-		if m.Header.Type == unix.SO_TIMESTAMPNS && len(m.Data) >= int(unsafe.Sizeof(unix.Timespec{})) {
-			return time.Unix(int64(binary.NativeEndian.Uint64(m.Data)), int64(binary.NativeEndian.Uint64(m.Data[8:])))
-		}
+	if at := cmsg.Parse(oob).Stamp; !at.IsZero() {
+		return at
 	}
 	return time.Now()
-}
-
-// dropped is how many packets the socket has had no room for, as a message tells.
-func dropped(oob []byte) uint32 {
-	messages, err := unix.ParseSocketControlMessage(oob)
-	if err != nil {
-		return 0
-	}
-	for _, m := range messages {
-		if m.Header.Type == unix.SO_RXQ_OVFL && len(m.Data) >= 4 {
-			return binary.NativeEndian.Uint32(m.Data)
-		}
-	}
-	return 0
 }
 
 // Seen returns what passed so far.

@@ -7,36 +7,11 @@ import (
 	"net/netip"
 	"time"
 
-	"github.com/jsimonetti/rtnetlink/v2"
 	"github.com/mdlayher/netlink"
 	"golang.org/x/sys/unix"
 
 	"lvsha/vrrp"
 )
-
-// kernel is a connection to rtnetlink, and another one to change addresses:
-// package rtnetlink cannot say how long one is preferred.
-type kernel struct {
-	*rtnetlink.Conn
-	raw *netlink.Conn
-}
-
-// dialKernel connects to rtnetlink.
-func dialKernel() (*kernel, error) {
-	raw, err := netlink.Dial(unix.NETLINK_ROUTE, nil)
-	if err != nil {
-		return nil, err
-	}
-	conn, err := rtnetlink.Dial(nil)
-	if err != nil {
-		raw.Close()
-		return nil, err
-	}
-	return &kernel{conn, raw}, nil
-}
-
-// Close closes both.
-func (k *kernel) Close() error { return errors.Join(k.Conn.Close(), k.raw.Close()) }
 
 // addAddress adds an address to an interface, whose route to its network has a
 // metric, 0 for the kernel's default.
@@ -50,7 +25,7 @@ func (k *kernel) changeAddress(message netlink.HeaderType, flags netlink.HeaderF
 	if err != nil {
 		return err
 	}
-	_, err = k.raw.Execute(netlink.Message{
+	_, err = k.Execute(netlink.Message{
 		Header: netlink.Header{Type: message, Flags: netlink.Request | netlink.Acknowledge | flags},
 		Data:   data,
 	})
@@ -120,7 +95,7 @@ func (k *kernel) awaitLocal(index int, addr netip.Addr) bool {
 	// A struct rtmsg: family, length of the destination, and no more.
 	question := append(append([]byte{unix.AF_INET6, 128}, make([]byte, unix.SizeofRtMsg-2)...), encoded...)
 	for deadline := time.Now().Add(localMost); ; {
-		answers, err := k.raw.Execute(netlink.Message{
+		answers, err := k.Execute(netlink.Message{
 			Header: netlink.Header{Type: unix.RTM_GETROUTE, Flags: netlink.Request},
 			Data:   question,
 		})

@@ -9,6 +9,8 @@ import (
 	"github.com/mdlayher/genetlink"
 	"github.com/mdlayher/netlink"
 	"golang.org/x/sys/unix"
+
+	"lvsha/internal/nlconn"
 )
 
 // From include/uapi/linux/fou.h.
@@ -43,7 +45,9 @@ var ErrNoGUE = errors.New("the kernel has no GUE: modprobe fou (and fou6)")
 
 // GUEPorts are the ports where GUE is unwrapped; none where the kernel does not know it.
 func (l *Links) GUEPorts() (out []GUEPort, err error) {
-	answers, err := fou(fouGet, netlink.Dump, nil)
+	answers, err := fou(func(g *nlconn.Generic) ([]genetlink.Message, error) {
+		return g.Dump(genetlink.Message{Header: genetlink.Header{Command: fouGet, Version: fouVersion}})
+	})
 	if errors.Is(err, ErrNoGUE) {
 		return nil, nil
 	}
@@ -82,7 +86,7 @@ func (l *Links) GUEPorts() (out []GUEPort, err error) {
 // OpenGUE has packets of GUE that come to a port unwrapped. The error is ErrNoGUE where
 // the module is not loaded.
 func (l *Links) OpenGUE(p GUEPort) error {
-	if _, err := fou(fouAdd, netlink.Acknowledge, &p); err != nil {
+	if err := changePort(fouAdd, p); err != nil {
 		return fmt.Errorf("opening %s for GUE: %w", p, explain(err, "CAP_NET_ADMIN"))
 	}
 	return nil
@@ -90,37 +94,39 @@ func (l *Links) OpenGUE(p GUEPort) error {
 
 // CloseGUE ends that. A port that is not open is no error.
 func (l *Links) CloseGUE(p GUEPort) error {
-	_, err := fou(fouDelete, netlink.Acknowledge, &p)
+	err := changePort(fouDelete, p)
 	if err != nil && !errors.Is(err, ErrNoGUE) && !errors.Is(err, unix.EINVAL) && !errors.Is(err, unix.ENOENT) {
 		return fmt.Errorf("closing %s for GUE: %w", p, err)
 	}
 	return nil
 }
 
-// fou sends a command, about a port unless that is nil.
-func fou(command uint8, flags netlink.HeaderFlags, p *GUEPort) ([]genetlink.Message, error) {
-	c, err := genetlink.Dial(nil)
+// changePort opens or closes a port.
+func changePort(command uint8, p GUEPort) error {
+	ae := netlink.NewAttributeEncoder()
+	ae.Bytes(fouPort, binary.BigEndian.AppendUint16(nil, p.Port))
+	ae.Uint8(fouFamily, map[bool]uint8{false: unix.AF_INET, true: unix.AF_INET6}[p.IPv6])
+	ae.Uint8(fouType, fouGUE)
+	data, err := ae.Encode()
 	if err != nil {
-		return nil, err
+		return err
 	}
-	defer c.Close()
-	family, err := c.GetFamily(fouName)
+	_, err = fou(func(g *nlconn.Generic) ([]genetlink.Message, error) {
+		m := genetlink.Message{Header: genetlink.Header{Command: command, Version: fouVersion}, Data: data}
+		return g.Execute(m, netlink.Acknowledge)
+	})
+	return err
+}
+
+// fou connects to the module.
+func fou(ask func(*nlconn.Generic) ([]genetlink.Message, error)) ([]genetlink.Message, error) {
+	g, err := nlconn.DialGeneric(fouName)
 	if errors.Is(err, os.ErrNotExist) {
 		return nil, ErrNoGUE
 	}
 	if err != nil {
 		return nil, err
 	}
-	ae := netlink.NewAttributeEncoder()
-	if p != nil {
-		ae.Bytes(fouPort, binary.BigEndian.AppendUint16(nil, p.Port))
-		ae.Uint8(fouFamily, map[bool]uint8{false: unix.AF_INET, true: unix.AF_INET6}[p.IPv6])
-		ae.Uint8(fouType, fouGUE)
-	}
-	data, err := ae.Encode()
-	if err != nil {
-		return nil, err
-	}
-	return c.Execute(genetlink.Message{Header: genetlink.Header{Command: command, Version: fouVersion}, Data: data},
-		family.ID, netlink.Request|flags)
+	defer g.Close()
+	return ask(g)
 }

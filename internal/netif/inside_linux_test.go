@@ -45,7 +45,7 @@ func inNamespace(ns string, f func(*netif.Links)) error {
 }
 
 // try fails the test if an operation failed.
-func try(t *testing.T, err error) {
+func try(t testing.TB, err error) {
 	t.Helper()
 	if err != nil {
 		t.Error(err)

@@ -16,20 +16,13 @@ func LocalTo(peer netip.Addr) (iface string, local netip.Addr, err error) {
 	}
 	defer conn.Close()
 	local = conn.LocalAddr().(*net.UDPAddr).AddrPort().Addr().Unmap()
-	links, err := net.Interfaces()
-	if err != nil {
-		return "", netip.Addr{}, fmt.Errorf("listing interfaces: %w", err)
+	if iface = peer.Zone(); iface != "" {
+		return iface, local, nil
 	}
-	for _, link := range links {
-		addrs, err := link.Addrs()
-		if err != nil {
-			continue // it is gone
-		}
-		for _, a := range addrs {
-			if prefix, err := netip.ParsePrefix(a.String()); err == nil && prefix.Addr() == local.WithZone("") {
-				return link.Name, local, nil
-			}
-		}
+	links := New(nil)
+	defer links.Close()
+	if iface, _, _, err = links.WayTo(peer); err != nil {
+		return "", netip.Addr{}, err
 	}
-	return "", netip.Addr{}, fmt.Errorf("no interface has the address %s that %s is reached from", local, peer)
+	return iface, local, nil
 }

@@ -12,6 +12,7 @@ import (
 	"net/netip"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -33,7 +34,7 @@ import (
 //	          namespace c
 //
 // A director is this test binary, started inside a namespace with its
-// configuration in the environment. It prints what happens as lines of JSON and
+// configuration in a file that the environment names. It prints what happens as lines of JSON and
 // takes commands as lines.
 const (
 	nodeVariable = "LVSHA_TEST_NODE"
@@ -62,20 +63,29 @@ func TestMain(m *testing.M) {
 type nodeConfig struct {
 	Configs []vrrp.Config
 	Resume  *vrrp.Resume
+	// RealTime gives the loop the priority that lvsha gives it.
+	RealTime bool
 }
 
 // line is what a director prints.
 type line struct {
-	Transition *vrrp.Transition `json:",omitempty"`
-	Notice     *vrrp.Notice     `json:",omitempty"`
-	Status     []vrrp.Status    `json:",omitempty"`
-	Done       string           `json:",omitempty"`
+	// Beats are the times of the advertisements, by router, in nanoseconds of
+	// CLOCK_BOOTTIME.
+	Beats      map[string][]int64 `json:",omitempty"`
+	Transition *vrrp.Transition   `json:",omitempty"`
+	Notice     *vrrp.Notice       `json:",omitempty"`
+	Status     []vrrp.Status      `json:",omitempty"`
+	Done       string             `json:",omitempty"`
 }
 
-// node is a director.
-func node(text string) error {
+// node is a director, with the configuration in a file.
+func node(name string) error {
+	text, err := os.ReadFile(name)
+	if err != nil {
+		return err
+	}
 	var cfg nodeConfig
-	if err := json.Unmarshal([]byte(text), &cfg); err != nil {
+	if err := json.Unmarshal(text, &cfg); err != nil {
 		return err
 	}
 	out := make(chan line, 1000)
@@ -93,7 +103,9 @@ func node(text string) error {
 	}
 	log := slog.New(slog.NewTextHandler(os.Stderr, nil))
 	links := netif.New(log)
-	engine := vrrp.New(vrrp.Options{
+	// They belong to the loop.
+	beats := make(map[vrrp.Key][]int64)
+	options := vrrp.Options{
 		Port: port, Links: links, Logger: log,
 		OnTransition: func(t vrrp.Transition) { out <- line{Transition: &t} },
 		OnEvent:      func(n vrrp.Notice) { out <- line{Notice: &n} },
@@ -103,7 +115,12 @@ func node(text string) error {
 			}
 			return *cfg.Resume, true
 		},
-	})
+	}
+	if cfg.RealTime {
+		options.OnThread = realTime
+		options.Heartbeat = func(k vrrp.Key, at time.Duration) { beats[k] = append(beats[k], int64(at)) }
+	}
+	engine := vrrp.New(options)
 	ctx := context.Background()
 	if err := engine.Configure(ctx, cfg.Configs); err != nil {
 		return err
@@ -135,6 +152,13 @@ func node(text string) error {
 			}
 			if err := <-ran; err != nil {
 				return err
+			}
+			if cfg.RealTime {
+				named := make(map[string][]int64, len(beats))
+				for k, list := range beats {
+					named[k.String()] = list
+				}
+				out <- line{Beats: named}
 			}
 			out <- line{Done: command}
 			close(out)
@@ -200,14 +224,15 @@ func junk() error {
 
 // lan is the network of a test.
 type lan struct {
-	t       *testing.T
+	t       testing.TB
 	a, b, c string
 }
 
 // newLAN makes the network, and removes it when the test ends.
-func newLAN(t *testing.T) *lan {
+func newLAN(t testing.TB) *lan {
 	t.Helper()
-	tag := fmt.Sprintf("lvn%d-%s", os.Getpid(), strings.ToLower(t.Name()[len("TestNetns"):]))
+	_, name, _ := strings.Cut(t.Name(), "Netns")
+	tag := fmt.Sprintf("lvn%d-%s", os.Getpid(), strings.ToLower(name))
 	l := &lan{t: t, a: tag + "-a", b: tag + "-b", c: tag + "-c"}
 	for _, ns := range []string{l.a, l.b, l.c} {
 		l.ip("netns", "add", ns)
@@ -285,12 +310,16 @@ func (l *lan) start(ns string, cfg nodeConfig) *director {
 	if err != nil {
 		l.t.Fatal(err)
 	}
+	file := filepath.Join(l.t.TempDir(), "node.json")
+	if err := os.WriteFile(file, text, 0o600); err != nil {
+		l.t.Fatal(err)
+	}
 	self, err := os.Executable()
 	if err != nil {
 		l.t.Fatal(err)
 	}
 	d := &director{lan: l, name: ns, cmd: exec.Command("ip", "netns", "exec", ns, self), lines: make(chan line, 10000)}
-	d.cmd.Env = append(os.Environ(), nodeVariable+"="+string(text))
+	d.cmd.Env = append(os.Environ(), nodeVariable+"="+file)
 	var log strings.Builder
 	d.cmd.Stderr = &log
 	if d.in, err = d.cmd.StdinPipe(); err != nil {
@@ -329,7 +358,13 @@ func (l *lan) start(ns string, cfg nodeConfig) *director {
 // next waits for a line.
 func (d *director) next(what string, match func(line) bool) line {
 	d.lan.t.Helper()
-	deadline := time.After(10 * time.Second)
+	return d.within(10*time.Second, what, match)
+}
+
+// within waits for a line, but not for ever.
+func (d *director) within(most time.Duration, what string, match func(line) bool) line {
+	d.lan.t.Helper()
+	deadline := time.After(most)
 	for {
 		select {
 		case l, ok := <-d.lines:
@@ -568,17 +603,16 @@ func TestNetnsRelease(t *testing.T) {
 				t.Fatal(err)
 			}
 		}
-		have, err := links.Addresses("lo")
-		if err != nil || !slices.Contains(have, prefix) {
-			t.Errorf("addresses of lo: %v, %v", have, err)
+		if missing, err := links.Missing("lo", []netip.Prefix{prefix}); err != nil || len(missing) > 0 {
+			t.Errorf("missing on lo: %v, %v", missing, err)
 		}
 		for range 2 {
 			if err := links.Remove("lo", prefix); err != nil {
 				t.Error(err)
 			}
 		}
-		if have, err := links.Addresses("lo"); err != nil || slices.Contains(have, prefix) {
-			t.Errorf("addresses of lo after the removal: %v, %v", have, err)
+		if missing, err := links.Missing("lo", []netip.Prefix{prefix}); err != nil || !slices.Equal(missing, []netip.Prefix{prefix}) {
+			t.Errorf("missing on lo after the removal: %v, %v", missing, err)
 		}
 		if err := links.Remove("nosuch0", prefix); err != nil {
 			t.Error(err)

@@ -25,21 +25,21 @@ const (
 // where systemd does not switch it on). Otherwise one virtual router that
 // leaves would take the addresses of another along. It stays on. When it cannot
 // be had, the addresses that vanish are put back like any that somebody removed.
-func (l *Links) promote(c *kernel, index int) {
-	if l.promoting[index] {
+func (n *netInterface) promote(c *kernel, index int) {
+	if n.promoted == index {
 		return
 	}
-	if err := setLink(c.raw, index, 0, 0, map[uint16]uint32{promoteSecondaries: 1}, nil); err != nil {
-		l.log.Debug("switching on promote_secondaries", "index", index, "error", err)
+	if err := setLink(c, index, 0, 0, map[uint16]uint32{promoteSecondaries: 1}, nil); err != nil {
+		n.links.log.Debug("switching on promote_secondaries", "interface", n.name, "error", err)
 		return
 	}
-	l.promoting[index] = true
+	n.promoted = index
 }
 
 // setLink sends RTM_SETLINK with parameters of IPv4 (those of
 // net.ipv4.conf.INTERFACE, which need no write access to /proc/sys this way),
 // flags, and what more adds.
-func setLink(c *netlink.Conn, index int, flags, change uint32, parameters map[uint16]uint32, more func(*netlink.AttributeEncoder)) error {
+func setLink(c *kernel, index int, flags, change uint32, parameters map[uint16]uint32, more func(*netlink.AttributeEncoder)) error {
 	attributes := netlink.NewAttributeEncoder()
 	if len(parameters) > 0 {
 		attributes.Nested(unix.IFLA_AF_SPEC, func(families *netlink.AttributeEncoder) error {
@@ -62,7 +62,7 @@ func setLink(c *netlink.Conn, index int, flags, change uint32, parameters map[ui
 }
 
 // linkRequest sends a struct ifinfomsg with attributes.
-func linkRequest(c *netlink.Conn, message netlink.HeaderType, how netlink.HeaderFlags, index int, flags, change uint32, attributes *netlink.AttributeEncoder) error {
+func linkRequest(c *kernel, message netlink.HeaderType, how netlink.HeaderFlags, index int, flags, change uint32, attributes *netlink.AttributeEncoder) error {
 	encoded, err := attributes.Encode()
 	if err != nil {
 		return fmt.Errorf("encoding attributes: %w", err)

@@ -10,6 +10,8 @@ import (
 	"github.com/google/nftables"
 	"github.com/google/nftables/expr"
 	"golang.org/x/sys/unix"
+
+	"lvsha/internal/nlconn"
 )
 
 // Refuse implements vrrp.Links: packets to the address are dropped where they
@@ -17,19 +19,22 @@ import (
 // V3-OWN-07). ARP is no IP packet, and neighbour solicitations and advertisements
 // get through (V3-ACT-05).
 func (l *Links) Refuse(iface string, addr netip.Addr) error {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	err := onNftables(func(c *nftables.Conn) error {
+	l.refusing.Lock()
+	defer l.refusing.Unlock()
+	err := onNftables(func(c *nftables.Conn, steady func(func() error) error) error {
 		f := newFilter()
-		there, err := f.there(c)
-		if err != nil {
-			return err
-		}
 		var rules []*nftables.Rule
-		if there {
-			if rules, err = c.GetRules(f.table, f.chain); err != nil {
+		err := steady(func() error {
+			rules = nil
+			there, err := f.there(c)
+			if err != nil || !there {
 				return err
 			}
+			rules, err = c.GetRules(f.table, f.chain)
+			return err
+		})
+		if err != nil {
+			return err
 		}
 		if len(rules) != len(f.rules()) {
 			// All at once, or not at all.
@@ -60,17 +65,22 @@ func (l *Links) Refuse(iface string, addr netip.Addr) error {
 
 // Permit implements vrrp.Links. The table goes with the last address.
 func (l *Links) Permit(iface string, addr netip.Addr) error {
-	l.mu.Lock()
-	defer l.mu.Unlock()
+	l.refusing.Lock()
+	defer l.refusing.Unlock()
 	for r := range l.refused {
 		if r.addr == addr && r.iface != iface && !addr.IsLinkLocalUnicast() {
 			delete(l.refused, refusal{iface, addr})
 			return nil
 		}
 	}
-	err := onNftables(func(c *nftables.Conn) error {
+	err := onNftables(func(c *nftables.Conn, steady func(func() error) error) error {
 		f := newFilter()
-		if there, err := f.there(c); err != nil || !there {
+		var there bool
+		err := steady(func() (err error) {
+			there, err = f.there(c)
+			return err
+		})
+		if err != nil || !there {
 			return err
 		}
 		set, key := f.element(iface, addr)
@@ -83,11 +93,20 @@ func (l *Links) Permit(iface string, addr netip.Addr) error {
 		if len(l.refused) > 1 || len(l.refused) == 1 && !l.refused[refusal{iface, addr}] {
 			return nil
 		}
-		for _, s := range f.sets() {
-			elements, err := c.GetSetElements(s)
-			if err != nil || len(elements) > 0 {
-				return err
+		left := 0
+		err = steady(func() error {
+			left = 0
+			for _, s := range f.sets() {
+				elements, err := c.GetSetElements(s)
+				if err != nil {
+					return err
+				}
+				left += len(elements)
 			}
+			return nil
+		})
+		if err != nil || left > 0 {
+			return err
 		}
 		c.DelTable(f.table)
 		if err := c.Flush(); err != nil && !errors.Is(err, os.ErrNotExist) {
@@ -108,13 +127,21 @@ type refusal struct {
 	addr  netip.Addr
 }
 
-// onNftables connects to nftables.
-func onNftables(f func(*nftables.Conn) error) error {
+// onNftables connects to nftables. What is read inside steady is whole.
+func onNftables(f func(c *nftables.Conn, steady func(read func() error) error) error) error {
 	c, err := nftables.New()
 	if err != nil {
 		return fmt.Errorf("connecting: %w", err)
 	}
-	return explain(f(c), "CAP_NET_ADMIN")
+	ruleset, err := nlconn.DialRuleset()
+	if err != nil {
+		return fmt.Errorf("connecting: %w", err)
+	}
+	defer ruleset.Close()
+	return explain(f(c, func(read func() error) error {
+		_, err := ruleset.Steady(read)
+		return err
+	}), "CAP_NET_ADMIN")
 }
 
 // filter is the table, as nft(8) would have it:

@@ -25,8 +25,8 @@ const metric6 = 1024
 
 // AddRoute implements vrrp.Paths.
 func (l *Links) AddRoute(r vrrp.Route) error {
-	err := onRoutes(func(c *netlink.Conn) error {
-		want, err := routeOf(r)
+	err := l.conns.ask(func(c *kernel) error {
+		want, err := l.routeOf(r)
 		if err != nil {
 			return err
 		}
@@ -57,8 +57,8 @@ func (l *Links) AddRoute(r vrrp.Route) error {
 // RemoveRoute implements vrrp.Paths. The kernel would take another route of that
 // destination for the one that is named, if less was said of it.
 func (l *Links) RemoveRoute(r vrrp.Route) error {
-	err := onRoutes(func(c *netlink.Conn) error {
-		want, err := routeOf(r)
+	err := l.conns.ask(func(c *kernel) error {
+		want, err := l.routeOf(r)
 		if errors.Is(err, ErrNoInterface) {
 			return nil
 		}
@@ -81,16 +81,28 @@ func (l *Links) RemoveRoute(r vrrp.Route) error {
 	return nil
 }
 
-// MissingPaths implements vrrp.Paths.
-func (l *Links) MissingPaths(routes []vrrp.Route, rules []vrrp.Rule) (goneRoutes []vrrp.Route, goneRules []vrrp.Rule, err error) {
-	err = onRoutes(func(c *netlink.Conn) error {
+// MissingPaths implements vrrp.Paths. What is missing in one list is looked for in
+// another one: the kernel has no way to ask for one route or rule alone.
+func (l *Links) MissingPaths(routes []vrrp.Route, rules []vrrp.Rule) ([]vrrp.Route, []vrrp.Rule, error) {
+	for range 2 {
+		var err error
+		if routes, rules, err = l.missingPaths(routes, rules); err != nil || len(routes)+len(rules) == 0 {
+			return nil, nil, err
+		}
+	}
+	return routes, rules, nil
+}
+
+// missingPaths are those that are missing in one list.
+func (l *Links) missingPaths(routes []vrrp.Route, rules []vrrp.Rule) (goneRoutes []vrrp.Route, goneRules []vrrp.Rule, err error) {
+	err = l.conns.ask(func(c *kernel) error {
 		type list struct {
 			family byte
 			table  uint32
 		}
 		known := make(map[list][]route)
 		for _, r := range routes {
-			want, err := routeOf(r)
+			want, err := l.routeOf(r)
 			if errors.Is(err, ErrNoInterface) {
 				goneRoutes = append(goneRoutes, r)
 				continue
@@ -116,17 +128,6 @@ func (l *Links) MissingPaths(routes []vrrp.Route, rules []vrrp.Rule) (goneRoutes
 	return goneRoutes, goneRules, err
 }
 
-// onRoutes connects to rtnetlink with strict checks, which have the kernel
-// select what is listed: a table may have a million routes of others.
-func onRoutes(f func(*netlink.Conn) error) error {
-	c, err := netlink.Dial(unix.NETLINK_ROUTE, &netlink.Config{Strict: true})
-	if err != nil {
-		return fmt.Errorf("connecting to rtnetlink: %w", err)
-	}
-	defer c.Close()
-	return explain(f(c), "CAP_NET_ADMIN")
-}
-
 // route is a route as the kernel has it.
 type route struct {
 	family, kind byte
@@ -143,7 +144,7 @@ type route struct {
 }
 
 // routeOf fills in what the kernel would.
-func routeOf(r vrrp.Route) (route, error) {
+func (l *Links) routeOf(r vrrp.Route) (route, error) {
 	out := route{
 		family: unix.AF_INET, kind: unix.RTN_UNICAST, protocol: protocol, scope: r.Scope,
 		dst: r.Destination.Masked(), via: r.Via, source: r.Source,
@@ -169,7 +170,7 @@ func routeOf(r vrrp.Route) (route, error) {
 		out.metric = cmp.Or(r.Metric, metric6)
 	}
 	if r.Interface != "" {
-		link, err := lookUp(r.Interface)
+		link, err := l.lookUp(r.Interface)
 		if err != nil {
 			return route{}, err
 		}
@@ -189,7 +190,7 @@ func (r route) is(want route) bool {
 }
 
 // request sends a struct rtmsg with attributes.
-func (r route) request(c *netlink.Conn, message netlink.HeaderType, how netlink.HeaderFlags) error {
+func (r route) request(c *kernel, message netlink.HeaderType, how netlink.HeaderFlags) error {
 	attributes := netlink.NewAttributeEncoder()
 	if r.dst.Bits() > 0 {
 		attributes.Bytes(unix.RTA_DST, r.dst.Addr().AsSlice())
@@ -236,7 +237,7 @@ func (r route) request(c *netlink.Conn, message netlink.HeaderType, how netlink.
 
 // listRoutes are our routes in one table. A table that nobody has used yet is
 // none that the kernel knows.
-func listRoutes(c *netlink.Conn, family byte, table uint32) ([]route, error) {
+func listRoutes(c *kernel, family byte, table uint32) ([]route, error) {
 	attributes := netlink.NewAttributeEncoder()
 	attributes.Uint32(unix.RTA_TABLE, table)
 	encoded, err := attributes.Encode()
@@ -245,8 +246,8 @@ func listRoutes(c *netlink.Conn, family byte, table uint32) ([]route, error) {
 	}
 	header := make([]byte, unix.SizeofRtMsg)
 	header[0], header[5] = family, protocol
-	answers, err := c.Execute(netlink.Message{
-		Header: netlink.Header{Type: unix.RTM_GETROUTE, Flags: netlink.Request | netlink.Dump},
+	answers, err := c.Dump(netlink.Message{
+		Header: netlink.Header{Type: unix.RTM_GETROUTE},
 		Data:   append(header, encoded...),
 	})
 	if errors.Is(err, unix.ENOENT) {

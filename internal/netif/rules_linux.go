@@ -18,7 +18,7 @@ const sizeofRule = 12
 
 // AddRule implements vrrp.Paths. The same rule of somebody else serves as well.
 func (l *Links) AddRule(r vrrp.Rule) error {
-	err := onRoutes(func(c *netlink.Conn) error {
+	err := l.conns.ask(func(c *kernel) error {
 		err := ruleRequest(c, r, unix.RTM_NEWRULE, netlink.Create|netlink.Excl)
 		if errors.Is(err, unix.EEXIST) {
 			return nil
@@ -33,7 +33,7 @@ func (l *Links) AddRule(r vrrp.Rule) error {
 
 // RemoveRule implements vrrp.Paths. Somebody else's stays.
 func (l *Links) RemoveRule(r vrrp.Rule) error {
-	err := onRoutes(func(c *netlink.Conn) error {
+	err := l.conns.ask(func(c *kernel) error {
 		have, err := listRules(c, familyOf(r.Family))
 		if err != nil || !slices.Contains(have, listed{r, protocol}) {
 			return err
@@ -51,7 +51,7 @@ func (l *Links) RemoveRule(r vrrp.Rule) error {
 }
 
 // missingRules are those that are not there, whoever made them.
-func missingRules(c *netlink.Conn, rules []vrrp.Rule) (gone []vrrp.Rule, err error) {
+func missingRules(c *kernel, rules []vrrp.Rule) (gone []vrrp.Rule, err error) {
 	known := make(map[vrrp.Family][]listed)
 	for _, r := range rules {
 		have, ok := known[r.Family]
@@ -76,7 +76,7 @@ func familyOf(f vrrp.Family) byte {
 }
 
 // ruleRequest sends a struct fib_rule_hdr with attributes.
-func ruleRequest(c *netlink.Conn, r vrrp.Rule, message netlink.HeaderType, how netlink.HeaderFlags) error {
+func ruleRequest(c *kernel, r vrrp.Rule, message netlink.HeaderType, how netlink.HeaderFlags) error {
 	header := make([]byte, sizeofRule)
 	header[0] = familyOf(r.Family)
 	header[7] = unix.FR_ACT_TO_TBL
@@ -121,13 +121,10 @@ type listed struct {
 
 // listRules are all rules of a family that could be ours: those that look up a
 // table.
-func listRules(c *netlink.Conn, family byte) ([]listed, error) {
+func listRules(c *kernel, family byte) ([]listed, error) {
 	header := make([]byte, sizeofRule)
 	header[0] = family
-	answers, err := c.Execute(netlink.Message{
-		Header: netlink.Header{Type: unix.RTM_GETRULE, Flags: netlink.Request | netlink.Dump},
-		Data:   header,
-	})
+	answers, err := c.Dump(netlink.Message{Header: netlink.Header{Type: unix.RTM_GETRULE}, Data: header})
 	if err != nil {
 		return nil, err
 	}

@@ -9,8 +9,6 @@ import (
 
 	"github.com/mdlayher/netlink"
 	"golang.org/x/sys/unix"
-
-	"lvsha/vrrp"
 )
 
 // Attributes of include/uapi/linux/if_tunnel.h.
@@ -46,15 +44,15 @@ func (t Tunnel) gre() bool { return t.Kind == "gre" || t.Kind == "ip6gre" }
 
 // Tunnels are the interfaces of the kinds that IPVS tunnels end at.
 func (l *Links) Tunnels() (out []Tunnel, err error) {
-	err = onRoutes(func(c *netlink.Conn) error {
+	err = l.conns.ask(func(c *kernel) error {
 		attributes := netlink.NewAttributeEncoder()
 		attributes.Uint32(unix.IFLA_EXT_MASK, skipStats)
 		encoded, err := attributes.Encode()
 		if err != nil {
 			return err
 		}
-		answers, err := c.Execute(netlink.Message{
-			Header: netlink.Header{Type: unix.RTM_GETLINK, Flags: netlink.Request | netlink.Dump},
+		answers, err := c.Dump(netlink.Message{
+			Header: netlink.Header{Type: unix.RTM_GETLINK},
 			Data:   append(make([]byte, unix.SizeofIfInfomsg), encoded...),
 		})
 		if err != nil {
@@ -136,7 +134,7 @@ func (t *Tunnel) parseData(data *netlink.AttributeDecoder) error {
 // MakeTunnel makes an interface and switches it on. The kernel loads the module that it
 // needs.
 func (l *Links) MakeTunnel(t Tunnel) error {
-	err := onRoutes(func(c *netlink.Conn) error {
+	err := l.conns.ask(func(c *kernel) error {
 		attributes := netlink.NewAttributeEncoder()
 		attributes.String(unix.IFLA_IFNAME, t.Name)
 		attributes.Nested(unix.IFLA_LINKINFO, func(info *netlink.AttributeEncoder) error {
@@ -174,28 +172,15 @@ func (l *Links) MakeTunnel(t Tunnel) error {
 
 // RemoveTunnel removes an interface. One that is not there is no error.
 func (l *Links) RemoveTunnel(name string) error {
-	link, err := lookUp(name)
+	link, err := l.lookUp(name)
 	if errors.Is(err, ErrNoInterface) {
 		return nil
 	}
 	if err == nil {
-		err = onRoutes(func(c *netlink.Conn) error { return deleteLink(c, link.Index) })
+		err = l.conns.ask(func(c *kernel) error { return deleteLink(c, link.Index) })
 	}
 	if err != nil {
 		return fmt.Errorf("removing tunnel %s: %w", name, err)
-	}
-	return nil
-}
-
-// Drop takes an address away as Remove does, and changes nothing else of the interface.
-func (l *Links) Drop(iface string, p netip.Prefix) error {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	err := l.onInterface(iface, func(c *kernel, index int) error {
-		return c.changeAddress(unix.RTM_DELADDR, 0, index, vrrp.Address{Prefix: p}, 0)
-	})
-	if err != nil && !errors.Is(err, ErrNoInterface) && !errors.Is(err, unix.EADDRNOTAVAIL) {
-		return fmt.Errorf("removing %s from %s: %w", p, iface, err)
 	}
 	return nil
 }

@@ -2,7 +2,6 @@ package netif
 
 import (
 	"bytes"
-	"encoding/binary"
 	"errors"
 	"fmt"
 	"os"
@@ -53,41 +52,33 @@ func parseAlias(alias string) (a arpSettings, ok bool) {
 // raised is what the interface below gets. More than that is left.
 func (a arpSettings) raised() arpSettings { return arpSettings{max(a.ignore, 1), max(a.announce, 2)} }
 
-// device is a network interface as RTM_GETLINK tells of it.
-type device struct {
-	index, base int
-	flags       uint32
-	name, alias string
-	kind        string
-	mode        uint32
-	mac         []byte
-	arp         arpSettings
-}
-
 // MakeVirtual implements vrrp.Links. What the interface below had is kept in the
 // alias of the virtual one before it is changed: it outlives a crash, and is
 // gone with the last interface that needs it.
 func (l *Links) MakeVirtual(v vrrp.Virtual) error {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	if err := l.ask(func(c *kernel) error { return l.makeVirtual(c, v) }); err != nil {
+	base, n := l.of(v.Base), l.of(v.Name)
+	base.base.Lock()
+	defer base.base.Unlock()
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if err := l.conns.ask(func(c *kernel) error { return n.makeVirtual(c, v) }); err != nil {
 		return fmt.Errorf("making interface %s on %s: %w", v.Name, v.Base, err)
 	}
 	return nil
 }
 
-func (l *Links) makeVirtual(c *kernel, v vrrp.Virtual) error {
-	base, err := getDevice(c.raw, v.Base)
+func (n *netInterface) makeVirtual(c *kernel, v vrrp.Virtual) error {
+	base, err := getDevice(c, v.Base)
 	if err != nil {
 		return err
 	}
-	have, err := getDevice(c.raw, v.Name)
+	have, err := getDevice(c, v.Name)
 	switch {
 	case errors.Is(err, ErrNoInterface):
-		if err := newMacvlan(c.raw, v, base.index); err != nil {
+		if err := newMacvlan(c, v, base.index); err != nil {
 			return err
 		}
-		if have, err = getDevice(c.raw, v.Name); err != nil {
+		if have, err = getDevice(c, v.Name); err != nil {
 			return err
 		}
 	case err != nil:
@@ -95,13 +86,16 @@ func (l *Links) makeVirtual(c *kernel, v vrrp.Virtual) error {
 	case !have.virtual():
 		return errors.New("an interface of that name is there, which lvsha did not make")
 	case have.base != base.index || !bytes.Equal(have.mac, v.MAC[:]) || have.mode != macvlanBridge:
-		if err := deleteLink(c.raw, have.index); err != nil {
+		if err := deleteLink(c, have.index); err != nil {
 			return err
 		}
-		return l.makeVirtual(c, v)
+		return n.makeVirtual(c, v)
 	}
-	known, ok := l.virtuals[v.Name]
-	if ok && known.index == base.index && have.alias != "" && have.flags&unix.IFF_UP != 0 && base.arp == base.arp.raised() {
+	var known below
+	if n.below != nil {
+		known = *n.below
+	}
+	if known.index == base.index && have.alias != "" && have.flags&unix.IFF_UP != 0 && base.arp == base.arp.raised() {
 		return nil
 	}
 	found, ok := parseAlias(have.alias)
@@ -111,12 +105,12 @@ func (l *Links) makeVirtual(c *kernel, v vrrp.Virtual) error {
 		// Somebody has removed the interface, and the alias with it.
 		found = known.found
 	default:
-		if found, err = findSettings(c.raw, base); err != nil {
+		if found, err = findSettings(c, base); err != nil {
 			return err
 		}
 	}
-	l.virtuals[v.Name] = below{base.index, found}
-	return l.setUpVirtual(c, v, have, base, found)
+	n.below = &below{base.index, found}
+	return n.setUpVirtual(c, v, have, base, found)
 }
 
 // below is the interface below a virtual one, and what it had before.
@@ -126,21 +120,21 @@ type below struct {
 }
 
 // setUpVirtual configures both interfaces and switches the virtual one on.
-func (l *Links) setUpVirtual(c *kernel, v vrrp.Virtual, have, base device, found arpSettings) error {
+func (n *netInterface) setUpVirtual(c *kernel, v vrrp.Virtual, have, base device, found arpSettings) error {
 	// The macvlan answers for its own addresses alone too, and must not drop what
 	// the route back would send through the interface below.
 	parameters := map[uint16]uint32{arpIgnore: 1, arpAnnounce: 2, arpFilter: 0, rpFilter: reversePath(), promoteSecondaries: 1}
-	if err := setLink(c.raw, have.index, 0, 0, parameters, func(attributes *netlink.AttributeEncoder) {
+	if err := setLink(c, have.index, 0, 0, parameters, func(attributes *netlink.AttributeEncoder) {
 		attributes.String(unix.IFLA_IFALIAS, found.String())
 	}); err != nil {
 		return fmt.Errorf("configuring it: %w", err)
 	}
 	if want := found.raised(); base.arp != want {
-		if err := setARP(c.raw, base.index, want); err != nil {
+		if err := setARP(c, base.index, want); err != nil {
 			return err
 		}
 	}
-	if err := noOwnAddresses(c.raw, have.index); err != nil {
+	if err := noOwnAddresses(c, have.index); err != nil {
 		return err
 	}
 	for _, p := range [...]struct{ name, value string }{
@@ -149,10 +143,10 @@ func (l *Links) setUpVirtual(c *kernel, v vrrp.Virtual, have, base device, found
 	} {
 		file := filepath.Join("/proc/sys/net/ipv6/conf", v.Name, p.name)
 		if err := os.WriteFile(file, []byte(p.value), 0); err != nil && !errors.Is(err, os.ErrNotExist) {
-			l.log.Warn("configuring the virtual interface for IPv6", "error", err)
+			n.links.log.Warn("configuring the virtual interface for IPv6", "error", err)
 		}
 	}
-	if err := setLink(c.raw, have.index, unix.IFF_UP, unix.IFF_UP, nil, nil); err != nil {
+	if err := setLink(c, have.index, unix.IFF_UP, unix.IFF_UP, nil, nil); err != nil {
 		return fmt.Errorf("switching it on: %w", err)
 	}
 	return nil
@@ -169,7 +163,7 @@ func reversePath() uint32 {
 }
 
 // findSettings is what the interface below had before any of ours was on it.
-func findSettings(c *netlink.Conn, base device) (arpSettings, error) {
+func findSettings(c *kernel, base device) (arpSettings, error) {
 	siblings, err := virtualsOn(c, base.index)
 	if err != nil {
 		return arpSettings{}, err
@@ -184,33 +178,36 @@ func findSettings(c *netlink.Conn, base device) (arpSettings, error) {
 
 // RemoveVirtual implements vrrp.Links.
 func (l *Links) RemoveVirtual(v vrrp.Virtual) error {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	err := l.ask(func(c *kernel) error {
-		have, err := getDevice(c.raw, v.Name)
+	base, n := l.of(v.Base), l.of(v.Name)
+	base.base.Lock()
+	defer base.base.Unlock()
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	err := l.conns.ask(func(c *kernel) error {
+		have, err := getDevice(c, v.Name)
 		if errors.Is(err, ErrNoInterface) {
 			// Gone with the interface below, or taken away from it.
-			if known, ok := l.virtuals[v.Name]; ok {
-				return restore(c.raw, known.index, known.found, 0)
+			if n.below != nil {
+				return restore(c, n.below.index, n.below.found, 0)
 			}
 			return nil
 		}
 		if err != nil || !have.virtual() || !bytes.Equal(have.mac, v.MAC[:]) {
 			return err
 		}
-		return removeVirtual(c.raw, have)
+		return removeVirtual(c, have)
 	})
 	if err != nil {
 		return fmt.Errorf("removing interface %s: %w", v.Name, err)
 	}
-	delete(l.virtuals, v.Name)
-	l.forget(v.Name)
+	n.below = nil
+	_ = n.sender.close() // its interface is gone
 	return nil
 }
 
 // removeVirtual puts the interface below back as it was before the alias that
 // says so is gone, but not before the addresses are, which it would answer for.
-func removeVirtual(c *netlink.Conn, have device) error {
+func removeVirtual(c *kernel, have device) error {
 	if found, ok := parseAlias(have.alias); ok {
 		if err := setLink(c, have.index, 0, unix.IFF_UP, nil, nil); err != nil && !errors.Is(err, unix.ENODEV) {
 			return fmt.Errorf("switching it off: %w", err)
@@ -224,7 +221,7 @@ func removeVirtual(c *netlink.Conn, have device) error {
 
 // restore puts back what an interface had before, unless more than some of our
 // virtual ones are on it.
-func restore(c *netlink.Conn, base int, found arpSettings, some int) error {
+func restore(c *kernel, base int, found arpSettings, some int) error {
 	siblings, err := virtualsOn(c, base)
 	if err != nil || len(siblings) > some {
 		return err
@@ -242,7 +239,7 @@ func (d device) virtual() bool {
 }
 
 // newMacvlan makes the interface, switched off.
-func newMacvlan(c *netlink.Conn, v vrrp.Virtual, base int) error {
+func newMacvlan(c *kernel, v vrrp.Virtual, base int) error {
 	attributes := netlink.NewAttributeEncoder()
 	attributes.String(unix.IFLA_IFNAME, v.Name)
 	attributes.Uint32(unix.IFLA_LINK, uint32(base))
@@ -261,7 +258,7 @@ func newMacvlan(c *netlink.Conn, v vrrp.Virtual, base int) error {
 // noOwnAddresses keeps the kernel from giving the interface a link-local address,
 // which would be made from the virtual MAC and so be another director's too
 // (V3-TX-05). A kernel without IPv6 has nothing to be told.
-func noOwnAddresses(c *netlink.Conn, index int) error {
+func noOwnAddresses(c *kernel, index int) error {
 	attributes := netlink.NewAttributeEncoder()
 	attributes.Nested(unix.IFLA_AF_SPEC, func(families *netlink.AttributeEncoder) error {
 		families.Nested(unix.AF_INET6, func(family *netlink.AttributeEncoder) error {
@@ -278,14 +275,14 @@ func noOwnAddresses(c *netlink.Conn, index int) error {
 }
 
 // setARP sets the parameters of the interface below.
-func setARP(c *netlink.Conn, index int, a arpSettings) error {
+func setARP(c *kernel, index int, a arpSettings) error {
 	if err := setLink(c, index, 0, 0, map[uint16]uint32{arpIgnore: a.ignore, arpAnnounce: a.announce}, nil); err != nil {
 		return fmt.Errorf("setting arp_ignore and arp_announce of the interface below: %w", err)
 	}
 	return nil
 }
 
-func deleteLink(c *netlink.Conn, index int) error {
+func deleteLink(c *kernel, index int) error {
 	err := linkRequest(c, unix.RTM_DELLINK, 0, index, 0, 0, netlink.NewAttributeEncoder())
 	if errors.Is(err, unix.ENODEV) {
 		return nil
@@ -293,30 +290,11 @@ func deleteLink(c *netlink.Conn, index int) error {
 	return err
 }
 
-// getDevice looks at one interface.
-func getDevice(c *netlink.Conn, name string) (device, error) {
-	attributes := netlink.NewAttributeEncoder()
-	attributes.String(unix.IFLA_IFNAME, name)
-	attributes.Uint32(unix.IFLA_EXT_MASK, skipStats)
-	devices, err := getDevices(c, 0, attributes)
-	switch {
-	case errors.Is(err, unix.ENODEV):
-		return device{}, fmt.Errorf("%w: %s", ErrNoInterface, name)
-	case err != nil:
-		return device{}, fmt.Errorf("looking at %s: %w", name, err)
-	case len(devices) != 1:
-		return device{}, fmt.Errorf("looking at %s: %d answers", name, len(devices))
-	}
-	return devices[0], nil
-}
-
 // virtualsOn are our interfaces on another one.
-func virtualsOn(c *netlink.Conn, base int) ([]device, error) {
-	attributes := netlink.NewAttributeEncoder()
-	attributes.Uint32(unix.IFLA_EXT_MASK, skipStats)
-	devices, err := getDevices(c, netlink.Dump, attributes)
+func virtualsOn(c *kernel, base int) ([]device, error) {
+	devices, err := listDevices(c)
 	if err != nil {
-		return nil, fmt.Errorf("listing interfaces: %w", err)
+		return nil, err
 	}
 	var out []device
 	for _, d := range devices {
@@ -325,105 +303,4 @@ func virtualsOn(c *netlink.Conn, base int) ([]device, error) {
 		}
 	}
 	return out, nil
-}
-
-// getDevices asks for one interface or all.
-func getDevices(c *netlink.Conn, flags netlink.HeaderFlags, attributes *netlink.AttributeEncoder) ([]device, error) {
-	encoded, err := attributes.Encode()
-	if err != nil {
-		return nil, err
-	}
-	answers, err := c.Execute(netlink.Message{
-		Header: netlink.Header{Type: unix.RTM_GETLINK, Flags: netlink.Request | flags},
-		Data:   append(make([]byte, unix.SizeofIfInfomsg), encoded...),
-	})
-	if err != nil {
-		return nil, err
-	}
-	devices := make([]device, 0, len(answers))
-	for _, m := range answers {
-		d, err := parseDevice(m.Data)
-		if err != nil {
-			return nil, err
-		}
-		devices = append(devices, d)
-	}
-	return devices, nil
-}
-
-// parseDevice reads a struct ifinfomsg with attributes.
-func parseDevice(b []byte) (d device, err error) {
-	if len(b) < unix.SizeofIfInfomsg {
-		return d, errors.New("the kernel's answer is too short")
-	}
-	d.index = int(binary.NativeEndian.Uint32(b[4:]))
-	d.flags = binary.NativeEndian.Uint32(b[8:])
-	attributes, err := netlink.NewAttributeDecoder(b[unix.SizeofIfInfomsg:])
-	if err != nil {
-		return d, err
-	}
-	for attributes.Next() {
-		switch attributes.Type() {
-		case unix.IFLA_IFNAME:
-			d.name = attributes.String()
-		case unix.IFLA_ADDRESS:
-			d.mac = attributes.Bytes()
-		case unix.IFLA_LINK:
-			d.base = int(attributes.Uint32())
-		case unix.IFLA_IFALIAS:
-			d.alias = attributes.String()
-		case unix.IFLA_LINKINFO:
-			attributes.Nested(d.parseInfo)
-		case unix.IFLA_AF_SPEC:
-			attributes.Nested(d.parseFamilies)
-		}
-	}
-	return d, attributes.Err()
-}
-
-func (d *device) parseInfo(info *netlink.AttributeDecoder) error {
-	for info.Next() {
-		switch info.Type() {
-		case unix.IFLA_INFO_KIND:
-			d.kind = info.String()
-		case unix.IFLA_INFO_DATA:
-			if d.kind != macvlanKind {
-				continue
-			}
-			info.Nested(func(data *netlink.AttributeDecoder) error {
-				for data.Next() {
-					if data.Type() == unix.IFLA_MACVLAN_MODE {
-						d.mode = data.Uint32()
-					}
-				}
-				return nil
-			})
-		}
-	}
-	return nil
-}
-
-func (d *device) parseFamilies(families *netlink.AttributeDecoder) error {
-	for families.Next() {
-		if families.Type() != unix.AF_INET {
-			continue
-		}
-		families.Nested(func(family *netlink.AttributeDecoder) error {
-			for family.Next() {
-				if family.Type() != inetConf {
-					continue
-				}
-				// An array of all parameters, of which the first has the number 1.
-				value := func(parameter int) uint32 {
-					if b := family.Bytes(); len(b) >= 4*parameter {
-						return binary.NativeEndian.Uint32(b[4*(parameter-1):])
-					}
-					return 0
-				}
-				d.arp = arpSettings{value(arpIgnore), value(arpAnnounce)}
-			}
-			return nil
-		})
-	}
-	return nil
 }

@@ -8,11 +8,11 @@ import (
 	"os"
 	"time"
 
-	"github.com/jsimonetti/rtnetlink/v2"
 	"github.com/mdlayher/netlink"
 	"golang.org/x/net/bpf"
 	"golang.org/x/sys/unix"
 
+	"lvsha/internal/nlconn"
 	"lvsha/vrrp"
 )
 
@@ -26,6 +26,12 @@ const (
 	settleFor = time.Millisecond
 	// settleMost bounds it, however many come.
 	settleMost = 10 * time.Millisecond
+	// doubtFor is until the next look when something could not be found out.
+	doubtFor = 100 * time.Millisecond
+	// restFor is how many times as long as a look the rest after it is.
+	restFor = 3
+	// watchBuffer is how many octets of messages may wait: some 1,300.
+	watchBuffer = 1 << 20
 	// redialFirst and redialMost bound the wait after an error.
 	redialFirst = 100 * time.Millisecond
 	redialMost  = 10 * time.Second
@@ -94,54 +100,111 @@ func (l *Links) watch(ctx context.Context, update func([]vrrp.Link)) error {
 	if err != nil {
 		return fmt.Errorf("setting the filter of rtnetlink: %w", err)
 	}
+	// What comes while the kernel is looked at.
+	if err := conn.SetReadBuffer(watchBuffer); err != nil {
+		return fmt.Errorf("setting the buffer of rtnetlink: %w", err)
+	}
 	// A connection of its own: a long list must not hold up a takeover.
-	lister, err := rtnetlink.Dial(nil)
+	lister, err := dialKernel()
 	if err != nil {
-		return fmt.Errorf("connecting to rtnetlink: %w", err)
+		return err
 	}
 	defer lister.Close()
 	stop := context.AfterFunc(ctx, func() { conn.SetReadDeadline(time.Unix(1, 0)) })
 	defer stop()
+	var links []vrrp.Link
 	for {
-		links, err := list(lister)
-		if err != nil {
+		began := time.Now()
+		now, err := list(lister.Glance)
+		if err != nil && !errors.Is(err, nlconn.ErrInterrupted) {
+			return err
+		}
+		var doubt bool
+		if links, doubt, err = confirm(lister, links, now); err != nil {
 			return err
 		}
 		l.learn(links)
 		update(links)
-		if _, err := receive(ctx, conn, resyncEvery); err != nil {
+		if err := pause(ctx, conn, time.Since(began), doubt); err != nil {
 			return err
-		}
-		for began := time.Now(); time.Since(began) < settleMost; {
-			more, err := receive(ctx, conn, settleFor)
-			if err != nil {
-				return err
-			}
-			if !more {
-				break
-			}
 		}
 	}
 }
 
-// receive waits for messages, which it throws away, and says whether there were
-// any. A lost message is as good a reason to look as one that arrived.
-func receive(ctx context.Context, conn *netlink.Conn, wait time.Duration) (bool, error) {
+// pause waits until it is time to look again, after a look that took so long: a
+// millisecond after a message, or later while more come. Looks that take long, because
+// there are thousands of addresses, must not take the processor from those who have
+// something to do; but an interface that goes down is looked at soon.
+func pause(ctx context.Context, conn *netlink.Conn, took time.Duration, doubt bool) error {
+	ended := time.Now()
+	wait := resyncEvery
+	if doubt {
+		wait = doubtFor
+	}
+	got, err := receive(ctx, conn, wait)
+	if err != nil {
+		return err
+	}
+	for began := time.Now(); time.Since(began) < settleMost; {
+		more, err := receive(ctx, conn, settleFor)
+		if err != nil {
+			return err
+		}
+		got |= more
+		if more == nothing {
+			break
+		}
+	}
+	for got&aboutLinks == 0 {
+		rest := time.Until(ended.Add(restFor * took))
+		if rest <= 0 {
+			break
+		}
+		more, err := receive(ctx, conn, rest)
+		if err != nil {
+			return err
+		}
+		got |= more
+	}
+	return nil
+}
+
+// news is what messages were about.
+type news uint8
+
+const (
+	nothing news = 0
+	// aboutLinks says that an interface may have changed, and aboutOthers that
+	// something else has.
+	aboutLinks  news = 1
+	aboutOthers news = 2
+)
+
+// receive waits for messages, which it throws away, and says what they were about.
+// When some were lost they may have been about anything.
+func receive(ctx context.Context, conn *netlink.Conn, wait time.Duration) (news, error) {
 	if err := conn.SetReadDeadline(time.Now().Add(wait)); err != nil {
-		return false, fmt.Errorf("setting the deadline of rtnetlink: %w", err)
+		return nothing, fmt.Errorf("setting the deadline of rtnetlink: %w", err)
 	}
 	if err := ctx.Err(); err != nil {
-		return false, err
+		return nothing, err
 	}
-	_, err := conn.Receive()
+	messages, err := conn.Receive()
 	switch {
 	case ctx.Err() != nil:
-		return false, ctx.Err()
-	case err == nil, errors.Is(err, unix.ENOBUFS):
-		return true, nil
+		return nothing, ctx.Err()
+	case errors.Is(err, unix.ENOBUFS):
+		return aboutLinks, nil
 	case errors.Is(err, os.ErrDeadlineExceeded):
-		return false, nil
-	default:
-		return false, fmt.Errorf("receiving from rtnetlink: %w", err)
+		return nothing, nil
+	case err != nil:
+		return nothing, fmt.Errorf("receiving from rtnetlink: %w", err)
 	}
+	got := aboutOthers
+	for _, m := range messages {
+		if m.Header.Type == unix.RTM_NEWLINK || m.Header.Type == unix.RTM_DELLINK {
+			got |= aboutLinks
+		}
+	}
+	return got, nil
 }

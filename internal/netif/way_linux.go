@@ -3,7 +3,6 @@ package netif
 import (
 	"errors"
 	"fmt"
-	"net"
 	"net/netip"
 	"os"
 	"path/filepath"
@@ -29,7 +28,7 @@ func (l *Links) WayTo(a netip.Addr) (ifname string, source netip.Addr, local boo
 func (l *Links) WaysTo(as []netip.Addr, tell func(a netip.Addr, ifname string, source netip.Addr, local bool, err error)) {
 	names := make(map[int]string)
 	next := 0
-	err := onRoutes(func(c *netlink.Conn) error {
+	err := l.conns.ask(func(c *kernel) error {
 		for ; next < len(as); next++ {
 			found, name, err := askRoute(c, as[next], names)
 			if err != nil {
@@ -46,7 +45,7 @@ func (l *Links) WaysTo(as []netip.Addr, tell func(a netip.Addr, ifname string, s
 }
 
 // askRoute asks for the route to an address, and keeps the names of interfaces.
-func askRoute(c *netlink.Conn, a netip.Addr, names map[int]string) (found route, ifname string, err error) {
+func askRoute(c *kernel, a netip.Addr, names map[int]string) (found route, ifname string, err error) {
 	attributes := netlink.NewAttributeEncoder()
 	attributes.Bytes(unix.RTA_DST, a.AsSlice())
 	encoded, err := attributes.Encode()
@@ -72,11 +71,11 @@ func askRoute(c *netlink.Conn, a netip.Addr, names map[int]string) (found route,
 		return route{}, "", err
 	}
 	if names[found.index] == "" {
-		link, err := net.InterfaceByIndex(found.index)
+		link, err := getDeviceAt(c, found.index)
 		if err != nil {
-			return route{}, "", fmt.Errorf("interface %d: %w", found.index, err)
+			return route{}, "", err
 		}
-		names[found.index] = link.Name
+		names[found.index] = link.name
 	}
 	return found, names[found.index], nil
 }

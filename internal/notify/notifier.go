@@ -2,14 +2,24 @@ package notify
 
 import (
 	"context"
+	"errors"
 	"log/slog"
 	"os"
+	"strings"
 	"sync"
 	"time"
+
+	"lvsha/internal/program"
 )
 
-// running bounds how many programs run at a time over all objects.
-const running = 16
+const (
+	// running bounds how many programs run at a time over all objects.
+	running = 16
+	// retry is how long after a program could not be started it is tried again.
+	retry = time.Second
+	// outputLines is how many lines of a program's output are shown.
+	outputLines = 3
+)
 
 // Options are what a Notifier works with.
 type Options struct {
@@ -24,12 +34,19 @@ type Options struct {
 	Run Runner
 }
 
+// Runner runs a program until it or ctx ends, as program.Run does.
+type Runner func(context.Context, program.Program) (program.Output, error)
+
 // Result is how a program ended.
 type Result struct {
 	Event   Event
 	Command Command
 	// Err is nil for exit status 0.
 	Err error
+	// Again says that this machine was short of what it takes to start the program, which
+	// is tried again until it starts or another state overtakes this one. There is one
+	// Result of that, however often it is tried.
+	Again bool
 	// Output are the first lines that it printed.
 	Output string
 	Took   time.Duration
@@ -86,7 +103,7 @@ func New(opt Options) *Notifier {
 		opt.OnProblem = func(string) {}
 	}
 	if opt.Run == nil {
-		opt.Run = runProgram
+		opt.Run = program.Run
 	}
 	return &Notifier{
 		opt: opt, log: opt.Logger, objects: make(map[Object]*object), changed: make(chan struct{}),
@@ -238,14 +255,52 @@ func (n *Notifier) tellOne(ctx context.Context, name Object, o *object) bool {
 	commands, timeout, user := n.cfg.commands(o.hooks, e), n.cfg.Timeout, n.cfg.User
 	n.mu.Unlock()
 	for _, c := range commands {
-		begin := time.Now()
-		bounded, cancel := context.WithTimeout(ctx, timeout)
-		output, err := n.opt.Run(bounded, Program{Command: c, User: user, Input: e.input()})
-		cancel()
-		if ctx.Err() != nil {
-			return true // the end of everything: nobody listens any more
+		if !n.run(ctx, o, Result{Event: e, Command: c, Skipped: skipped}, program.Program{Command: c, User: user, Input: e.input()}, timeout) {
+			break
 		}
-		n.opt.OnResult(Result{Event: e, Command: c, Err: err, Output: output, Took: time.Since(begin), Skipped: skipped})
 	}
 	return true
+}
+
+// run runs one program of a state, again and again while this machine is short of what it
+// takes to start it. It reports whether the next one is to run.
+func (n *Notifier) run(ctx context.Context, o *object, r Result, p program.Program, timeout time.Duration) bool {
+	for {
+		begin := time.Now()
+		bounded, cancel := context.WithTimeout(ctx, timeout)
+		output, err := n.opt.Run(bounded, p)
+		cancel()
+		if ctx.Err() != nil {
+			return false // the end of everything: nobody listens any more
+		}
+		var failed *program.StartError
+		again := errors.As(err, &failed) && errors.Is(err, program.ErrMachine)
+		if !again || !r.Again {
+			r.Err, r.Again, r.Took = err, again, time.Since(begin)
+			r.Output = strings.Join(output.Lines(outputLines), " | ")
+			n.opt.OnResult(r)
+		}
+		if !again {
+			return true
+		}
+		select {
+		case <-time.After(retry):
+		case <-ctx.Done():
+			return false
+		}
+		if n.overtaken(o) {
+			return false
+		}
+	}
+}
+
+// overtaken reports whether a state that could not be told has been overtaken, or nothing
+// is to begin any more.
+func (n *Notifier) overtaken(o *object) bool {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if o.next != nil {
+		o.skipped++
+	}
+	return o.next != nil || n.closed
 }

@@ -7,6 +7,7 @@ import (
 	"math/rand/v2"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -14,6 +15,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"lvsha/internal/notify"
+	"lvsha/internal/program"
 )
 
 // stage is a Notifier whose programs are a sleep, and what they did.
@@ -29,6 +31,8 @@ type stage struct {
 	most    int
 	// takes is how long a program runs.
 	takes func() time.Duration
+	// short is how many times more no program can be started.
+	short int
 }
 
 func newStage(t *testing.T, takes func() time.Duration) *stage {
@@ -51,7 +55,7 @@ func newStage(t *testing.T, takes func() time.Duration) *stage {
 }
 
 // run is a program whose arguments are its object and its state.
-func (s *stage) run(ctx context.Context, p notify.Program) (string, error) {
+func (s *stage) run(ctx context.Context, p program.Program) (program.Output, error) {
 	line := strings.Join(p.Command, " ")
 	object := p.Command[2]
 	s.mu.Lock()
@@ -61,13 +65,19 @@ func (s *stage) run(ctx context.Context, p notify.Program) (string, error) {
 	s.active[object] = true
 	s.most = max(s.most, len(s.active))
 	s.log = append(s.log, line)
-	takes := s.takes()
+	takes, short := s.takes(), s.short > 0
+	if short {
+		s.short--
+	}
 	s.mu.Unlock()
 	defer func() {
 		s.mu.Lock()
 		defer s.mu.Unlock()
 		delete(s.active, object)
 	}()
+	if short {
+		return "", &program.StartError{Program: p, Err: syscall.EAGAIN}
+	}
 	select {
 	case <-time.After(takes):
 		return "done", nil
@@ -259,6 +269,78 @@ func TestEnd(t *testing.T) {
 		s.end()
 		if len(s.results) != 0 {
 			t.Errorf("%+v", s.results)
+		}
+	})
+}
+
+// TestShort: a program that this machine is too short of processes to start is started
+// when it is not any more, and that it could not be is told once.
+func TestShort(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newStage(t, fixed(time.Second))
+		s.Set(common)
+		s.short = 5
+		begin := time.Now()
+		s.Tell(web(notify.Active))
+		s.Wait(t.Context())
+		if took := time.Since(begin); took != 6*time.Second || len(s.lines()) != 6 {
+			t.Errorf("took %s", took)
+		}
+		if r := s.results; len(r) != 2 || !r[0].Again || !errors.Is(r[0].Err, program.ErrMachine) || r[1].Again || r[1].Err != nil || r[1].Output != "done" {
+			t.Errorf("%+v", r)
+		}
+
+		// A state that is overtaken meanwhile is not told late.
+		s.results, s.short = nil, 5
+		s.Tell(web(notify.Backup))
+		time.Sleep(1500 * time.Millisecond)
+		s.Tell(web(notify.Fault))
+		s.Wait(t.Context())
+		want := []string{
+			"/c INSTANCE web BACKUP 150", "/c INSTANCE web BACKUP 150",
+			"/c INSTANCE web FAULT 150", "/c INSTANCE web FAULT 150", "/c INSTANCE web FAULT 150", "/c INSTANCE web FAULT 150",
+		}
+		if diff := cmp.Diff(want, s.lines()); diff != "" {
+			t.Errorf("(-want +got):\n%s", diff)
+		}
+		if r := s.results; len(r) != 3 || !r[0].Again || !r[1].Again || r[2].Err != nil || r[2].Skipped != 1 {
+			t.Errorf("%+v", r)
+		}
+
+		// Nor is one when the next process will tell its own.
+		s.short = 1000
+		s.Tell(web(notify.Active))
+		time.Sleep(1500 * time.Millisecond)
+		s.Close()
+		begin = time.Now()
+		s.Wait(t.Context())
+		if took := time.Since(begin); took != 500*time.Millisecond {
+			t.Errorf("waited %s", took)
+		}
+
+		// And the end of everything does not wait.
+		s.end()
+	})
+}
+
+// TestNotStarted: what is the program's own fault is told, and not tried again.
+func TestNotStarted(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var results []notify.Result
+		n := notify.New(notify.Options{
+			Run: func(_ context.Context, p program.Program) (program.Output, error) {
+				return "", &program.StartError{Program: p, Err: syscall.ENOENT}
+			},
+			OnResult: func(r notify.Result) { results = append(results, r) },
+		})
+		ctx, cancel := context.WithCancel(t.Context())
+		defer cancel()
+		go n.Run(ctx)
+		n.Set(common)
+		n.Tell(web(notify.Active))
+		n.Wait(t.Context())
+		if len(results) != 1 || results[0].Again || results[0].Err.Error() != "start: /c: no such file or directory" {
+			t.Errorf("%+v", results)
 		}
 	})
 }

@@ -105,44 +105,6 @@ func TestProgram(t *testing.T) {
 	}
 }
 
-// TestProgramIgnoresInput: most scripts do not read it.
-func TestProgramIgnoresInput(t *testing.T) {
-	r := newReal(t)
-	r.Set(notify.Config{Common: r.script("exit 0"), Timeout: 10 * time.Second})
-	e := web(notify.Active)
-	e.Reason = strings.Repeat("more than a pipe holds ", 10000)
-	r.Tell(e)
-	if result := r.result(); result.Err != nil {
-		t.Error(result.Err)
-	}
-}
-
-// TestProgramKilled: at the timeout the program goes with all its children.
-func TestProgramKilled(t *testing.T) {
-	r := newReal(t)
-	pids := filepath.Join(r.dir, "pids")
-	r.Set(notify.Config{Common: r.script(fmt.Sprintf("sleep 1000 & echo $! $$ > %s; echo waiting; wait", pids)), Timeout: 500 * time.Millisecond})
-	r.Tell(web(notify.Active))
-	if result := r.result(); result.Err == nil || !strings.Contains(result.Err.Error(), "killed") || result.Output != "waiting" {
-		t.Errorf("%v, %q", result.Err, result.Output)
-	}
-	text, err := os.ReadFile(pids)
-	if err != nil {
-		t.Fatal(err)
-	}
-	for _, word := range strings.Fields(string(text)) {
-		pid, err := strconv.Atoi(word)
-		if err != nil {
-			t.Fatal(err)
-		}
-		eventually(t, "process "+word+" is gone", func() bool {
-			// A zombie that nobody reaps in a container is gone too.
-			status, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
-			return err != nil || strings.Contains(string(status), ") Z ")
-		})
-	}
-}
-
 // TestProgramLeavesChild: a child that holds the output is not waited for, and
 // goes on.
 func TestProgramLeavesChild(t *testing.T) {

@@ -7,6 +7,8 @@ import (
 	"slices"
 
 	"github.com/google/nftables"
+
+	"lvsha/internal/nlconn"
 )
 
 // present is what is in the kernel of a table.
@@ -19,8 +21,28 @@ type present struct {
 	rules    map[string][][]byte
 }
 
-// read reads one table. What goes meanwhile is not there.
-func (k *kernel) read(ipv6 bool) (present, error) {
+// read reads the tables of both families, by whether it is IPv6's, and the number of the
+// ruleset that they are of. Had that changed meanwhile, a list could lack what is there.
+func (k *kernel) read() (have map[bool]present, generation uint32, err error) {
+	generation, err = k.ruleset.Steady(func() error {
+		have = make(map[bool]present)
+		for _, ipv6 := range []bool{false, true} {
+			p, err := k.readTable(ipv6)
+			if err != nil {
+				return err
+			}
+			have[ipv6] = p
+		}
+		return nil
+	})
+	if errors.Is(err, nlconn.ErrInterrupted) {
+		err = fmt.Errorf("reading the nftables tables %s: %w", TableName, err)
+	}
+	return have, generation, err
+}
+
+// readTable reads one table. What goes meanwhile is not there.
+func (k *kernel) readTable(ipv6 bool) (present, error) {
 	p := present{in: Table{IPv6: ipv6}.table(), elements: make(map[string][]nftables.SetElement), rules: make(map[string][][]byte)}
 	err := func() error {
 		tables, err := k.c.ListTablesOfFamily(p.in.Family)

@@ -16,19 +16,6 @@ import (
 // expression for four octets, of which the kernel tells one, and so reads none of a
 // chain that has one.
 
-// execute sends one request about a family to nftables.
-func (k *kernel) execute(request int, flags netlink.HeaderFlags, family byte, attributes []netlink.Attribute) ([]netlink.Message, error) {
-	data, err := netlink.MarshalAttributes(attributes)
-	if err != nil {
-		return nil, err
-	}
-	return k.raw.Execute(netlink.Message{
-		Header: netlink.Header{Type: netlink.HeaderType(unix.NFNL_SUBSYS_NFTABLES<<8 | request), Flags: netlink.Request | flags},
-		// struct nfgenmsg
-		Data: append([]byte{family, unix.NFNETLINK_V0, 0, 0}, data...),
-	})
-}
-
 // attributes reads the attributes of an answer.
 func attributes(m netlink.Message) (*netlink.AttributeDecoder, error) {
 	if len(m.Data) < 4 {
@@ -42,36 +29,18 @@ func attributes(m netlink.Message) (*netlink.AttributeDecoder, error) {
 	return ad, nil
 }
 
-// generation is the number of the ruleset (nf_tables_getgen).
-func (k *kernel) generation() (uint32, error) {
-	msgs, err := k.execute(unix.NFT_MSG_GETGEN, 0, unix.AF_UNSPEC, nil)
-	if errors.Is(err, unix.EINVAL) {
-		return 0, ErrNoNftables // of nfnetlink_rcv_msg, which knows no such subsystem
-	}
-	if err != nil {
-		return 0, err
-	}
-	for _, m := range msgs {
-		ad, err := attributes(m)
-		if err != nil {
-			return 0, err
-		}
-		for ad.Next() {
-			if ad.Type() == unix.NFTA_GEN_ID {
-				return ad.Uint32(), ad.Err()
-			}
-		}
-		if err := ad.Err(); err != nil {
-			return 0, err
-		}
-	}
-	return 0, errors.New("no answer")
-}
-
 // rules are the expressions of a chain's rules, in their order.
 func (k *kernel) rules(t *nftables.Table, chain string) ([][]byte, error) {
-	msgs, err := k.execute(unix.NFT_MSG_GETRULE, netlink.Dump, byte(t.Family), []netlink.Attribute{
+	which, err := netlink.MarshalAttributes([]netlink.Attribute{
 		{Type: unix.NFTA_RULE_TABLE, Data: append([]byte(t.Name), 0)}, {Type: unix.NFTA_RULE_CHAIN, Data: append([]byte(chain), 0)},
+	})
+	if err != nil {
+		return nil, err
+	}
+	msgs, err := k.ruleset.Dump(netlink.Message{
+		Header: netlink.Header{Type: unix.NFNL_SUBSYS_NFTABLES<<8 | unix.NFT_MSG_GETRULE},
+		// struct nfgenmsg
+		Data: append([]byte{byte(t.Family), unix.NFNETLINK_V0, 0, 0}, which...),
 	})
 	if err != nil {
 		return nil, err

@@ -9,13 +9,16 @@ import (
 	"github.com/google/nftables/binaryutil"
 	"github.com/mdlayher/netlink"
 	"golang.org/x/sys/unix"
+
+	"lvsha/internal/nlconn"
 )
 
 // kernel is the nftables of the network namespace it was opened in.
 type kernel struct {
 	c *nftables.Conn
-	// raw is for what the library does not read.
-	raw *netlink.Conn
+	// ruleset is for what the library does not read, and says whether what it reads
+	// is whole.
+	ruleset nlconn.Ruleset
 
 	// seen is the number of the ruleset, which every transaction of anybody changes,
 	// with which the tables were those of held; that is empty if it is not known.
@@ -30,7 +33,7 @@ const transactionSize = 16 << 20
 // Open connects to the nftables of the calling thread's network namespace. The
 // connection stays with that namespace.
 func Open() (Kernel, error) {
-	raw, err := netlink.Dial(unix.NETLINK_NETFILTER, nil)
+	ruleset, err := nlconn.DialRuleset()
 	if err != nil {
 		return nil, fmt.Errorf("connecting to nftables: %w", explain(err))
 	}
@@ -38,17 +41,20 @@ func Open() (Kernel, error) {
 		return c.SetWriteBuffer(transactionSize)
 	}))
 	if err != nil {
-		return nil, fmt.Errorf("connecting to nftables: %w", errors.Join(explain(err), raw.Close()))
+		return nil, fmt.Errorf("connecting to nftables: %w", errors.Join(explain(err), ruleset.Close()))
 	}
-	return &kernel{c: c, raw: raw}, nil
+	return &kernel{c: c, ruleset: ruleset}, nil
 }
 
 // Close closes the netlink sockets.
-func (k *kernel) Close() error { return errors.Join(k.c.CloseLasting(), k.raw.Close()) }
+func (k *kernel) Close() error { return errors.Join(k.c.CloseLasting(), k.ruleset.Close()) }
 
 // Same compares what rules, sets and elements are made of.
 func (k *kernel) Same(tables []Table) (bool, error) {
-	gen, err := k.generation()
+	gen, err := k.ruleset.Generation()
+	if errors.Is(err, unix.EINVAL) {
+		err = ErrNoNftables // of nfnetlink_rcv_msg, which knows no such subsystem
+	}
 	if err != nil {
 		return false, fmt.Errorf("asking nftables for its generation: %w", explain(err))
 	}
@@ -56,20 +62,19 @@ func (k *kernel) Same(tables []Table) (bool, error) {
 	if k.seen == gen && len(tables) > 0 && len(tables) == len(k.held) && &tables[0] == &k.held[0] {
 		return true, nil
 	}
-	for _, ipv6 := range []bool{false, true} {
-		have, err := k.read(ipv6)
-		if err != nil {
-			return false, err
-		}
+	have, gen, err := k.read()
+	if err != nil {
+		return false, err
+	}
+	for ipv6, p := range have {
 		t, wanted := find(tables, ipv6)
-		if wanted != have.there {
+		if wanted != p.there {
 			return false, nil
 		}
-		if same, err := have.same(t); err != nil || wanted && !same {
+		if same, err := p.same(t); err != nil || wanted && !same {
 			return false, err
 		}
 	}
-	// Had they been changed meanwhile, the number would be another the next time.
 	k.seen, k.held = gen, tables
 	return true, nil
 }
@@ -89,13 +94,9 @@ func find(tables []Table, ipv6 bool) (t Table, wanted bool) {
 // empty for a moment (nft_pipapo_commit comes after the rules are changed). Connections
 // keep the address that they were given.
 func (k *kernel) Replace(tables []Table) error {
-	have := make(map[bool]present)
-	for _, ipv6 := range []bool{false, true} {
-		p, err := k.read(ipv6)
-		if err != nil {
-			return err
-		}
-		have[ipv6] = p
+	have, _, err := k.read()
+	if err != nil {
+		return err
 	}
 	k.held = nil
 	if err := k.compose(tables, have); err != nil {

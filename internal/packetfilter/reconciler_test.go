@@ -37,11 +37,11 @@ func reconciled(t *testing.T, owned bool, test func(*testing.T, *packetfilter.Re
 func TestReconciler(t *testing.T) {
 	reconciled(t, false, func(t *testing.T, r *packetfilter.Reconciler, kernel *packetfilter.Memory, records *[]bool) {
 		r.Set(packetfilter.Rules{})
-		if err := r.Applied(t.Context()); err != nil || r.Snapshot().State != "off" || len(*records) > 0 {
+		if err := r.Settled(t.Context()); err != nil || r.Snapshot().State != "off" || len(*records) > 0 {
 			t.Errorf("nothing wanted: %v, %+v, %v", err, r.Snapshot(), *records)
 		}
 		r.Set(everything())
-		if err := r.Applied(t.Context()); err != nil {
+		if err := r.Settled(t.Context()); err != nil {
 			t.Error(err)
 		}
 		if got := kernel.String(); got != tablesText(everything()) || r.Snapshot() != (packetfilter.Status{State: "ok"}) || !slices.Equal(*records, []bool{true}) {
@@ -62,7 +62,7 @@ func TestReconciler(t *testing.T) {
 		less := everything()
 		less.Sync = nil
 		r.Set(less)
-		if err := r.Applied(t.Context()); err == nil || r.Snapshot().State != "failing: out of order" {
+		if err := r.Settled(t.Context()); err == nil || r.Snapshot().State != "failing: out of order" {
 			t.Errorf("failing: %v, %+v", err, r.Snapshot())
 		}
 		kernel.Fail(nil)
@@ -93,7 +93,7 @@ func TestReconcilerAfterCrash(t *testing.T) {
 			t.Errorf("before anything is wanted: %+v", r.Snapshot())
 		}
 		r.Set(packetfilter.Rules{})
-		if err := r.Applied(t.Context()); err != nil || kernel.String() != "" || r.Snapshot().State != "off" || !slices.Equal(*records, []bool{false}) {
+		if err := r.Settled(t.Context()); err != nil || kernel.String() != "" || r.Snapshot().State != "off" || !slices.Equal(*records, []bool{false}) {
 			t.Errorf("%v, %+v, %v, tables\n%s", err, r.Snapshot(), *records, kernel)
 		}
 	})
@@ -102,7 +102,7 @@ func TestReconcilerAfterCrash(t *testing.T) {
 			t.Fatal(err)
 		}
 		r.Set(everything())
-		if err := r.Applied(t.Context()); err != nil || r.Snapshot() != (packetfilter.Status{State: "ok"}) || len(*records) > 0 {
+		if err := r.Settled(t.Context()); err != nil || r.Snapshot() != (packetfilter.Status{State: "ok"}) || len(*records) > 0 {
 			t.Errorf("%v, %+v, %v", err, r.Snapshot(), *records)
 		}
 	})

@@ -167,15 +167,15 @@ func (l *Links) Watch(ctx context.Context, update func([]vrrp.Link)) error {
 	}
 }
 
-// Addresses implements vrrp.Links.
-func (l *Links) Addresses(iface string) ([]netip.Prefix, error) {
+// Missing implements vrrp.Links.
+func (l *Links) Missing(iface string, addresses []netip.Prefix) ([]netip.Prefix, error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	link := l.links[iface]
 	if l.err != nil || link == nil {
-		return nil, fmt.Errorf("listing addresses of %s: %w", iface, l.refusal())
+		return nil, fmt.Errorf("looking at the addresses of %s: %w", iface, l.refusal())
 	}
-	return slices.Clone(link.Addresses), nil
+	return slices.DeleteFunc(slices.Clone(addresses), func(p netip.Prefix) bool { return slices.Contains(link.Addresses, p) }), nil
 }
 
 // Add implements vrrp.Links.

@@ -1,0 +1,63 @@
+package nlconn
+
+import (
+	"fmt"
+
+	"github.com/mdlayher/genetlink"
+	"github.com/mdlayher/netlink"
+)
+
+// DialGeneric connects to generic netlink and finds one of its families. The error is
+// os.ErrNotExist where the kernel has none of that name.
+func DialGeneric(name string) (*Generic, error) {
+	c, err := Dial(genetlink.Protocol, nil)
+	if err != nil {
+		return nil, err
+	}
+	family, err := genetlink.NewConn(c.Conn).GetFamily(name)
+	if err != nil {
+		_ = c.Close() // the first error is the one that says why
+		return nil, err
+	}
+	return &Generic{c: c, Family: family}, nil
+}
+
+// Generic is a connection to one family of generic netlink.
+type Generic struct {
+	c *Conn
+	// Family is what the kernel said of it.
+	Family genetlink.Family
+}
+
+// Close closes the connection.
+func (g *Generic) Close() error { return g.c.Close() }
+
+// Conn is the connection below.
+func (g *Generic) Conn() *Conn { return g.c }
+
+// Execute is Conn.Execute.
+func (g *Generic) Execute(m genetlink.Message, flags netlink.HeaderFlags) ([]genetlink.Message, error) {
+	return g.ask(m, flags, g.c.Execute)
+}
+
+// Dump is Conn.Dump.
+func (g *Generic) Dump(m genetlink.Message) ([]genetlink.Message, error) {
+	return g.ask(m, 0, g.c.Dump)
+}
+
+func (g *Generic) ask(m genetlink.Message, flags netlink.HeaderFlags, ask func(netlink.Message) ([]netlink.Message, error)) ([]genetlink.Message, error) {
+	data, err := m.MarshalBinary()
+	if err != nil {
+		return nil, fmt.Errorf("encoding a question of %s: %w", g.Family.Name, err)
+	}
+	answers, err := ask(netlink.Message{Header: netlink.Header{Type: netlink.HeaderType(g.Family.ID), Flags: netlink.Request | flags}, Data: data})
+	out := make([]genetlink.Message, 0, len(answers))
+	for _, a := range answers {
+		var m genetlink.Message
+		if err := m.UnmarshalBinary(a.Data); err != nil {
+			return nil, fmt.Errorf("decoding an answer of %s: %w", g.Family.Name, err)
+		}
+		out = append(out, m)
+	}
+	return out, err
+}
