@@ -238,8 +238,8 @@ func reasonOf(err error) error {
 // the line, as keepalived takes it; anything else as raw octets.
 func parseKey(b []byte) ([]byte, error) {
 	text := bytes.TrimRight(b, "\r\n")
-	if len(bytes.TrimSpace(b)) == 0 {
-		return nil, errors.New("is empty")
+	if len(text) > 0 && len(bytes.TrimSpace(text)) == 0 {
+		return nil, errors.New("is blank")
 	}
 	if bytes.ContainsFunc(text, func(r rune) bool { return r < ' ' || r > '~' }) {
 		return b, keyLength(b)

@@ -86,7 +86,7 @@ func TestBlankSecrets(t *testing.T) {
 		service + "type = \"radius\"\nsecret_file = %q\n":                "secret_file: FILE is empty",
 		service + "type = \"imaps\"\nuser = \"u\"\npassword_file = %q\n": "password_file: FILE is empty",
 		router + "version = 2\n[vrrp.web.auth]\npassword_file = %q\n":    "password_file: the password is empty",
-		router + "[vrrp.web.auth]\nkeys = [{ id = 1, file = %q }]\n":     "file: FILE: is empty",
+		router + "[vrrp.web.auth]\nkeys = [{ id = 1, file = %q }]\n":     "file: FILE: is blank",
 	} {
 		_, err := config.Parse("lvsha.toml", fmt.Appendf(nil, text, blank), config.Identity{})
 		if err == nil || !strings.Contains(strings.ReplaceAll(err.Error(), blank, "FILE"), want) {
