@@ -119,9 +119,10 @@ func New(opt Options) *Channel {
 	}
 }
 
-// What a director says at its end, after its name. The others go by the first.
+// What a director says at its end, after its name. The others go by the first. Those
+// before it say " stops" when they restart too.
 const (
-	stops    = " stops"
+	stops    = " stops for good"
 	restarts = " restarts"
 )
 

@@ -225,7 +225,7 @@ func TestRestart(t *testing.T) {
 		c.within(2*time.Second, "a session", connected(a, b))
 		b.stop()
 		c.within(time.Second, "the end is known", func() bool { return !a.sees("lvs2").Connected })
-		if got := a.told(); !strings.Contains(got, "it said: lvs2 stops") {
+		if got := a.told(); !strings.Contains(got, "it said: lvs2 stops for good") {
 			t.Errorf("told %q", got)
 		}
 		if !a.sees("lvs2").Left {
@@ -244,7 +244,16 @@ func TestRestart(t *testing.T) {
 		}
 		b3 := c.start(1, c.config(1))
 		c.within(4*time.Second, "a session with the one after it", connected(a, b3))
-		if s := a.sees("lvs2"); s.Restarts != 2 || !strings.Contains(a.told(), "which was started again") {
+		// A former version, which is being upgraded, has one word for both.
+		b3.FormerFarewell()
+		b3.stop()
+		c.within(time.Second, "the upgrade is known", func() bool { return !a.sees("lvs2").Connected })
+		if a.sees("lvs2").Left || !strings.HasSuffix(strings.TrimSpace(a.told()), "it said: lvs2 stops") {
+			t.Errorf("an upgrade counts as the end: %+v, told %q", a.sees("lvs2"), a.told())
+		}
+		b4 := c.start(1, c.config(1))
+		c.within(4*time.Second, "a session with the upgraded one", connected(a, b4))
+		if s := a.sees("lvs2"); s.Restarts != 3 || !strings.Contains(a.told(), "which was started again") {
 			t.Errorf("%+v, told %q", s, a.told())
 		}
 	})

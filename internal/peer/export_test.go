@@ -22,3 +22,10 @@ func TLSConfig(key ed25519.PrivateKey) *tls.Config {
 
 // NewLively is a connection that watches over the other end.
 func NewLively(conn net.Conn) net.Conn { return &lively{Conn: conn} }
+
+// FormerFarewell has the end of Run say what it did before there was Restarting.
+func (c *Channel) FormerFarewell() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.farewell = " stops"
+}
