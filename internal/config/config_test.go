@@ -70,7 +70,7 @@ func addrPort(s string) netip.AddrPort { return netip.MustParseAddrPort(s) }
 func TestParse(t *testing.T) {
 	checks := []healthcheck.Check{
 		{Interval: 2 * time.Second, Timeout: time.Second, Rise: 2, Fall: 3, Ask: healthcheck.HTTP{Version: "1.1", Request: healthcheck.Request{Method: "GET", Path: "/healthz", Status: "204"}}},
-		{Ask: healthcheck.TCP{TLS: healthcheck.TLS{ExpiryDays: 14}}, Port: 8080, Interval: 500 * time.Millisecond, Timeout: 500 * time.Millisecond, Rise: 2, Fall: 3},
+		{Ask: healthcheck.TCP{TLS: healthcheck.TLS{ExpiryDays: 14, Compat: "modern"}}, Port: 8080, Interval: 500 * time.Millisecond, Timeout: 500 * time.Millisecond, Rise: 2, Fall: 3},
 	}
 	want := &config.Config{
 		File:     "lvsha.toml",
