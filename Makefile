@@ -8,11 +8,13 @@ GOVULNCHECK  = golang.org/x/vuln/cmd/govulncheck@v1.1.4
 RACE         = $$($(GO) list ./... | grep -v /internal/e2e/)
 # Packages with tests that need a tag.
 TAGGED       = ./ipvs ./sync ./internal/e2e/...
+# What asks how soon something happens.
+QUIET        = ./internal/netif ./internal/e2e/checks ./internal/e2e/failover ./internal/e2e/bench ./internal/e2e/rig
 # All tests, with flags. The machine with an IPVS kernel takes longest, so it begins, and
 # what needs no quiet runs beside it. What asks how soon something happens follows.
 ALL_TESTS    = failed=; \
-	  $(GO) test -p 3 -timeout 30m $(1) ./internal/e2e/kernel $$($(GO) list ./... | grep -v -e /e2e/kernel$$ -e /e2e/failover$$ -e /e2e/bench$$) || failed=1; \
-	  $(GO) test -p 1 -timeout 30m $(1) ./internal/e2e/failover ./internal/e2e/bench || failed=1; \
+	  $(GO) test -p 3 -timeout 30m $(1) ./internal/e2e/kernel $$($(GO) list ./... | grep -v -e /e2e/ -e /netif$$) || failed=1; \
+	  $(GO) test -p 1 -timeout 30m $(1) $(QUIET) || failed=1; \
 	  test -z "$$failed"
 
 export CGO_ENABLED ?= 0

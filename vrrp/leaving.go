@@ -87,6 +87,11 @@ func (r *Router) announced(now time.Time, ev Announced) {
 			r.finishLeaving(now)
 		}
 	case Active:
+		if r.handover && now.Sub(r.since) < lastWords {
+			// The one before has sent it before it knew of us, and hosts are told again
+			// in any case.
+			return
+		}
 		r.counters.Conflicts++
 		if r.defendedAt.IsZero() || now.Sub(r.defendedAt) >= defendEvery {
 			r.defendedAt = now

@@ -16,6 +16,9 @@ const (
 	// released router without a gap: it may be starved of its processor for a while.
 	// The released router serves meanwhile, so the wait costs nothing.
 	leaveSlack = time.Second
+	// lastWords is for how long announcements of the Active before are no conflict:
+	// what its interface had in its queue.
+	lastWords = 2 * time.Second
 	// replyBurst is how many immediate replies may go out back to back; one
 	// more is earned each quarter of an interval (V3-ACT-13).
 	replyBurst = 3
@@ -95,7 +98,9 @@ type Router struct {
 	reannounced time.Time
 	// stalled says that the next advertisement must come with announcements.
 	stalled bool
-	replies bucket
+	// handover says of an Active that somebody may have been serving before it.
+	handover bool
+	replies  bucket
 	// lost are addresses to be put back, and when. restored is when those that
 	// were put back before were.
 	lost       map[Address]time.Time

@@ -165,6 +165,7 @@ func TestTranscripts(t *testing.T) {
 			{"V2-FSM-02", with(v2), elect(adv(4*A, lower, 50, A))},
 			{"ARP-07 ARP-08 announcements", base(), elect(moment{at: elected + 16*A})},
 			{"ARP-10 SIM-PAUSE-04 stall", base(), elect(moment{at: 4 * A, ev: vrrp.Stalled{For: 3 * A}}, moment{at: elected + A})},
+			{"the one before has announcements in its queue", base(), boot(adv(A, lower, 50, A), adv(2*A, lower, 50, A), adv(3*A, lower, 50, A), adv(4*A, lower, 50, A), moment{at: elected}, moment{at: elected + ms, ev: vrrp.Announced{Address: web.Prefix.Addr(), MAC: [6]byte{2, 0, 0, 0, 0, 9}}}, moment{at: elected + 3*A, ev: vrrp.Announced{Address: web.Prefix.Addr(), MAC: [6]byte{2, 0, 0, 0, 0, 9}}})},
 			{"ARP-12 conflict", base(), elect(moment{at: 4 * A, ev: vrrp.Announced{Address: web.Prefix.Addr(), MAC: [6]byte{2, 0, 0, 0, 0, 9}}}, moment{at: 4*A + ms, ev: vrrp.Announced{Address: web.Prefix.Addr(), MAC: [6]byte{2, 0, 0, 0, 0, 9}}})},
 		},
 		"leaving": {

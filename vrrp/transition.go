@@ -40,7 +40,7 @@ func (r *Router) become(now time.Time, to State, reason string) {
 func (r *Router) becomeActive(now time.Time, handover bool, reason string) {
 	r.counters.BecameActive++
 	r.send(r.Priority())
-	r.serving = true
+	r.serving, r.handover = true, handover
 	r.emit(Install{Addresses: r.all})
 	if len(r.cfg.Routes)+len(r.cfg.Rules) > 0 {
 		r.emit(InstallPaths{Routes: r.cfg.Routes, Rules: r.cfg.Rules})

@@ -71,7 +71,7 @@ func marks(s config.Service) (out []packetfilter.Mark) {
 }
 
 // changeTimeout bounds how long a step of a change waits for the one before.
-const changeTimeout = 500 * time.Millisecond
+const changeTimeout = 5 * time.Second
 
 // changeOver has IPVS and the packet filter follow a file. was is what the packet filter
 // had. Where packets get other marks they must find a service before and after: so the
