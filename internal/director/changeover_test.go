@@ -85,7 +85,7 @@ func newMarked(t *testing.T) (m *lone, filter *logged, log *shared) {
 func TestSameRulesDoNotWait(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		m, filter, _ := newMarked(t)
-		filter.takes = 2 * time.Second
+		filter.takes = 4 * changeTimeout
 		m.text = strings.Replace(marked, "address = \"10.0.0.1\"\n", "address = \"10.0.0.1\"\nweight = 5\n", 1)
 		start := time.Now()
 		m.reload()
