@@ -6,6 +6,8 @@ STATICCHECK  = honnef.co/go/tools/cmd/staticcheck@v0.7.0
 GOVULNCHECK  = golang.org/x/vuln/cmd/govulncheck@v1.1.4
 # Where timing is what is tested, the race detector has no place.
 RACE         = $$($(GO) list ./... | grep -v /internal/e2e/)
+# Tests that measure time or memory, of which the race detector takes many times as much.
+MEASURES     = ^(TestHostile|TestGrowth|TestClaimsGrow)$$
 # Packages with tests that need a tag.
 TAGGED       = ./ipvs ./sync ./internal/e2e/...
 # What asks how soon something happens.
@@ -47,7 +49,7 @@ lint: go
 
 race: go
 	@internal/lab/install test
-	CGO_ENABLED=1 $(GO) test -race $(RACE)
+	CGO_ENABLED=1 $(GO) test -race -skip '$(MEASURES)' $(RACE)
 
 # Figures beside keepalived's, each table from one run. It takes about half an
 # hour, and says little on a machine that has other work.
