@@ -4,8 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"slices"
-	"time"
 
 	"github.com/mdlayher/genetlink"
 	"github.com/mdlayher/netlink"
@@ -65,52 +63,28 @@ func (k *kernel) Start(d Daemon) error { return k.do(cmdNewDaemon, d) }
 // Stop stops the daemon of a role.
 func (k *kernel) Stop(r Role) error { return k.do(cmdDelDaemon, Daemon{Role: r}) }
 
+// do has a daemon started or stopped. Where the kernel does not answer, what runs then
+// tells whether it was done.
 func (k *kernel) do(command uint8, d Daemon) error {
 	data, err := encodeDaemon(d)
 	if err != nil {
-		return err
-	}
-	if err := k.g.Conn().SetDeadline(time.Now().Add(answerTimeout)); err != nil {
 		return err
 	}
 	_, err = k.g.Execute(genetlink.Message{
 		Header: genetlink.Header{Command: command, Version: genlVersion},
 		Data:   data,
 	}, netlink.Acknowledge)
-	if errors.Is(err, os.ErrDeadlineExceeded) {
-		return k.lookInstead(command, d.Role, err)
+	if !errors.Is(err, os.ErrDeadlineExceeded) {
+		return err
 	}
-	if reset := k.g.Conn().SetDeadline(time.Time{}); err == nil {
-		return reset
+	daemons, failed := k.List()
+	if failed != nil {
+		return errors.Join(err, failed)
 	}
-	return err
-}
-
-// answerTimeout is how long the kernel's acknowledgement is waited for. It was seen
-// not to come, seldom, from a machine that was short of processors.
-const answerTimeout = 5 * time.Second
-
-// lookInstead asks over a new socket whether what was not acknowledged has been done.
-func (k *kernel) lookInstead(command uint8, role Role, late error) error {
-	g, err := nlconn.DialGeneric(genlName)
-	if err != nil {
-		return errors.Join(late, err)
+	if _, runs := find(daemons, d.Role); runs != (command == cmdNewDaemon) {
+		return fmt.Errorf("no answer from the kernel, and it was not done: %w", err)
 	}
-	old := k.g
-	k.g = g
-	err = errors.Join(old.Close(), g.Conn().SetDeadline(time.Now().Add(answerTimeout)))
-	if err != nil {
-		return errors.Join(late, err)
-	}
-	daemons, err := k.List()
-	if err != nil {
-		return errors.Join(late, err)
-	}
-	runs := slices.ContainsFunc(daemons, func(d Daemon) bool { return d.Role == role })
-	if runs != (command == cmdNewDaemon) {
-		return fmt.Errorf("no answer from the kernel, and it was not done: %w", late)
-	}
-	return g.Conn().SetDeadline(time.Time{})
+	return nil
 }
 
 // InterfaceIndex looks an interface up by name.

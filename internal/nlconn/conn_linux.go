@@ -7,6 +7,7 @@ import (
 	"slices"
 	"sync"
 	"syscall"
+	"time"
 
 	"github.com/mdlayher/netlink"
 	"golang.org/x/sys/unix"
@@ -42,11 +43,45 @@ func Dial(family int, config *netlink.Config) (*Conn, error) {
 	return &Conn{Conn: c, raw: raw, in: make([]byte, room)}, nil
 }
 
-// Execute asks for one thing, or has one done. A list is Dump's.
+// answerTimeout is how long an answer is waited for once the question has been sent.
+// The kernel does what it is asked within the system call that sends, which takes as long
+// as it takes; after that the answer is there. One that is not was never given.
+const answerTimeout = 5 * time.Second
+
+// Execute asks for one thing, or has one done. A list is Dump's. The error is
+// os.ErrDeadlineExceeded when the kernel does not answer; whether it has done what it was
+// asked for is then not known.
 func (c *Conn) Execute(m netlink.Message) ([]netlink.Message, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	return c.Conn.Execute(m)
+	sent, err := c.Send(m)
+	if err != nil {
+		return nil, err
+	}
+	if err := c.SetReadDeadline(time.Now().Add(answerTimeout)); err != nil {
+		return nil, err
+	}
+	answers, err := c.answers(sent.Header.Sequence)
+	return answers, errors.Join(err, c.SetReadDeadline(time.Time{}))
+}
+
+// answers receives what answers a question, and passes over what is left of one that was
+// given up.
+func (c *Conn) answers(sequence uint32) ([]netlink.Message, error) {
+	for {
+		answers, err := c.Receive()
+		var told *netlink.OpError
+		if errors.As(err, &told) && told.Sequence != 0 && told.Sequence != sequence {
+			continue
+		}
+		if err != nil {
+			return nil, err
+		}
+		ours := slices.DeleteFunc(answers, func(m netlink.Message) bool { return m.Header.Sequence != sequence })
+		if len(ours) > 0 {
+			return ours, nil
+		}
+	}
 }
 
 // Dump asks for a list: the message names what, and has its flags set here. Where the

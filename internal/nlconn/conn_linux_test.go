@@ -243,6 +243,34 @@ func TestDumpErrors(t *testing.T) {
 	})
 }
 
+// TestExecuteAfterOneGivenUp: the answers to questions that were given up are not taken
+// for that to the next one, whether they are errors, things or acknowledgements.
+func TestExecuteAfterOneGivenUp(t *testing.T) {
+	inNamespace(t, func() {
+		c := dial(t, unix.NETLINK_ROUTE)
+		defer c.Close()
+		link := func(index uint32, flags netlink.HeaderFlags) netlink.Message {
+			data := make([]byte, unix.SizeofIfInfomsg)
+			binary.NativeEndian.PutUint32(data[4:], index)
+			return netlink.Message{Header: netlink.Header{Type: unix.RTM_GETLINK, Flags: netlink.Request | flags}, Data: data}
+		}
+		for range 3 {
+			for _, given := range []netlink.Message{link(4711, 0), link(1, 0), link(1, netlink.Acknowledge)} {
+				if _, err := c.Send(given); err != nil {
+					t.Error(err)
+					return
+				}
+			}
+			if answers, err := c.Execute(link(1, 0)); err != nil || len(answers) != 1 || answers[0].Header.Type != unix.RTM_NEWLINK {
+				t.Errorf("the interface that is there: %v, %v", answers, err)
+			}
+			if _, err := c.Execute(link(4712, 0)); !errors.Is(err, unix.ENODEV) {
+				t.Errorf("an interface that is not there: %v", err)
+			}
+		}
+	})
+}
+
 // TestGeneric lists the families of generic netlink.
 func TestGeneric(t *testing.T) {
 	if _, err := nlconn.DialGeneric("no such family"); !errors.Is(err, fs.ErrNotExist) {
