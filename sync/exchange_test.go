@@ -867,8 +867,8 @@ func TestExchangeRandom(t *testing.T) {
 func TestExchangeBehind(t *testing.T) {
 	transports(t, func(t *testing.T, transport Transport) {
 		c := newCluster(t, transport)
-		c.connect()
 		c.serve(100)
+		c.connect()
 		two := c.nodes[1]
 		c.until("no reason to wait", time.Minute, func() bool { return two.Waiting() == "" })
 		time.Sleep(time.Minute)
@@ -902,9 +902,10 @@ func TestExchangeCompare(t *testing.T) {
 		if _, err := two.Resync(ctx, "", true); err == nil || err.Error() != "no other director is connected" {
 			t.Errorf("with nobody: %v", err)
 		}
+		c.serve(100) // before the first pull: nothing carries the kernel's multicast here
 		c.connect()
-		c.serve(100)
 		c.until("in sync", time.Minute, func() bool { return len(two.kernel.keys()) == 100 && two.Snapshot().State == "in sync" })
+		synctest.Wait() // for what may still put connections in
 		two.kernel.set(func(k *fakeKernel) {
 			for i := range 30 {
 				delete(k.conns, key(i))
@@ -966,8 +967,8 @@ func TestExchangeOrder(t *testing.T) {
 func TestExchangeHandOverFails(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		c := newCluster(t, Multicast)
-		c.connect()
 		c.serve(100)
+		c.connect()
 		c.until("in sync", time.Minute, func() bool { return len(c.nodes[1].kernel.keys()) == 100 })
 		c.spoilBy(every(1, func(b []byte) []byte {
 			if b[0] != sayRecords {
