@@ -51,3 +51,30 @@ func BenchmarkJudge(b *testing.B) {
 		}
 	})
 }
+
+// BenchmarkLarge is what an operator waits for with 10,000 servers, each in a service of
+// its own and ten in each: the snapshot of a status, the lock that it holds, and a reload
+// of an unchanged file.
+func BenchmarkLarge(b *testing.B) {
+	for _, each := range []int{1, 10} {
+		d := running(b, thousands, each)
+		shape := fmt.Sprintf("%dx%d/", thousands/each, each)
+		b.Run(shape+"status", func(b *testing.B) {
+			for b.Loop() {
+				d.Status()
+			}
+		})
+		b.Run(shape+"lock", func(b *testing.B) {
+			for b.Loop() {
+				d.stand()
+			}
+		})
+		b.Run(shape+"reload", func(b *testing.B) {
+			for b.Loop() {
+				if _, err := d.Reload(b.Context()); err != nil {
+					b.Fatal(err)
+				}
+			}
+		})
+	}
+}

@@ -109,7 +109,7 @@ func (oneWay) List() ([]vrrp.Link, error)          { return []vrrp.Link{{Name: "
 
 // running is a director with a file of that many servers, all of which are up, and whose
 // kernel has them.
-func running(t *testing.T, servers, each int) *Director {
+func running(t testing.TB, servers, each int) *Director {
 	t.Helper()
 	path := filepath.Join(t.TempDir(), "lvsha.toml")
 	if err := os.WriteFile(path, []byte(large(servers, each)), 0o600); err != nil {
