@@ -170,6 +170,10 @@ func (row *judgedRow) awaited(server judgedServer, combined healthcheck.State, s
 // dismiss lets those go that leave and are not needed any more, for good: what comes back
 // would be a server that nobody has looked at meanwhile.
 func (row *judgedRow) dismiss() {
+	// Those that leave are the last.
+	if n := len(row.servers); n == 0 || row.servers[n-1].leaving == nil {
+		return
+	}
 	servers, members, shares := row.servers[:0:0], row.members[:0], row.outcome.Shares[:0]
 	for i, server := range row.servers {
 		if server.leaving != nil && !row.outcome.Shares[i].Used {
