@@ -70,7 +70,7 @@ func grows(t *testing.T, what string, small, large func()) time.Duration {
 }
 
 // spent is the time of processors that this process has used.
-func spent(t *testing.T) time.Duration {
+func spent(t testing.TB) time.Duration {
 	var now unix.Timespec
 	if err := unix.ClockGettime(unix.CLOCK_PROCESS_CPUTIME_ID, &now); err != nil {
 		t.Fatal(err)
