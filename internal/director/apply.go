@@ -201,9 +201,12 @@ func (d *Director) desired() []ipvs.Service {
 	if len(d.waits) > 0 {
 		out = slices.DeleteFunc(out, func(s ipvs.Service) bool { return d.waits[s.Key] })
 	}
+	if len(d.kept) == 0 {
+		return out
+	}
 	there := make(map[ipvs.ServiceKey]bool, len(out))
 	for _, s := range out {
-		there[s.Key] = len(d.kept) > 0
+		there[s.Key] = true
 	}
 	for _, s := range d.kept {
 		if !there[s.Key] {
