@@ -132,7 +132,9 @@ func (d *Director) apply(ctx context.Context, cfg *config.Config, found func() [
 		}
 	}
 	d.channel.Configure(channelConfig(cfg))
-	d.channel.touch()
+	if !asBefore {
+		d.channel.touch()
+	}
 	d.serveNow()
 	d.wantDaemons()
 	d.changeOver(ctx, was)
