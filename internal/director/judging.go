@@ -55,6 +55,8 @@ type judgedRow struct {
 	outcome healthcheck.Outcome
 	// warnings are what will be the matter with servers some day, without doubles.
 	warnings []string
+	// words are the listen as status shows it.
+	words string
 	// through says that some of the targets are reached through the service.
 	through bool
 	// wait is how long the first verdicts of servers may take that the file has brought,
@@ -75,6 +77,8 @@ type judgedServer struct {
 	telling []bool
 	// window is the longest time in which its checks find a death or a recovery.
 	window time.Duration
+	// shows is how status shows it.
+	shows serverWords
 	// leaving says that the file does not have it; nil where it does.
 	leaving *leavingServer
 }
@@ -143,7 +147,7 @@ func newRow(s config.Service, listen ipvs.ServiceKey, st steering, was *judgedRo
 		checks += len(server.Checks)
 	}
 	row := &judgedRow{
-		service: s, listen: listen, servers: make([]judgedServer, 0, len(s.Servers)), targets: make([]healthcheck.Target, 0, checks),
+		service: s, listen: listen, words: listen.String(), servers: make([]judgedServer, 0, len(s.Servers)), targets: make([]healthcheck.Target, 0, checks),
 		members: make([]healthcheck.Member, 0, len(s.Servers)),
 	}
 	for _, server := range s.Servers {
@@ -157,6 +161,7 @@ func newRow(s config.Service, listen ipvs.ServiceKey, st steering, was *judgedRo
 			this.window = max(this.window, check.Patience(), check.Recovery())
 		}
 		this.targets = row.targets[from:len(row.targets):len(row.targets)]
+		this.shows = wordsOf(server, listen, this.at, this.targets)
 		row.servers = append(row.servers, this)
 	}
 	if was == nil {

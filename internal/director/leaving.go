@@ -91,7 +91,7 @@ func (row *judgedRow) adopt(now time.Time, found ipvs.Service) {
 		if i := slices.IndexFunc(row.service.Servers, func(s config.Server) bool { return s.FullNAT }); i >= 0 && d.Forward == ipvs.NAT {
 			server.FullNAT, server.Source = true, row.service.Servers[i].Source
 		}
-		row.servers = append(row.servers, judgedServer{Server: server, at: d.Addr, leaving: &leavingServer{
+		row.servers = append(row.servers, judgedServer{Server: server, at: d.Addr, shows: wordsOf(server, row.listen, d.Addr, nil), leaving: &leavingServer{
 			found: d, last: healthcheck.Member{
 				Server: d.Addr, Weight: server.Weight, Leaving: true,
 				Verdict: healthcheck.Verdict{State: healthcheck.Up, Reason: "not in the file, and in use when this process began", Since: now},
