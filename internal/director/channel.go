@@ -266,8 +266,16 @@ func (d *Director) addViews(s *config.Service, shows *shownService) {
 	}
 }
 
-// serverViews are those of one server, which has checks.
-func (c *comparison) serverViews(require healthcheck.Require, server *judgedServer) (out map[string]control.ServerView) {
+// serverViews are those of one server, which has checks. They are shared, and must not be
+// written to.
+func (c *comparison) serverViews(require healthcheck.Require, server *judgedServer) map[string]control.ServerView {
+	if of := server.shows.views; of.told != c.told {
+		of.told, of.views = c.told, c.viewsAnew(require, server)
+	}
+	return server.shows.views.views
+}
+
+func (c *comparison) viewsAnew(require healthcheck.Require, server *judgedServer) (out map[string]control.ServerView) {
 	verdicts, weights := make([]healthcheck.Verdict, 0, 4), make([]int, 0, 4)
 	for name, o := range c.others {
 		complete := true

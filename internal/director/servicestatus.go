@@ -225,6 +225,15 @@ func serverStatus(require healthcheck.Require, server *judgedServer, m *healthch
 type serverWords struct {
 	address, forward, source, tunnel string
 	checks                           []checkWords
+	// views are what other directors see of it; the channel's lock guards what it points
+	// to. A server without checks has none.
+	views *shownViews
+}
+
+// shownViews are what was made of all that others had told by then (see comparison.told).
+type shownViews struct {
+	told  uint64
+	views map[string]control.ServerView
 }
 
 // checkWords is the same of one of its checks; id is its name between directors.
@@ -239,7 +248,7 @@ func wordsOf(server config.Server, listen ipvs.ServiceKey, at netip.AddrPort, ta
 		out.source = packetfilter.Pool(server.Source).String()
 	}
 	if len(targets) > 0 {
-		out.checks = make([]checkWords, len(targets))
+		out.checks, out.views = make([]checkWords, len(targets)), new(shownViews)
 	}
 	for i, t := range targets {
 		t = t.Canonical()
