@@ -62,8 +62,8 @@ const (
 
 // BenchmarkLarge is what an operator waits for with 10,000 servers, each in a service of
 // its own and ten in each: the snapshot of a status, the lock that it holds, and a reload
-// of an unchanged file. The best of all is held against the bar, so that other work on the
-// machine does not fail it.
+// of an unchanged file. The best of all is held against the bar; it says little on a machine
+// that has other work.
 //
 // cpu-ms/op is what the whole process spends, beside and after it too.
 func BenchmarkLarge(b *testing.B) {
