@@ -69,12 +69,15 @@ bench-checks: go
 	done; test -z "$$failed" || { echo "bars were missed in:$$failed"; exit 1; }
 
 # What a table of 1,000 services with ten servers each costs beside keepalived, in the
-# emulated machine, and how soon a change of the file is in the table in memory.
+# emulated machine, how soon a change of the file is in the table in memory, and what an
+# operator waits for.
 bench-ipvs: go
 	@internal/lab/install test
 	@for part in Table Reload; do echo; echo "$$part, from $$(date +%T), load $$(cut -d' ' -f1-3 /proc/loadavg)"; \
 	  $(GO) test -run '^$$' -bench "^Benchmark$$part$$" -benchtime 1x -timeout 60m ./internal/e2e/bench || failed="$$failed $$part"; \
-	done; test -z "$$failed" || { echo "bars were missed in:$$failed"; exit 1; }
+	done; echo; echo "Large, from $$(date +%T), load $$(cut -d' ' -f1-3 /proc/loadavg)"; \
+	$(GO) test -run '^$$' -bench '^BenchmarkLarge$$' -benchtime 20x ./internal/director || failed="$$failed Large"; \
+	test -z "$$failed" || { echo "bars were missed in:$$failed"; exit 1; }
 
 # What connections survive beside keepalived, and large tables, each table from one run.
 bench-sync: go

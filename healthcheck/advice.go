@@ -43,6 +43,9 @@ const (
 
 // String words the advice, such as "weight 50%"; empty when there is none.
 func (a Advice) String() string {
+	if a == (Advice{}) {
+		return ""
+	}
 	var s string
 	switch a.Unit {
 	case Absolute:

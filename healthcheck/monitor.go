@@ -358,6 +358,6 @@ func (m *Monitor) Judgments(targets []Target) []Judgment {
 func (e *entry) status() Status {
 	return Status{
 		Target: e.target, Verdict: e.counter.verdict, Streak: e.counter.streak, Last: e.last, Counters: e.count,
-		Advice: e.advice, History: slices.Clone(e.counter.history), Latency: e.latency,
+		Advice: e.advice, History: slices.Clip(e.counter.history), Latency: e.latency,
 	}
 }

@@ -3,6 +3,7 @@ package healthcheck
 import (
 	"cmp"
 	"fmt"
+	"maps"
 	"net/netip"
 	"slices"
 	"time"
@@ -110,7 +111,7 @@ const slowSteps = 20
 // Judge decides.
 func (p *Pool) Judge(now time.Time, rules PoolRules, members []Member) Outcome {
 	out := Outcome{Shares: make([]Share, len(members))}
-	p.remember(now, members)
+	fresh := p.remember(now, members)
 	most := 1
 	for i, m := range members {
 		share := &out.Shares[i]
@@ -159,7 +160,10 @@ func (p *Pool) Judge(now time.Time, rules PoolRules, members []Member) Outcome {
 	p.spare(rules, members, &out)
 	p.retainOne(members, &out)
 	for i, m := range members {
-		if m.State == Down && out.Shares[i].Used {
+		if m.State == Down && out.Shares[i].Used && p.members[m.Server] != (member{}) {
+			if !fresh {
+				p.members, fresh = maps.Clone(p.members), true
+			}
 			p.members[m.Server] = member{} // it had all of its share, and keeps it
 		}
 	}
@@ -171,24 +175,37 @@ func (p *Pool) Judge(now time.Time, rules PoolRules, members []Member) Outcome {
 	return out
 }
 
-// remember takes notice of what went down and came back.
-func (p *Pool) remember(now time.Time, members []Member) {
+// remember takes notice of what went down and came back. It does not write to what the
+// pool remembers, which a copy of the pool has too, and returns whether it has made it
+// anew.
+func (p *Pool) remember(now time.Time, members []Member) (fresh bool) {
+	same := len(p.members) == len(members)
+	for i := 0; same && i < len(members); i++ {
+		was, there := p.members[members[i].Server]
+		same = there && was.after(now, members[i]) == was
+	}
+	if same {
+		return false
+	}
 	next := make(map[netip.AddrPort]member, len(members))
 	for _, m := range members {
-		old := p.members[m.Server]
-		switch {
-		case m.Doubted:
-			old = member{} // it has all of its share, and keeps it
-		case m.State == Down:
-			old = member{down: true}
-		case m.State == Up:
-			if old.down {
-				old = member{ramp: now}
-			}
-		}
-		next[m.Server] = old
+		next[m.Server] = p.members[m.Server].after(now, m)
 	}
 	p.members = next
+	return true
+}
+
+// after is what is remembered of a server once it has been judged.
+func (m member) after(now time.Time, judged Member) member {
+	switch {
+	case judged.Doubted:
+		return member{} // it has all of its share, and keeps it
+	case judged.State == Down:
+		return member{down: true}
+	case judged.State == Up && m.down:
+		return member{ramp: now}
+	}
+	return m
 }
 
 // grow makes the share of a server that came back grow. A server that was never

@@ -40,7 +40,7 @@ func (r Require) Combine(verdicts []Verdict, weights ...int) Verdict {
 		return Verdict{State: Up, Reason: "no check"}
 	}
 	all, weighted := 0, false
-	count := make(map[State]int, 3)
+	var count [Down + 1]int
 	mute := 0
 	for i, v := range verdicts {
 		if v.Mute {

@@ -14,7 +14,8 @@ type Status struct {
 	Counters Counters
 	// Advice is what the last conclusive probe advised.
 	Advice Advice
-	// History are the last transitions, oldest first, at most 20.
+	// History are the last transitions, oldest first, at most 20. It is shared, and must not
+	// be written to.
 	History []Transition
 	// Latency is how long the probes that passed took.
 	Latency Histogram

@@ -2,6 +2,7 @@ package healthcheck
 
 import (
 	"fmt"
+	"slices"
 	"time"
 )
 
@@ -136,7 +137,7 @@ func (c *counter) observe(now time.Time, f finding, check Check) (changed bool) 
 // turn changes the state.
 func (c *counter) turn(now time.Time, to State, reason string) {
 	if len(c.history) == historyLength {
-		c.history = c.history[:copy(c.history, c.history[1:])]
+		c.history = slices.Clone(c.history[1:]) // what was handed out is never written to
 	}
 	c.history = append(c.history, Transition{From: c.verdict.State, To: to, Reason: reason, Time: now})
 	c.verdict, c.streak = Verdict{State: to, Reason: reason, Since: now}, 0

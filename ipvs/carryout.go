@@ -22,10 +22,10 @@ func (w *worker) carryOut(plan Plan, looked bool, p *pass) {
 	}
 	// Differences from a table that had been carried out are others' doing.
 	drifting := looked && w.settled
-	for k := range w.wanted {
-		w.owned[k] = true
+	for k := range w.wanted.services {
+		w.owned.add(k)
 	}
-	w.record.Keep(sortedKeys(w.owned)) // ahead of the changes: a crash must leave no orphans
+	w.record.Keep(w.owned.list()) // ahead of the changes: a crash must leave no orphans
 	w.dropFailures(plan)
 
 	trouble := make(map[ServiceKey]bool) // services with changes left over from before
@@ -47,14 +47,14 @@ func (w *worker) carryOut(plan Plan, looked bool, p *pass) {
 	}
 	p.made, p.drift, p.table = made, p.drift+drift, true
 
-	for k := range w.owned {
-		_, there := w.known[k]
-		_, wanted := w.wanted[k]
-		if !there && !wanted && !w.rejected[k] {
-			delete(w.owned, k)
+	if len(w.owned.set) > w.wanted.len() { // what is wanted is ours
+		for k := range w.owned.set {
+			if !w.known.has(k) && !w.wanted.has(k) && !w.rejected[k] {
+				w.owned.remove(k)
+			}
 		}
 	}
-	w.record.Keep(sortedKeys(w.owned))
+	w.record.Keep(w.owned.list())
 }
 
 // attempt is the carrying out of one plan.
@@ -82,7 +82,7 @@ func (t *attempt) run(plan Plan) {
 		if n := len(t.batch); t.failed[key] || n > 0 && c.Op == MoveServer && t.batch[n-1].Op != MoveServer {
 			t.flush() // what follows depends on what became of it
 		}
-		_, there := t.known[key]
+		there := t.known.has(key)
 		was, retry := t.failures[c.row()]
 		switch {
 		case c.Op != AddService && !there && !t.adding[key]:
@@ -116,7 +116,7 @@ func (t *attempt) flush() {
 // done takes notice of a change that was tried.
 func (t *attempt) done(c *Change, err error) {
 	key := c.Service.Key
-	_, there := t.known[key]
+	there := t.known.has(key)
 	was := t.failures[c.row()]
 	switch {
 	case err != nil && c.Op != AddService && !there:
@@ -137,7 +137,7 @@ func (t *attempt) done(c *Change, err error) {
 		t.listed = false
 	}
 	if c.Op == RemoveService {
-		delete(t.owned, key)
+		t.owned.remove(key)
 	}
 	t.made = append(t.made, *c)
 	if t.drifting && !t.trouble[key] {
@@ -152,11 +152,13 @@ func (w *worker) lastServer(c Change) bool {
 		return false
 	}
 	takes := func(d Destination) bool { return d.Weight > 0 }
-	if !slices.ContainsFunc(w.wanted[c.Service.Key].Destinations, takes) {
+	wanted, _ := w.wanted.get(c.Service.Key)
+	if !slices.ContainsFunc(wanted.Destinations, takes) {
 		return false
 	}
+	known, _ := w.known.get(c.Service.Key)
 	var now, after bool
-	for _, d := range w.known[c.Service.Key].Destinations {
+	for _, d := range known.Destinations {
 		now = now || takes(d)
 		after = after || takes(d) && d.Addr != c.Destination.Addr
 	}
@@ -213,7 +215,7 @@ func (w *worker) logChanges(made Plan, drift bool) {
 // Release is part of reconcile.Worker: it removes what is ours from the kernel.
 func (w *worker) Release() error {
 	w.flushed = true
-	w.wanted, w.rejected, w.invalid = nil, nil, nil
+	w.given, w.wanted, w.rejected, w.invalid = nil, nil, nil, nil
 	w.failures = make(map[row]failure)
 	w.settled, w.released = false, true
 	w.timeouts = Timeouts{}
@@ -224,8 +226,8 @@ func (w *worker) Release() error {
 	switch {
 	case errors.Is(err, ErrNoIPVS):
 		// There is no table, so there is nothing of ours in it.
-		w.owned = make(map[ServiceKey]bool)
-		w.record.Keep(sortedKeys(w.owned))
+		w.owned = keySet{}
+		w.record.Keep(w.owned.list())
 		return w.record.Err
 	case err != nil:
 		w.Close()
@@ -233,7 +235,7 @@ func (w *worker) Release() error {
 	}
 	var errs []error
 	var plan Plan
-	for _, k := range sortedKeys(w.owned) {
+	for _, k := range w.owned.list() {
 		// One that was not there at the last look may have come since; to look again would
 		// take longer than all the rest.
 		plan = append(plan, Change{Op: RemoveService, Service: Service{Key: k}})
@@ -247,11 +249,11 @@ func (w *worker) Release() error {
 		if err == nil {
 			made = append(made, plan[i])
 		}
-		delete(w.known, plan[i].Service.Key)
-		delete(w.owned, plan[i].Service.Key)
+		w.known.remove(plan[i].Service.Key)
+		w.owned.remove(plan[i].Service.Key)
 	}
 	w.logChanges(made, false)
-	w.record.Keep(sortedKeys(w.owned))
+	w.record.Keep(w.owned.list())
 	w.timeoutErr = w.keepTimeouts()
 	return errors.Join(append(errs, w.record.Err, w.timeoutErr)...)
 }

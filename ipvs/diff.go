@@ -13,11 +13,18 @@ import (
 // order of the changes. Both tables are taken as valid; of two services with one
 // key the first counts.
 func Diff(have, want []Service, ours func(ServiceKey) bool) Plan {
-	have, want = normalTable(have), normalTable(want)
+	return diff(normalTable(have), normalTable(want), ours)
+}
+
+// diff is Diff of two normal tables.
+func diff(have, want []Service, ours func(ServiceKey) bool) Plan {
 	rows := 0 // of services that are to be added
-	for _, s := range want {
-		if i, there := slices.BinarySearchFunc(have, s, compareServices); !there || i == len(have) {
-			rows += 1 + len(s.Destinations)
+	for i, k := 0, 0; k < len(want); k++ {
+		for i < len(have) && have[i].Key.Compare(want[k].Key) < 0 {
+			i++
+		}
+		if i == len(have) || have[i].Key != want[k].Key {
+			rows += 1 + len(want[k].Destinations)
 		}
 	}
 	add := make(Plan, 0, rows)
@@ -32,6 +39,8 @@ func Diff(have, want []Service, ours func(ServiceKey) bool) Plan {
 		case len(have) == 0 || want[0].Key.Compare(have[0].Key) < 0:
 			add = addService(add, want[0])
 			want = want[1:]
+		case agrees(&have[0], &want[0]):
+			have, want = have[1:], want[1:]
 		default:
 			set = append(set, setService(have[0], want[0])...)
 			have, want = have[1:], want[1:]
@@ -48,6 +57,14 @@ func addService(p Plan, s Service) Plan {
 		p = append(p, Change{Op: AddServer, Service: settings, Destination: d})
 	}
 	return p
+}
+
+// agrees reports whether there is certainly nothing to change of a service that is in
+// both tables. Where the order of the servers matters that has to be looked at.
+func agrees(have, want *Service) bool {
+	return !OrderMatters(want.Scheduler) && have.sameSettings(*want) && slices.EqualFunc(have.Destinations, want.Destinations, func(a, b Destination) bool {
+		return a.Addr == b.Addr && a.same(b)
+	})
 }
 
 // setService returns the changes of one service that is in both tables: its

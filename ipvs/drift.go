@@ -8,10 +8,10 @@ import (
 
 // respect notes which rows of services whose changes by others stay are not what they
 // were when the table was last known.
-func (w *worker) respect(before state) {
+func (w *worker) respect(before *state) {
 	for key := range w.respected {
-		was, there := before[key]
-		now, still := w.known[key]
+		was, there := before.get(key)
+		now, still := w.known.get(key)
 		if !there || !still {
 			continue // one that is gone is made again
 		}
@@ -43,7 +43,7 @@ func (w *worker) left(p Plan) Plan {
 		if !drifted || c.Op == AddService || c.Op == RemoveService {
 			return false
 		}
-		if _, made := w.known[c.Service.Key]; !made {
+		if !w.known.has(c.Service.Key) {
 			return false
 		}
 		if c.Op == MoveServer {
@@ -70,9 +70,11 @@ func (w *worker) differences() []string {
 }
 
 // sameRow reports whether a row is wanted in one table as in another.
-func sameRow(r row, a, b map[ServiceKey]Service) bool {
+func sameRow(r row, a, b *state) bool {
+	before, _ := a.get(r.service)
+	after, _ := b.get(r.service)
 	if !r.server.IsValid() {
-		return a[r.service].sameSettings(b[r.service])
+		return before.sameSettings(after)
 	}
 	find := func(s Service) (Destination, bool) {
 		i, found := slices.BinarySearchFunc(s.Destinations, Destination{Addr: r.server}, compareDestinations)
@@ -81,8 +83,8 @@ func sameRow(r row, a, b map[ServiceKey]Service) bool {
 		}
 		return s.Destinations[i], true
 	}
-	was, had := find(a[r.service])
-	is, has := find(b[r.service])
+	was, had := find(before)
+	is, has := find(after)
 	return had == has && was.same(is)
 }
 

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"io"
 	"net/netip"
+	"slices"
 	"strings"
 	"sync"
 	"syscall"
@@ -17,7 +18,7 @@ type Memory struct {
 	logw io.Writer
 
 	mu         sync.Mutex // guards everything below
-	table      state
+	table      *state
 	trash      map[row]Destination // removed servers, with the connections that they have
 	schedulers map[string]bool
 	engines    map[string]bool
@@ -33,7 +34,7 @@ var _ Kernel = (*Memory)(nil)
 // takes none.
 func NewMemory(logw io.Writer) *Memory {
 	m := &Memory{
-		logw: logw, table: state{}, timeouts: DefaultTimeouts(), trash: make(map[row]Destination), schedulers: make(map[string]bool), engines: make(map[string]bool),
+		logw: logw, table: newState(nil), timeouts: DefaultTimeouts(), trash: make(map[row]Destination), schedulers: make(map[string]bool), engines: make(map[string]bool),
 	}
 	for _, name := range SchedulerNames() {
 		m.schedulers[name] = true
@@ -53,7 +54,7 @@ func (m *Memory) List() ([]Service, error) {
 			return nil, err
 		}
 	}
-	return m.table.list(), nil
+	return slices.Clone(m.table.list()), nil
 }
 
 // AddService adds a service, without destinations.
@@ -141,14 +142,14 @@ func (m *Memory) Fail(fault func(what string) error) {
 func (m *Memory) SetConnections(k ServiceKey, server netip.AddrPort, active, inactive, templates int) bool {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	s := m.table[k]
+	s, _ := m.table.get(k)
 	for i, d := range s.Destinations {
 		if d.Addr == server {
 			next := make([]Destination, len(s.Destinations))
 			copy(next, s.Destinations)
 			next[i].Active, next[i].Inactive, next[i].Templates = active, inactive, templates
 			s.Destinations = next
-			m.table[k] = s
+			m.table.put(s)
 			return true
 		}
 	}
@@ -167,7 +168,7 @@ func (m *Memory) change(c Change) error {
 	defer m.mu.Unlock()
 	c.Service.Key = c.Service.Key.normal()
 	c.Service = c.Service.normal().settings()
-	old := m.table[c.Service.Key]
+	old, _ := m.table.get(c.Service.Key)
 	c.OldService = old.settings()
 	for _, d := range old.Destinations {
 		if d.Addr == c.Destination.Addr {
@@ -211,7 +212,7 @@ func (m *Memory) change(c Change) error {
 // the table (ip_vs_add_service, ip_vs_edit_service, ip_vs_add_dest,
 // ip_vs_genl_parse_dest in net/netfilter/ipvs/ip_vs_ctl.c).
 func (m *Memory) refuse(c Change) error {
-	_, exists := m.table[c.Service.Key]
+	exists := m.table.has(c.Service.Key)
 	switch c.Op {
 	case AddService, SetService:
 		// Existence is looked at before the scheduler.

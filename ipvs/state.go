@@ -8,42 +8,89 @@ import (
 
 // state is a table that changes are applied to one by one, as the kernel does
 // it. Destinations are sorted and never written in place, so that they may be
-// shared with whoever has asked for a list.
-type state map[ServiceKey]Service
+// shared with whoever has asked for a list. A nil state is an empty one that takes no
+// change.
+type state struct {
+	services map[ServiceKey]Service
+	// sorted is what list returns; nil since a change.
+	sorted []Service
+}
 
 // newState returns the state of a table.
-func newState(table []Service) state {
-	st := make(state, len(table))
-	for _, s := range normalTable(table) {
-		st[s.Key] = s
+func newState(table []Service) *state {
+	sorted := normalTable(table)
+	st := &state{services: make(map[ServiceKey]Service, len(sorted)), sorted: sorted}
+	for _, s := range sorted {
+		st.services[s.Key] = s
 	}
 	return st
 }
 
-// list returns the services sorted by key.
-func (st state) list() []Service {
-	return slices.SortedFunc(maps.Values(st), compareServices)
+// list returns the services sorted by key. It is shared, and must not be written to.
+func (st *state) list() []Service {
+	if st == nil {
+		return nil
+	}
+	if st.sorted == nil {
+		st.sorted = slices.SortedFunc(maps.Values(st.services), compareServices)
+	}
+	return st.sorted
+}
+
+// get returns the service of a key, if there is one.
+func (st *state) get(key ServiceKey) (Service, bool) {
+	if st == nil {
+		return Service{}, false
+	}
+	s, found := st.services[key]
+	return s, found
+}
+
+// has reports whether there is a service of a key.
+func (st *state) has(key ServiceKey) bool {
+	_, found := st.get(key)
+	return found
+}
+
+// len counts the services.
+func (st *state) len() int {
+	if st == nil {
+		return 0
+	}
+	return len(st.services)
+}
+
+func (st *state) put(s Service) {
+	st.services[s.Key] = s
+	st.sorted = nil
+}
+
+func (st *state) remove(key ServiceKey) {
+	if st.has(key) {
+		delete(st.services, key)
+		st.sorted = nil
+	}
 }
 
 // apply makes a change, or refuses it as the kernel would.
-func (st state) apply(c Change) error {
+func (st *state) apply(c Change) error {
 	key := c.Service.Key
-	s, found := st[key]
+	s, found := st.get(key)
 	switch {
 	case c.Op == AddService && found:
 		return syscall.EEXIST
 	case c.Op == AddService:
-		st[key] = c.Service.settings()
+		st.put(c.Service.settings())
 		return nil
 	case !found:
 		return syscall.ESRCH
 	case c.Op == RemoveService:
-		delete(st, key)
+		st.remove(key)
 		return nil
 	case c.Op == SetService:
 		next := c.Service
 		next.Destinations, next.Traffic = s.Destinations, s.Traffic
-		st[key] = next
+		st.put(next)
 		return nil
 	}
 
@@ -68,7 +115,7 @@ func (st state) apply(c Change) error {
 		s.Destinations = slices.Clone(s.Destinations)
 		s.Destinations[i] = d
 	}
-	st[key] = s
+	st.put(s)
 	return nil
 }
 

@@ -294,6 +294,8 @@ func normalTable(services []Service) []Service {
 	for i, s := range services {
 		t[i] = s.normal()
 	}
-	slices.SortStableFunc(t, compareServices)
+	if !slices.IsSortedFunc(t, compareServices) {
+		slices.SortStableFunc(t, compareServices)
+	}
 	return slices.CompactFunc(t, func(a, b Service) bool { return a.Key == b.Key })
 }

@@ -41,18 +41,20 @@ type worker struct {
 
 	generation uint64
 	reload     uint64
-	wanted     map[ServiceKey]Service // nil: nothing wanted, nothing changed
-	rejected   map[ServiceKey]bool    // wanted, but not valid: left as they are
-	invalid    []error                // why
-	released   bool
+	// given is the table as it was given, and what follows is made of it.
+	given    []Service
+	wanted   *state              // nil: nothing wanted, nothing changed
+	rejected map[ServiceKey]bool // wanted, but not valid: left as they are
+	invalid  []error             // why
+	released bool
 
-	known    state // the kernel's table as last read, and changed since
-	listed   bool  // known means something
+	known    *state // the kernel's table as last read, and changed since
+	listed   bool   // known means something
 	looked   time.Time
 	interval time.Duration
 	settled  bool // the wanted table has been carried out: differences are drift
 
-	owned  map[ServiceKey]bool
+	owned  keySet
 	record reconcile.Record[[]ServiceKey]
 
 	// timeouts are wanted, and found what they were before.
@@ -108,7 +110,6 @@ func newWorker(opts Options, log *slog.Logger) *worker {
 	w := &worker{
 		opts:     opts,
 		log:      log,
-		owned:    make(map[ServiceKey]bool),
 		failures: make(map[row]failure),
 		state:    "starting",
 		status:   Status{State: "starting"},
@@ -116,10 +117,10 @@ func newWorker(opts Options, log *slog.Logger) *worker {
 		found:    opts.Found,
 	}
 	for _, k := range opts.Owned {
-		w.owned[k] = true
+		w.owned.add(k)
 	}
 	w.record = reconcile.Record[[]ServiceKey]{
-		What: "what is ours in IPVS", Write: opts.Record, Same: slices.Equal[[]ServiceKey], Written: sortedKeys(w.owned),
+		What: "what is ours in IPVS", Write: opts.Record, Same: slices.Equal[[]ServiceKey], Written: w.owned.list(),
 	}
 	return w
 }
@@ -178,26 +179,15 @@ func (w *worker) want(d Desired) {
 		w.respected[k] = true
 	}
 	was := w.wanted
-	w.wanted = make(map[ServiceKey]Service, len(d.Services))
-	w.rejected, w.invalid = make(map[ServiceKey]bool), nil
 	w.released, w.settled = false, false
 	if w.timeouts != d.Timeouts {
 		w.timeouts, w.listed = d.Timeouts, false // not only at the next look
 	}
 	// Whoever sets a table anew expects all of it to be tried.
 	w.failures = make(map[row]failure)
-	for _, s := range d.Services {
-		err := Validate(s)
-		if _, twice := w.wanted[s.Key]; err == nil && twice {
-			err = fmt.Errorf("service %s appears twice", s.Key)
-		} else if err == nil {
-			w.wanted[s.Key] = s.normal()
-			continue
-		}
-		w.invalid = append(w.invalid, err)
-		if _, valid := w.wanted[s.Key]; !valid {
-			w.rejected[s.Key] = true
-		}
+	if was == nil || !slices.EqualFunc(w.given, d.Services, identical) {
+		w.given = d.Services
+		w.sift()
 	}
 	for r := range w.drifted {
 		// What is wanted now was not when somebody changed it.
@@ -205,17 +195,39 @@ func (w *worker) want(d Desired) {
 			delete(w.drifted, r)
 		}
 	}
+}
+
+// sift makes what is wanted of the table as it was given.
+func (w *worker) sift() {
+	wanted := &state{services: make(map[ServiceKey]Service, len(w.given))}
+	w.rejected, w.invalid = make(map[ServiceKey]bool), nil
+	for _, s := range w.given {
+		err := Validate(s)
+		if err == nil && wanted.has(s.Key) {
+			err = fmt.Errorf("service %s appears twice", s.Key)
+		} else if err == nil {
+			wanted.put(s.normal())
+			continue
+		}
+		w.invalid = append(w.invalid, err)
+		if !wanted.has(s.Key) {
+			w.rejected[s.Key] = true
+		}
+	}
+	w.wanted = wanted
 	// A valid row may have come after one with the same key that was not.
-	maps.DeleteFunc(w.rejected, func(k ServiceKey, _ bool) bool {
-		_, valid := w.wanted[k]
-		return valid
-	})
+	maps.DeleteFunc(w.rejected, func(k ServiceKey, _ bool) bool { return wanted.has(k) })
+}
+
+// identical reports whether two services are given in the same words.
+func identical(a, b Service) bool {
+	return a.sameSettings(b) && a.Traffic == b.Traffic && slices.Equal(a.Destinations, b.Destinations)
 }
 
 // nothing reports whether there is nothing to do for anybody: a director
 // without services does not need a kernel with IPVS, and does not look at it.
 func (w *worker) nothing() bool {
-	return len(w.wanted) == 0 && len(w.rejected) == 0 && len(w.owned) == 0 && !w.released &&
+	return w.wanted.len() == 0 && len(w.rejected) == 0 && len(w.owned.set) == 0 && !w.released &&
 		w.timeouts == (Timeouts{}) && w.found == (Timeouts{})
 }
 
@@ -285,12 +297,12 @@ func (w *worker) plan() Plan {
 	if w.wanted == nil {
 		return nil
 	}
-	return w.left(Diff(w.known.list(), slices.Collect(maps.Values(w.wanted)), w.ours))
+	return w.left(diff(w.known.list(), w.wanted.list(), w.ours))
 }
 
 // ours reports whether a service may be removed when it is not wanted. One that
 // is wanted in a form that is not valid may not.
-func (w *worker) ours(k ServiceKey) bool { return w.owned[k] && !w.rejected[k] }
+func (w *worker) ours(k ServiceKey) bool { return w.owned.set[k] && !w.rejected[k] }
 
 // conclude words the state after a pass and says when the next is due.
 func (w *worker) conclude(p *pass, err error) {
@@ -348,16 +360,49 @@ func (w *worker) problems() []error {
 
 // split returns the known services that are wanted or ours, and the others.
 func (w *worker) split() (mine, foreign []Service) {
-	for _, s := range w.known.list() {
-		if _, wanted := w.wanted[s.Key]; wanted || w.owned[s.Key] {
-			mine = append(mine, s)
-		} else {
+	all := w.known.list()
+	others := func(s Service) bool { return !w.owned.set[s.Key] && !w.wanted.has(s.Key) }
+	if !slices.ContainsFunc(all, others) {
+		return slices.Clip(all), nil
+	}
+	for _, s := range all {
+		if others(s) {
 			foreign = append(foreign, s)
+		} else {
+			mine = append(mine, s)
 		}
 	}
 	return mine, foreign
 }
 
-func sortedKeys(set map[ServiceKey]bool) []ServiceKey {
-	return slices.SortedFunc(maps.Keys(set), ServiceKey.Compare)
+// keySet are keys of services; the zero value has none.
+type keySet struct {
+	set map[ServiceKey]bool
+	// sorted is what list returns; nil since a change.
+	sorted []ServiceKey
+}
+
+func (s *keySet) add(k ServiceKey) {
+	if s.set[k] {
+		return
+	}
+	if s.set == nil {
+		s.set = make(map[ServiceKey]bool)
+	}
+	s.set[k], s.sorted = true, nil
+}
+
+func (s *keySet) remove(k ServiceKey) {
+	if s.set[k] {
+		delete(s.set, k)
+		s.sorted = nil
+	}
+}
+
+// list returns the keys in order. It is shared, and must not be written to.
+func (s *keySet) list() []ServiceKey {
+	if s.sorted == nil {
+		s.sorted = slices.SortedFunc(maps.Keys(s.set), ServiceKey.Compare)
+	}
+	return s.sorted
 }

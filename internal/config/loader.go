@@ -9,14 +9,16 @@ import (
 	"lvsha/ipvs"
 )
 
-// Loader loads a file again and again. Of a file that it has seen before it reads only
-// the services that have changed, where nothing else has: the result is that of Load.
-// It is safe for concurrent use.
+// Loader loads a file again and again. What it has made of the file before it makes again
+// only where the text has changed, or a file with a secret that the text names; and of a
+// changed text it reads only the services that have changed, where nothing else has. The
+// result is that of Load. It is safe for concurrent use.
 type Loader struct {
 	path, as string
 
-	mu   sync.Mutex // guards last
-	last *loaded
+	mu     sync.Mutex // guards what follows
+	before *origin
+	last   *loaded
 }
 
 // loaded is a valid file.
@@ -47,21 +49,34 @@ func (l *Loader) Load() (*Config, error) {
 
 // parse is Load of a text. The caller holds mu.
 func (l *Loader) parse(text []byte, as Identity) (*Config, error) {
-	rest, services, ok := parts(string(text))
-	if ok && l.last != nil && l.last.host == as.Hostname {
-		if cfg, ok := l.last.change(l.path, rest, services, as); ok {
-			cfg.Hash = hashOf(text)
-			l.keep(as, rest, services, cfg)
-			return cfg, nil
-		}
+	now := &origin{text: string(text), as: as}
+	if l.before != nil && l.before.same(now) {
+		return l.before.cfg, nil
 	}
-	cfg, err := Parse(l.path, text, as)
+	cfg, err := l.parseAnew(text, now)
 	if err != nil {
 		return nil, err // and the last valid file stays
 	}
+	now.cfg, l.before = cfg, now
+	return cfg, nil
+}
+
+func (l *Loader) parseAnew(text []byte, now *origin) (*Config, error) {
+	rest, services, ok := parts(now.text)
+	if ok && l.last != nil && l.last.host == now.as.Hostname {
+		if cfg, ok := l.last.change(l.path, rest, services, now); ok {
+			cfg.Hash = hashOf(text)
+			l.keep(now.as, rest, services, cfg)
+			return cfg, nil
+		}
+	}
+	cfg, err := now.parse(l.path, text)
+	if err != nil {
+		return nil, err
+	}
 	l.last = nil
 	if ok && lonely(rest, services) && !slices.ContainsFunc(cfg.Services, Service.sociable) {
-		l.keep(as, rest, services, cfg)
+		l.keep(now.as, rest, services, cfg)
 	}
 	return cfg, nil
 }
@@ -97,7 +112,7 @@ func (s Service) sociable() bool {
 
 // change reads a file of which only services differ from the last one. ok is false when
 // all has to be read, as when there is any problem: it must be told with its line.
-func (l *loaded) change(path, rest string, services []part, as Identity) (cfg *Config, ok bool) {
+func (l *loaded) change(path, rest string, services []part, now *origin) (cfg *Config, ok bool) {
 	if rest != l.rest {
 		return nil, false
 	}
@@ -124,7 +139,7 @@ func (l *loaded) change(path, rest string, services []part, as Identity) (cfg *C
 		text.WriteString(p.text)
 		text.WriteByte('\n')
 	}
-	cfg, err := Parse(path, []byte(text.String()), as)
+	cfg, err := now.parse(path, []byte(text.String()))
 	if err != nil || slices.ContainsFunc(cfg.Services, Service.sociable) {
 		return nil, false
 	}

@@ -122,3 +122,65 @@ func TestLoaderSecrets(t *testing.T) {
 		}
 	}
 }
+
+// TestLoaderUnchanged: of a file in which nothing has changed, nor in what it names,
+// nothing is made anew, whatever is in it; and everything that it was made of counts.
+func TestLoaderUnchanged(t *testing.T) {
+	dir := t.TempDir()
+	path, secret := filepath.Join(dir, "lvsha.toml"), filepath.Join(dir, "password")
+	const follows = "[service.y]\nlisten = \"192.0.2.98:443/tcp\"\nowner = \"none\"\nforward = \"nat\"\nfollow = \"x\"\n[[service.y.server]]\naddress = \"10.0.0.1\"\n"
+	text := manyServices(3) + "[service.x]\nlisten = \"192.0.2.99:6379/tcp\"\nowner = \"none\"\nforward = \"nat\"\ncheck = { type = \"redis\", plaintext = true, password_file = \"" + secret + "\" }\n[[service.x.server]]\naddress = \"10.0.0.1\"\n" + follows
+	write := func(path, text string) {
+		t.Helper()
+		if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	write(path, text)
+	write(secret, "first")
+	loader := config.NewLoader(path, "")
+	load := func() *config.Config {
+		t.Helper()
+		cfg, err := loader.Load()
+		if err != nil {
+			t.Fatal(err)
+		}
+		return cfg
+	}
+	first := load()
+	if load() != first {
+		t.Error("a file that has not changed was made anew")
+	}
+	if err := os.Chmod(secret, 0o644); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := loader.Load(); err == nil {
+		t.Error("a secret that others can read by now was taken")
+	}
+	if err := os.Remove(secret); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := loader.Load(); err == nil {
+		t.Error("a secret that is gone was taken")
+	}
+	write(secret, "first")
+	if load() != first {
+		t.Error("a file that is as it was is another one")
+	}
+	write(secret, "other")
+	second := load()
+	if second == first {
+		t.Error("another secret was not seen")
+	}
+	write(path, text+"# said\n")
+	if third := load(); third == second || third.Hash == second.Hash {
+		t.Error("another text was not seen")
+	}
+	now, _, err := loader.ParseFor(text, config.Identity{Hostname: "other"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if now == second {
+		t.Error("another host name was not seen")
+	}
+}

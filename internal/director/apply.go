@@ -132,7 +132,9 @@ func (d *Director) apply(ctx context.Context, cfg *config.Config, found func() [
 		}
 	}
 	d.channel.Configure(channelConfig(cfg))
-	d.channel.touch()
+	if !asBefore {
+		d.channel.touch()
+	}
 	d.serveNow()
 	d.wantDaemons()
 	d.changeOver(ctx, was)
@@ -207,10 +209,10 @@ func (d *Director) desired() []ipvs.Service {
 	if len(d.waits) > 0 {
 		out = slices.DeleteFunc(out, func(s ipvs.Service) bool { return d.waits[s.Key] })
 	}
-	there := make(map[ipvs.ServiceKey]bool, len(out))
 	if len(d.kept)+len(d.lingering.services) == 0 {
 		return out
 	}
+	there := make(map[ipvs.ServiceKey]bool, len(out))
 	for _, s := range out {
 		there[s.Key] = true
 	}

@@ -253,38 +253,42 @@ func (d *Director) PeerView(t healthcheck.Target) []View {
 
 // addViews adds what the other directors make of the servers of a service, by the same
 // checks, by name; nothing where one of them does not know a check.
-func (d *Director) addViews(s config.Service, shows *shownService) {
+func (d *Director) addViews(s *config.Service, shows *shownService) {
 	d.channel.mu.Lock()
 	defer d.channel.mu.Unlock()
 	if len(d.channel.compare.others) == 0 {
 		return
 	}
 	for i, from := range shows.from {
-		if checks := from.server.Checks; len(checks) > 0 {
-			shows.Servers[i].Peers = d.channel.compare.serverViews(s, from)
+		if len(from.server.shows.checks) > 0 {
+			shows.Servers[i].Peers = d.channel.compare.serverViews(s.Require, from.server)
 		}
 	}
 }
 
-// serverViews are those of one server, which has checks.
-func (c *comparison) serverViews(s config.Service, from shownFrom) (out map[string]control.ServerView) {
-	checks := from.server.Checks
-	ids, weights := make([]string, len(checks)), make([]int, len(checks))
-	for i, check := range checks {
-		ids[i], weights[i] = targetID(target(from.server.Server, from.listen, check)), check.Weight
+// serverViews are those of one server, which has checks. They are shared, and must not be
+// written to.
+func (c *comparison) serverViews(require healthcheck.Require, server *judgedServer) map[string]control.ServerView {
+	if of := server.shows.views; of.told != c.told {
+		of.told, of.views = c.told, c.viewsAnew(require, server)
 	}
-	verdicts := make([]healthcheck.Verdict, len(checks))
+	return server.shows.views.views
+}
+
+func (c *comparison) viewsAnew(require healthcheck.Require, server *judgedServer) (out map[string]control.ServerView) {
+	verdicts, weights := make([]healthcheck.Verdict, 0, 4), make([]int, 0, 4)
 	for name, o := range c.others {
 		complete := true
-		for i, id := range ids {
-			v, has := o.sees[id]
+		verdicts, weights = verdicts[:0], weights[:0]
+		for i := range server.shows.checks {
+			v, has := o.sees[server.shows.checks[i].id]
 			complete = complete && has
-			verdicts[i] = v.verdict()
+			verdicts, weights = append(verdicts, v.verdict()), append(weights, server.Checks[i].Weight)
 		}
 		if !complete {
 			continue
 		}
-		verdict := s.Require.Combine(verdicts, weights...)
+		verdict := require.Combine(verdicts, weights...)
 		if out == nil {
 			out = make(map[string]control.ServerView)
 		}

@@ -139,6 +139,9 @@ type difference struct {
 type comparison struct {
 	own    map[string]own
 	others map[string]*other
+	// told counts from one what others have said, and who comes and goes: what is made of
+	// it holds until the next.
+	told uint64
 	// past is what directors saw whose sessions have ended.
 	past map[string]past
 	// total counts the differences that have lasted, by director, since the start.
@@ -146,11 +149,12 @@ type comparison struct {
 }
 
 func newComparison() *comparison {
-	return &comparison{others: make(map[string]*other), past: make(map[string]past), total: make(map[string]uint64)}
+	return &comparison{told: 1, others: make(map[string]*other), past: make(map[string]past), total: make(map[string]uint64)}
 }
 
 // open begins with a director that nothing is known of.
 func (c *comparison) open(name string, s *peer.Session) {
+	c.told++
 	c.others[name] = &other{session: s, sees: make(map[string]seen), sent: make(map[string]seen), differ: make(map[string]*difference)}
 }
 
@@ -161,6 +165,7 @@ func (c *comparison) shut(name string, s *peer.Session) (differed int) {
 	if o == nil || o.session != s {
 		return 0
 	}
+	c.told++
 	delete(c.others, name)
 	for _, d := range o.differ {
 		if d.told {
@@ -228,6 +233,7 @@ func (c *comparison) receive(name string, s *peer.Session, payload []byte) error
 	if o == nil || o.session != s {
 		return nil
 	}
+	c.told++
 	for _, id := range news.Gone {
 		delete(o.sees, id)
 	}

@@ -337,3 +337,56 @@ func TestTellsMute(t *testing.T) {
 		t.Errorf("after a word it is %s", here.State)
 	}
 }
+
+// TestServerViews: what others see of a server is what they said last, as long as they are
+// there, and what is handed out once does not change.
+func TestServerViews(t *testing.T) {
+	cfg, err := config.Parse("lvsha.toml", []byte(`
+[service.web]
+listen = "192.0.2.10:80/tcp"
+owner = "none"
+forward = "nat"
+check = { type = "tcp" }
+[[service.web.server]]
+address = "10.0.0.1"
+`), config.Identity{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	var j judging
+	j.set(cfg, steering{})
+	server := &j.rows[0].servers[0]
+	c, s := newComparison(), &peer.Session{}
+	c.open("lvs2", s)
+	state := func() string {
+		return c.serverViews(healthcheck.RequireAll, server)["lvs2"].State
+	}
+	say := func(what string) {
+		t.Helper()
+		if err := c.receive("lvs2", s, []byte(what)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if got := state(); got != "" {
+		t.Errorf("%q before anything is said", got)
+	}
+	id := server.shows.checks[0].id
+	say(`{"seen":{"` + id + `":{"state":"up"}}}`)
+	first := c.serverViews(healthcheck.RequireAll, server)
+	if got := state(); got != "up" {
+		t.Errorf("%q, want up", got)
+	}
+	say(`{"seen":{"` + id + `":{"state":"down"}}}`)
+	if got := state(); got != "down" || first["lvs2"].State != "up" {
+		t.Errorf("%q, want down; what was handed out before is %q", got, first["lvs2"].State)
+	}
+	say(`{"gone":["` + id + `"]}`)
+	if got := state(); got != "" {
+		t.Errorf("%q of a check that it has no more", got)
+	}
+	say(`{"seen":{"` + id + `":{"state":"up"}}}`)
+	c.shut("lvs2", s)
+	if got := state(); got != "" {
+		t.Errorf("%q of one that is gone", got)
+	}
+}

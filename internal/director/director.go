@@ -147,6 +147,11 @@ type Director struct {
 	// director had its addresses; of the director's goroutine.
 	vouched time.Time
 
+	// early are the kernel parameters that a connection goes by from its first packet, and
+	// earlyOf the file that needs them; of the director's goroutine.
+	early   []machine.Setting
+	earlyOf *config.Config
+
 	filled     sync.Once  // the table has been carried out
 	tracking   sync.Mutex // held by retrack, and guards elsewhere
 	elsewhere  string     // a director that ran another file then

@@ -437,16 +437,16 @@ func (d *Director) statusOf(ask control.ServersRequest) (out []control.ServerOf)
 		return nil
 	}
 	now := d.stand()
-	table := d.table.Snapshot().Services
-	for i, s := range now.cfg.Services {
-		rows := now.of(i)
+	kernel := kernelCounts{table: d.table.Snapshot().Services}
+	for i := range now.cfg.Services {
+		s, rows := &now.cfg.Services[i], now.of(i)
 		meant := slices.ContainsFunc(rows, func(row rowStanding) bool {
 			return slices.ContainsFunc(row.servers, func(s judgedServer) bool { return matches(s.at) })
 		})
 		if ask.Service != "" && s.Name != ask.Service || !meant {
 			continue
 		}
-		shows := d.showService(s, rows, table)
+		shows := d.showService(s, rows, kernel)
 		for k, from := range shows.from {
 			if matches(from.server.at) {
 				out = append(out, control.ServerOf{Service: s.Name, Scale: shows.Scale, Server: shows.Servers[k]})

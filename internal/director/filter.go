@@ -37,12 +37,12 @@ func filterRules(cfg *config.Config, r roles) (out packetfilter.Rules) {
 
 // sourceAddresses are where the connections with servers of full NAT come from.
 func sourceAddresses(s config.Service) (out []packetfilter.Source) {
-	servers := slices.Clone(s.Servers)
-	if s.Sorry != nil {
-		servers = append(servers, *s.Sorry)
-	}
-	for _, server := range servers {
-		if !server.FullNAT {
+	for i := range len(s.Servers) + 1 {
+		server := s.Sorry
+		if i < len(s.Servers) {
+			server = &s.Servers[i]
+		}
+		if server == nil || !server.FullNAT {
 			continue
 		}
 		for _, listen := range s.Listen {

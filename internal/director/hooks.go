@@ -70,11 +70,10 @@ func (d *Director) setHooks(cfg *config.Config) {
 			}
 		}
 	}
-	there := make(map[string]bool, len(cfg.Services))
-	for _, s := range cfg.Services {
-		there[s.Name] = true
-	}
-	maps.DeleteFunc(d.hooks.services, func(name string, _ notify.State) bool { return !there[name] })
+	maps.DeleteFunc(d.hooks.services, func(name string, _ notify.State) bool {
+		_, there := d.judging.first[name]
+		return !there
+	})
 	d.notifyGroups(cfg, "the file was changed", now)
 }
 

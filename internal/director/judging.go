@@ -2,6 +2,7 @@ package director
 
 import (
 	"fmt"
+	"iter"
 	"net/netip"
 	"slices"
 	"time"
@@ -27,6 +28,9 @@ type judging struct {
 	rows  []*judgedRow
 	first map[string]int
 	at    map[ipvs.ServiceKey]*judgedRow
+	// steers says that there are checks through services, whose marks another file may
+	// have changed.
+	steers bool
 	// hosts is the evidence about each server host, of the last look.
 	hosts []healthcheck.Evidence
 	// kept is what operators asked for of servers.
@@ -51,6 +55,8 @@ type judgedRow struct {
 	outcome healthcheck.Outcome
 	// warnings are what will be the matter with servers some day, without doubles.
 	warnings []string
+	// words are the listen as status shows it.
+	words string
 	// through says that some of the targets are reached through the service.
 	through bool
 	// wait is how long the first verdicts of servers may take that the file has brought,
@@ -71,17 +77,26 @@ type judgedServer struct {
 	telling []bool
 	// window is the longest time in which its checks find a death or a recovery.
 	window time.Duration
+	// shows is how status shows it.
+	shows serverWords
 	// leaving says that the file does not have it; nil where it does.
 	leaving *leavingServer
 }
 
 // set takes a file over. Pools of services that stay keep what they know.
 func (j *judging) set(cfg *config.Config, st steering) {
+	if j.has(cfg) {
+		j.cfg = cfg
+		for _, row := range j.rows {
+			row.outcome.Changed = false
+		}
+		return
+	}
 	old := make(map[ipvs.ServiceKey]*judgedRow, len(j.rows))
 	for _, row := range j.rows {
 		old[row.listen] = row
 	}
-	j.cfg, j.rows, j.hosts = cfg, nil, nil
+	j.cfg, j.rows, j.hosts, j.steers = cfg, nil, nil, false
 	j.first = make(map[string]int, len(cfg.Services))
 	j.at = make(map[ipvs.ServiceKey]*judgedRow, len(old))
 	hosts := make(map[netip.Addr]int)
@@ -109,10 +124,19 @@ func (j *judging) set(cfg *config.Config, st steering) {
 				row.hosts[i] = host
 				j.hosts[host].Window = max(j.hosts[host].Window, server.window)
 			}
-			j.rows = append(j.rows, row)
+			j.rows, j.steers = append(j.rows, row), j.steers || row.through
 			j.at[listen] = row
 		}
 	}
+}
+
+// has reports whether the rows certainly are those of a file already: where its services
+// are those of the file before in the same place, nothing of them was read anew.
+func (j *judging) has(cfg *config.Config) bool {
+	if j.cfg == nil || j.steers || len(cfg.Services) == 0 || len(cfg.Services) != len(j.cfg.Services) {
+		return false
+	}
+	return &cfg.Services[0] == &j.cfg.Services[0]
 }
 
 // newRow is the row of a service and one of its listens; was is the one that there was
@@ -123,7 +147,7 @@ func newRow(s config.Service, listen ipvs.ServiceKey, st steering, was *judgedRo
 		checks += len(server.Checks)
 	}
 	row := &judgedRow{
-		service: s, listen: listen, servers: make([]judgedServer, 0, len(s.Servers)), targets: make([]healthcheck.Target, 0, checks),
+		service: s, listen: listen, words: listen.String(), servers: make([]judgedServer, 0, len(s.Servers)), targets: make([]healthcheck.Target, 0, checks),
 		members: make([]healthcheck.Member, 0, len(s.Servers)),
 	}
 	for _, server := range s.Servers {
@@ -137,6 +161,7 @@ func newRow(s config.Service, listen ipvs.ServiceKey, st steering, was *judgedRo
 			this.window = max(this.window, check.Patience(), check.Recovery())
 		}
 		this.targets = row.targets[from:len(row.targets):len(row.targets)]
+		this.shows = wordsOf(server, listen, this.at, this.targets)
 		row.servers = append(row.servers, this)
 	}
 	if was == nil {
@@ -173,7 +198,8 @@ func (j *judging) look(now time.Time, known judgments, ask opinions) (next time.
 	for i, row := range j.rows {
 		all[i] = known(row.targets)
 		seen := all[i]
-		for k, server := range row.servers {
+		for k := range row.servers {
+			server := &row.servers[k]
 			if server.leaving != nil {
 				break // nobody asks them, and they are the last
 			}
@@ -243,7 +269,8 @@ func (row *judgedRow) judge(now time.Time, seen []healthcheck.Judgment, doubted 
 	row.warnings = nil
 	verdicts := make([]healthcheck.Verdict, 0, 4)
 	waits, awaits := row.await(now), false
-	for _, server := range row.servers {
+	for k := range row.servers {
+		server := &row.servers[k]
 		if server.leaving != nil {
 			row.members = append(row.members, server.leaving.last)
 			continue
@@ -268,7 +295,7 @@ func (row *judgedRow) judge(now time.Time, seen []healthcheck.Judgment, doubted 
 			}
 		}
 		m.Verdict = row.service.Require.Combine(verdicts, server.weights...)
-		m.Awaited = waits && row.awaited(server, m.State, seen[:len(server.targets)])
+		m.Awaited = waits && row.awaited(*server, m.State, seen[:len(server.targets)])
 		awaits = awaits || m.Awaited
 		seen = seen[len(server.targets):]
 		m.Doubted = doubted.Keep && silent && fell && m.State == healthcheck.Down
@@ -282,6 +309,9 @@ func (row *judgedRow) judge(now time.Time, seen []healthcheck.Judgment, doubted 
 		row.outcome.Next = row.until
 	}
 	row.dismiss()
+	if len(kept) == 0 {
+		return
+	}
 	for i, m := range row.members {
 		if k, asked := kept[serverKey{row.listen, m.Server}]; asked {
 			row.outcome.Shares[i].Why = k.why(row.outcome.Shares[i].Why)
@@ -292,10 +322,16 @@ func (row *judgedRow) judge(now time.Time, seen []healthcheck.Judgment, doubted 
 // table is what the kernel's table should be.
 func (j *judging) table() []ipvs.Service {
 	table := make([]ipvs.Service, 0, len(j.rows))
+	n := 0
 	for _, row := range j.rows {
-		s := row.service
+		n += len(row.servers) + 1 // a sorry server
+	}
+	room := make([]ipvs.Destination, n)
+	for _, row := range j.rows {
+		s := &row.service
 		service := s.On(row.listen)
-		service.Destinations = make([]ipvs.Destination, 0, len(row.servers))
+		n := len(row.servers) + 1
+		service.Destinations, room = room[:0:n], room[n:]
 		sorry := s.Sorry != nil && !row.outcome.Quorum
 		for i, share := range row.outcome.Shares {
 			d := row.servers[i].Destination(row.listen)
@@ -317,7 +353,7 @@ func (j *judging) table() []ipvs.Service {
 			d := s.Sorry.Destination(row.listen)
 			d.Weight = 0
 			if sorry {
-				d.Weight = sorryWeight(s, row.outcome.Scale)
+				d.Weight = sorryWeight(*s, row.outcome.Scale)
 			}
 			same := func(o ipvs.Destination) bool { return o.Addr == d.Addr }
 			if sorry {
@@ -368,20 +404,34 @@ func (row *judgedRow) place(at netip.AddrPort) int {
 // quorums are the services whose quorum is decided, by name: whether they have one. A service has one when all its rows do,
 // and none when one of them has none; until then there is nothing to tell.
 func (j *judging) quorums() map[string]bool {
-	out := make(map[string]bool)
-	open := make(map[string]bool)
-	for _, row := range j.rows {
-		name := row.service.Name
-		whole, seen := out[name]
-		out[name] = (whole || !seen) && (row.outcome.Quorum || !row.outcome.Decided)
-		open[name] = open[name] || !row.outcome.Decided
-	}
-	for name, undecided := range open {
-		if undecided && out[name] {
-			delete(out, name)
+	out := make(map[string]bool, len(j.first))
+	for of := range services(j.rows) {
+		whole, decided := true, true
+		for _, row := range of {
+			whole = whole && (row.outcome.Quorum || !row.outcome.Decided)
+			decided = decided && row.outcome.Decided
+		}
+		if decided || !whole {
+			out[of[0].service.Name] = whole
 		}
 	}
 	return out
+}
+
+// services are the rows of each service, which are together.
+func services(rows []*judgedRow) iter.Seq[[]*judgedRow] {
+	return func(yield func([]*judgedRow) bool) {
+		for len(rows) > 0 {
+			n := 1
+			for n < len(rows) && rows[n].service.Name == rows[0].service.Name {
+				n++
+			}
+			if !yield(rows[:n]) {
+				return
+			}
+			rows = rows[n:]
+		}
+	}
 }
 
 // sorryWeight is the kernel's weight of a sorry server in a pool of that scale.

@@ -91,7 +91,7 @@ func (row *judgedRow) adopt(now time.Time, found ipvs.Service) {
 		if i := slices.IndexFunc(row.service.Servers, func(s config.Server) bool { return s.FullNAT }); i >= 0 && d.Forward == ipvs.NAT {
 			server.FullNAT, server.Source = true, row.service.Servers[i].Source
 		}
-		row.servers = append(row.servers, judgedServer{Server: server, at: d.Addr, leaving: &leavingServer{
+		row.servers = append(row.servers, judgedServer{Server: server, at: d.Addr, shows: wordsOf(server, row.listen, d.Addr, nil), leaving: &leavingServer{
 			found: d, last: healthcheck.Member{
 				Server: d.Addr, Weight: server.Weight, Leaving: true,
 				Verdict: healthcheck.Verdict{State: healthcheck.Up, Reason: "not in the file, and in use when this process began", Since: now},
@@ -170,6 +170,10 @@ func (row *judgedRow) awaited(server judgedServer, combined healthcheck.State, s
 // dismiss lets those go that leave and are not needed any more, for good: what comes back
 // would be a server that nobody has looked at meanwhile.
 func (row *judgedRow) dismiss() {
+	// Those that leave are the last.
+	if n := len(row.servers); n == 0 || row.servers[n-1].leaving == nil {
+		return
+	}
 	servers, members, shares := row.servers[:0:0], row.members[:0], row.outcome.Shares[:0]
 	for i, server := range row.servers {
 		if server.leaving != nil && !row.outcome.Shares[i].Used {

@@ -66,6 +66,10 @@ type store struct {
 	record Record
 	// failed is why the file does not say that.
 	failed error
+	// services is the text of the record's, and of what it was made: they are many, and
+	// seldom others.
+	services json.RawMessage
+	of       []ipvs.ServiceKey
 }
 
 func recordPath(dir string) string { return filepath.Join(dir, "state.json") }
@@ -159,9 +163,25 @@ func (s *store) retry() {
 	}
 }
 
+// encode is the record as the file has it. The caller holds mu.
+func (s *store) encode() ([]byte, error) {
+	keys := s.record.Services // replaced whole, and never written to
+	if s.services == nil || len(keys) != len(s.of) || len(keys) > 0 && &keys[0] != &s.of[0] {
+		text, err := json.Marshal(keys)
+		if err != nil {
+			return nil, err
+		}
+		s.services, s.of = text, keys
+	}
+	return json.Marshal(struct {
+		Record
+		Services json.RawMessage `json:"services"`
+	}{s.record, s.services})
+}
+
 // write replaces the file. The caller holds mu.
 func (s *store) write() error {
-	data, err := json.MarshalIndent(s.record, "", "  ")
+	data, err := s.encode()
 	if err != nil {
 		return fmt.Errorf("encoding the record: %w", err)
 	}

@@ -94,9 +94,9 @@ address = "192.0.2.41"
 
 	now := j.stand()
 	var got, problems []string
-	for i, service := range cfg.Services {
+	for i := range cfg.Services {
 		problems = append(problems, now.problems(i)...)
-		s := serviceStatus(service, now.of(i), func(healthcheck.Target) (healthcheck.Status, bool) { return healthcheck.Status{}, false })
+		s := serviceStatus(&cfg.Services[i], now.of(i), func(healthcheck.Target) (healthcheck.Status, bool) { return healthcheck.Status{}, false })
 		got = append(got, fmt.Sprintf("%s on %s, %s %s one-packet %t", s.Name, strings.Join(s.Listen, " "), s.Scheduler, s.SchedulerFlags, s.OnePacket))
 		for _, server := range s.Servers {
 			got = append(got, fmt.Sprintf("%s %q %d %d", server.Address, server.Tunnel, server.UpperThreshold, server.LowerThreshold))

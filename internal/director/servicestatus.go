@@ -32,6 +32,7 @@ type standing struct {
 // rowStanding is that of one listen of a service.
 type rowStanding struct {
 	listen   ipvs.ServiceKey
+	words    string
 	servers  []judgedServer
 	members  []healthcheck.Member
 	outcome  healthcheck.Outcome
@@ -53,7 +54,7 @@ func (j *judging) stand() standing {
 	for i, row := range j.rows {
 		first := len(members)
 		members = append(members, row.members...)
-		out.rows[i] = rowStanding{row.listen, row.servers, members[first:len(members):len(members)], row.outcome, row.warnings, row.through}
+		out.rows[i] = rowStanding{row.listen, row.words, row.servers, members[first:len(members):len(members)], row.outcome, row.warnings, row.through}
 	}
 	n = 0
 	out.from = make([]int, 0, len(out.cfg.Services)+1)
@@ -78,7 +79,7 @@ func (d *Director) stand() standing {
 // problems are what is the matter with a service, each once.
 func (s standing) problems(service int) (out []string) {
 	name := s.cfg.Services[service].Name
-	told := make(map[string]bool)
+	var told map[string]bool
 	for _, row := range s.of(service) {
 		for i := -1; i < len(row.warnings); i++ {
 			text := row.outcome.Why
@@ -87,6 +88,9 @@ func (s standing) problems(service int) (out []string) {
 			}
 			if text == "" || told[text] {
 				continue
+			}
+			if told == nil {
+				told = make(map[string]bool)
 			}
 			told[text] = true
 			if len(told) <= shown {
@@ -113,7 +117,7 @@ type shownFrom struct {
 }
 
 // serviceStatus shows one service.
-func serviceStatus(s config.Service, rows []rowStanding, known func(healthcheck.Target) (healthcheck.Status, bool)) shownService {
+func serviceStatus(s *config.Service, rows []rowStanding, known func(healthcheck.Target) (healthcheck.Status, bool)) shownService {
 	out := shownService{Service: control.Service{
 		Name: s.Name, Scheduler: s.Scheduler, SchedulerFlags: s.Flags.Names(s.Scheduler), OnePacket: s.OnePacket,
 		Forward: s.Method(), State: "down", Servers: []control.Server{},
@@ -132,8 +136,9 @@ func serviceStatus(s config.Service, rows []rowStanding, known func(healthcheck.
 	if len(rows) > 1 {
 		seen = make(map[netip.AddrPort]bool) // within a row no server is there twice
 	}
-	for k, row := range rows {
-		out.Listen = append(out.Listen, row.listen.String())
+	for k := range rows {
+		row := &rows[k]
+		out.Listen = append(out.Listen, row.words)
 		if k == 0 || row.outcome.Sum < out.WeightUp {
 			out.WeightUp = row.outcome.Sum // the row that is worse off decides
 		}
@@ -148,8 +153,8 @@ func serviceStatus(s config.Service, rows []rowStanding, known func(healthcheck.
 			if seen != nil {
 				seen[server.at] = true
 			}
-			shows := serverStatus(s, server, row.members[i], row.outcome.Shares[i], known)
-			n.add(row.members[i], row.outcome.Shares[i])
+			shows := serverStatus(s.Require, server, &row.members[i], row.outcome.Shares[i], known)
+			n.add(&row.members[i], row.outcome.Shares[i])
 			out.Servers = append(out.Servers, shows)
 			out.from = append(out.from, shownFrom{server, row.listen})
 		}
@@ -163,7 +168,7 @@ func serviceStatus(s config.Service, rows []rowStanding, known func(healthcheck.
 		}
 		if out.State == "sorry" {
 			sorry.State, sorry.Reason = "in use", out.Reason
-			sorry.Share = sorryWeight(s, out.Scale)
+			sorry.Share = sorryWeight(*s, out.Scale)
 		}
 		out.Sorry = &sorry
 	}
@@ -171,17 +176,13 @@ func serviceStatus(s config.Service, rows []rowStanding, known func(healthcheck.
 }
 
 // serverStatus shows one server.
-func serverStatus(svc config.Service, server *judgedServer, m healthcheck.Member, share healthcheck.Share, known func(healthcheck.Target) (healthcheck.Status, bool)) control.Server {
+func serverStatus(require healthcheck.Require, server *judgedServer, m *healthcheck.Member, share healthcheck.Share, known func(healthcheck.Target) (healthcheck.Status, bool)) control.Server {
 	out := control.Server{
-		Address: server.at.String(), Weight: server.Weight, State: m.State.String(), Since: m.Since, Reason: m.Reason,
-		Used: share.Used, Checks: []control.Check{},
+		Address: server.shows.address, Weight: server.Weight, State: m.State.String(), Since: m.Since, Reason: m.Reason,
+		Used: share.Used, Checks: make([]control.Check, 0, len(server.targets)),
+		Tunnel: server.shows.tunnel, Forward: server.shows.forward, Source: server.shows.source,
 	}
 	out.UpperThreshold, out.LowerThreshold = server.UpperThreshold, server.LowerThreshold
-	out.Tunnel = tunnelStatus(server.Server)
-	out.Forward = server.Method()
-	if server.FullNAT {
-		out.Source = packetfilter.Pool(server.Source).String()
-	}
 	if share.Used {
 		out.Share = share.Weight
 	}
@@ -191,21 +192,21 @@ func serverStatus(svc config.Service, server *judgedServer, m healthcheck.Member
 	case healthcheck.Maint:
 		out.State = "disabled"
 	}
-	verdicts, whole := make([]healthcheck.Verdict, 0, len(server.targets)), true
+	verdicts, whole := make([]healthcheck.Verdict, 0, 4), true
 	unknown := ""
-	for _, t := range server.targets {
+	for i, t := range server.targets {
 		s, ok := known(t)
 		if whole = whole && ok; !ok {
 			continue
 		}
-		out.Checks = append(out.Checks, checkStatus(s))
+		out.Checks = append(out.Checks, checkStatus(&s, &server.shows.checks[i]))
 		verdicts = append(verdicts, s.Verdict)
 		if s.State == healthcheck.Unknown && unknown == "" {
 			unknown = s.Reason
 		}
 	}
 	// The reasons may have become others since the last look.
-	if now := svc.Require.Combine(verdicts, server.weights...); whole && now.State == m.State && server.leaving == nil {
+	if now := require.Combine(verdicts, server.weights...); whole && now.State == m.State && server.leaving == nil {
 		out.Reason = now.Reason
 		if now.State == healthcheck.Unknown && unknown != "" {
 			out.Reason = unknown
@@ -220,6 +221,47 @@ func serverStatus(svc config.Service, server *judgedServer, m healthcheck.Member
 	return out
 }
 
+// serverWords is what of a server status shows in the same words until the file changes.
+type serverWords struct {
+	address, forward, source, tunnel string
+	checks                           []checkWords
+	// views are what other directors see of it; the channel's lock guards what it points
+	// to. A server without checks has none.
+	views *shownViews
+}
+
+// shownViews are what was made of all that others had told by then (see comparison.told).
+type shownViews struct {
+	told  uint64
+	views map[string]control.ServerView
+}
+
+// checkWords is the same of one of its checks; id is its name between directors.
+type checkWords struct {
+	name, id, interval, timeout string
+}
+
+// wordsOf are those of a server as the destination of a listen, at an address there.
+func wordsOf(server config.Server, listen ipvs.ServiceKey, at netip.AddrPort, targets []healthcheck.Target) serverWords {
+	out := serverWords{address: at.String(), forward: server.Method(), tunnel: tunnelStatus(server)}
+	if server.FullNAT {
+		out.source = packetfilter.Pool(server.Source).String()
+	}
+	if len(targets) > 0 {
+		out.checks, out.views = make([]checkWords, len(targets)), new(shownViews)
+	}
+	for i, t := range targets {
+		t = t.Canonical()
+		words := checkWords{name: t.String(), id: targetID(target(server, listen, server.Checks[i]))}
+		if words.id == words.name {
+			words.id = words.name // one text is kept of both
+		}
+		words.interval, words.timeout = t.Check.Interval.String(), t.Check.Timeout.String()
+		out.checks[i] = words
+	}
+	return out
+}
+
 // tunnelStatus is how packets to a server are wrapped, where they are.
 func tunnelStatus(s config.Server) string {
 	if s.Forward != ipvs.TUN {
@@ -228,11 +270,11 @@ func tunnelStatus(s config.Server) string {
 	return s.Tunnel.String()
 }
 
-func checkStatus(s healthcheck.Status) control.Check {
+func checkStatus(s *healthcheck.Status, words *checkWords) control.Check {
 	out := control.Check{
-		Check: s.Target.String(), State: s.State.String(), Since: s.Since, Reason: s.Reason, Streak: s.Streak,
-		Interval: s.Target.Check.Interval.String(), Timeout: s.Target.Check.Timeout.String(), Rise: s.Target.Check.Rise, Fall: s.Target.Check.Fall,
-		Advice: s.Advice.String(), Warning: s.Last.Warning, History: []control.Transition{}, Latency: []control.Bucket{},
+		Check: words.name, State: s.State.String(), Since: s.Since, Reason: s.Reason, Streak: s.Streak,
+		Interval: words.interval, Timeout: words.timeout, Rise: s.Target.Check.Rise, Fall: s.Target.Check.Fall,
+		Advice: s.Advice.String(), Warning: s.Last.Warning, History: make([]control.Transition, 0, len(s.History)), Latency: []control.Bucket{},
 		Probes: s.Counters.Probes, Failures: s.Counters.Failures, Inconclusive: s.Counters.Inconclusive, Late: s.Counters.Late, Panics: s.Counters.Panics,
 	}
 	if !s.Last.Start.IsZero() {
@@ -240,7 +282,11 @@ func checkStatus(s healthcheck.Status) control.Check {
 			Time: s.Last.Start, Latency: s.Last.Latency.Round(time.Microsecond).String(), OK: s.Last.OK, Reason: s.Last.Reason,
 		}
 	}
-	for _, b := range s.Latency.Buckets() {
+	buckets := s.Latency.Buckets()
+	if len(buckets) > 0 {
+		out.Latency = make([]control.Bucket, 0, len(buckets))
+	}
+	for _, b := range buckets {
 		upTo := "inf"
 		if b.UpTo > 0 {
 			upTo = b.UpTo.String()
@@ -253,15 +299,46 @@ func checkStatus(s healthcheck.Status) control.Check {
 	return out
 }
 
-// count adds the kernel's counts of the service and each server, over all listens. The
-// table is sorted.
-func (s *shownService) count(service config.Service, table []ipvs.Service) {
+// kernelCounts are the kernel's table, sorted, with the places of services in it by key; nil
+// where only few are asked for.
+type kernelCounts struct {
+	table []ipvs.Service
+	at    map[ipvs.ServiceKey]int
+}
+
+// index makes a table ready for all of its services.
+func index(table []ipvs.Service) kernelCounts {
+	c := kernelCounts{table: table, at: make(map[ipvs.ServiceKey]int, len(table))}
+	for i := range table {
+		c.at[table[i].Key] = i
+	}
+	return c
+}
+
+// of is what the kernel has of a listen; nil is nothing.
+func (c kernelCounts) of(listen ipvs.ServiceKey) *ipvs.Service {
+	if c.at != nil {
+		if i, there := c.at[listen]; there {
+			return &c.table[i]
+		}
+		return nil
+	}
+	// Without copying services, which are large.
+	i := sort.Search(len(c.table), func(i int) bool { return c.table[i].Key.Compare(listen) >= 0 })
+	if i == len(c.table) || c.table[i].Key != listen {
+		return nil
+	}
+	return &c.table[i]
+}
+
+// count adds the kernel's counts of the service and each server, over all listens.
+func (s *shownService) count(service *config.Service, kernel kernelCounts) {
 	type counts struct {
 		active, inactive, templates int
 		traffic                     ipvs.Traffic
 		found                       bool
 	}
-	add := func(n *counts, d ipvs.Destination) {
+	add := func(n *counts, d *ipvs.Destination) {
 		*n = counts{n.active + d.Active, n.inactive + d.Inactive, n.templates + d.Templates, n.traffic.Plus(d.Traffic), true}
 	}
 	show := func(to *control.Server, n *counts) {
@@ -270,39 +347,39 @@ func (s *shownService) count(service config.Service, table []ipvs.Service) {
 			to.Traffic = (*control.Traffic)(&n.traffic)
 		}
 	}
-	var whole ipvs.Traffic
-	var sorry counts
+	var whole *ipvs.Traffic
+	var sorry *counts
 	var sorryAt netip.AddrPort
 	if service.Sorry != nil && len(service.Listen) > 0 {
-		sorryAt = service.Sorry.At(service.Listen[0])
+		sorryAt, sorry = service.Sorry.At(service.Listen[0]), new(counts)
 	}
-	found := false
 	servers, place := make([]counts, len(s.from)), s.places()
 	for _, listen := range service.Listen {
-		// Without copying services, which are large.
-		i := sort.Search(len(table), func(i int) bool { return table[i].Key.Compare(listen) >= 0 })
-		if i == len(table) || table[i].Key != listen {
+		has := kernel.of(listen)
+		if has == nil {
 			continue
 		}
-		whole, found = whole.Plus(table[i].Traffic), true
-		for _, d := range table[i].Destinations {
+		if whole == nil {
+			whole = new(ipvs.Traffic)
+		}
+		*whole = whole.Plus(has.Traffic)
+		for i := range has.Destinations {
+			d := &has.Destinations[i]
 			if k := place(d.Addr); k >= 0 {
 				add(&servers[k], d)
 			}
-			if d.Addr == sorryAt {
-				add(&sorry, d)
+			if sorry != nil && d.Addr == sorryAt {
+				add(sorry, d)
 			}
 		}
 	}
 	for k := range servers {
 		show(&s.Servers[k], &servers[k])
 	}
-	if s.Sorry != nil {
-		show(s.Sorry, &sorry)
+	if s.Sorry != nil && sorry != nil {
+		show(s.Sorry, sorry)
 	}
-	if found {
-		s.Traffic = (*control.Traffic)(&whole)
-	}
+	s.Traffic = (*control.Traffic)(whole)
 }
 
 // places answers where a server is among those that are shown; -1 is nowhere.
@@ -326,9 +403,9 @@ func (s *shownService) places() func(netip.AddrPort) int {
 }
 
 // showService shows one service with all that is known of it.
-func (d *Director) showService(s config.Service, rows []rowStanding, table []ipvs.Service) shownService {
+func (d *Director) showService(s *config.Service, rows []rowStanding, kernel kernelCounts) shownService {
 	out := serviceStatus(s, rows, d.monitor.Status)
-	out.count(s, table)
+	out.count(s, kernel)
 	d.addViews(s, &out)
 	return out
 }

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -78,7 +79,7 @@ type counted struct {
 	drained, disabled, weightless int
 }
 
-func (c *counted) add(m healthcheck.Member, share healthcheck.Share) {
+func (c *counted) add(m *healthcheck.Member, share healthcheck.Share) {
 	c.all++
 	if share.Used {
 		c.used++
@@ -102,6 +103,9 @@ func (c *counted) add(m healthcheck.Member, share healthcheck.Share) {
 
 // idle words why servers that are up get no traffic.
 func (c *counted) idle() string {
+	if c.drained+c.disabled+c.weightless == 0 {
+		return ""
+	}
 	var out []string
 	for _, part := range []struct {
 		n    int
@@ -116,16 +120,17 @@ func (c *counted) idle() string {
 
 // serviceState is the state of a service and why: who gets its traffic decides, at the
 // address that is worst off.
-func serviceState(s config.Service, rows []rowStanding, n counted) (state, reason string) {
+func serviceState(s *config.Service, rows []rowStanding, n counted) (state, reason string) {
 	whole := true
 	var none []string
-	for _, row := range rows {
+	for i := range rows {
+		row := &rows[i]
 		whole = whole && row.outcome.Quorum
-		if !serves(row.outcome) && !sorryServes(s, row.outcome) {
-			none = append(none, row.listen.String())
+		if !serves(row.outcome) && !sorryServes(*s, row.outcome) {
+			none = append(none, row.words)
 		}
 	}
-	some := fmt.Sprintf("%d of %d servers up", n.up, n.all)
+	some := strconv.Itoa(n.up) + " of " + strconv.Itoa(n.all) + " servers up"
 	if idle := n.idle(); idle != "" {
 		some += " (" + idle + ")"
 	}
@@ -150,7 +155,7 @@ func serviceState(s config.Service, rows []rowStanding, n counted) (state, reaso
 
 // stateProblem is what is the matter with a service in a state, unless told says that a
 // person is told already; empty is nothing.
-func stateProblem(s config.Service, shows control.Service, told bool) string {
+func stateProblem(s *config.Service, shows *control.Service, told bool) string {
 	if shows.State == "down" || shows.State == "sorry" && !told && len(s.Servers) > 0 {
 		return fmt.Sprintf("service %s: %s: %s", s.Name, strings.ToUpper(shows.State), shows.Reason)
 	}

@@ -135,20 +135,25 @@ func (d *Director) showRouters(s *control.Status, chosen selection) {
 // server, and what is the matter with them.
 func (d *Director) showServices(s *control.Status, chosen selection, now standing, st steering, table []ipvs.Service, routing Routing) {
 	var paths []string
-	for i, service := range now.cfg.Services {
+	kernel := kernelCounts{table: table}
+	if chosen == nil {
+		kernel, s.Services = index(table), make([]control.Service, 0, len(now.cfg.Services))
+	}
+	for i := range now.cfg.Services {
+		service := &now.cfg.Services[i]
 		if !chosen.has(service.Name) {
 			continue
 		}
 		rows := now.of(i)
-		shows := d.showService(service, rows, table).Service
-		s.Services = append(s.Services, shows)
+		s.Services = append(s.Services, d.showService(service, rows, kernel).Service)
+		shows := &s.Services[len(s.Services)-1]
 		told := slices.ContainsFunc(rows, func(row rowStanding) bool { return row.outcome.Why != "" })
 		if p := stateProblem(service, shows, told); p != "" {
 			s.Problems = append(s.Problems, p)
 		}
 		s.Problems = append(s.Problems, now.problems(i)...)
 		if slices.ContainsFunc(rows, func(row rowStanding) bool { return row.through }) {
-			paths = append(paths, pathProblems(service, st, routing)...)
+			paths = append(paths, pathProblems(*service, st, routing)...)
 		}
 	}
 	s.Problems = append(append(s.Problems, now.gone...), paths...)

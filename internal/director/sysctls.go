@@ -112,8 +112,11 @@ func (d *Director) earlySysctls(cfg *config.Config) {
 	}
 	d.sysctls.Lock()
 	defer d.sysctls.Unlock()
+	if d.earlyOf != cfg {
+		d.earlyOf, d.early = cfg, machine.Early(cfg)
+	}
 	before := d.store.read().Sysctls
-	set, _ := machine.Reconcile(machine.Early(cfg), machine.Should, before, d.opts.Routing.Sysctl, d.interfaces)
+	set, _ := machine.Reconcile(d.early, machine.Should, before, d.opts.Routing.Sysctl, d.interfaces)
 	d.setSysctls(set) // what fails is tried again, and told, with all others
 }
 

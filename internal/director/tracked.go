@@ -82,40 +82,54 @@ func (d *Director) conditionChanged(r track.Report) {
 // serviceHealth counts, by service, the servers that are up and those that nobody
 // knows about yet. A server counts once, however many addresses the service has.
 func serviceHealth(rows []*judgedRow) map[string]track.Health {
-	type server struct {
-		service string
-		address netip.AddrPort // of the file
-	}
-	best := make(map[server]healthcheck.State)
-	// Up is better than unknown, and that than down.
-	rank := map[healthcheck.State]int{healthcheck.Down: 0, healthcheck.Unknown: 1, healthcheck.Up: 2}
-	for _, row := range rows {
-		for i, s := range row.servers {
-			key := server{row.service.Name, s.Address}
-			state := row.members[i].State
-			if row.members[i].Doubted {
-				state = healthcheck.Up // as it was when this director was to be trusted
-			}
-			if was, seen := best[key]; !seen || rank[state] > rank[was] {
-				best[key] = state
+	out := make(map[string]track.Health, len(rows))
+	for of := range services(rows) {
+		var h track.Health // a service without servers has one too
+		count := func(state healthcheck.State) {
+			switch state {
+			case healthcheck.Up:
+				h.Up++
+			case healthcheck.Unknown:
+				h.Unknown++
 			}
 		}
-	}
-	out := make(map[string]track.Health)
-	for _, row := range rows {
-		out[row.service.Name] = track.Health{} // a service without servers has one too
-	}
-	for key, state := range best {
-		h := out[key.service]
-		switch state {
-		case healthcheck.Up:
-			h.Up++
-		case healthcheck.Unknown:
-			h.Unknown++
+		if len(of) == 1 {
+			for i := range of[0].servers {
+				count(of[0].state(i))
+			}
+		} else {
+			for _, state := range bestStates(of) {
+				count(state)
+			}
 		}
-		out[key.service] = h
+		out[of[0].service.Name] = h
 	}
 	return out
+}
+
+// bestStates are the states of the servers of several rows by their addresses in the file,
+// each where it is best off: up is better than unknown, and that than down.
+func bestStates(rows []*judgedRow) map[netip.AddrPort]healthcheck.State {
+	rank := [...]int{healthcheck.Down: 0, healthcheck.Unknown: 1, healthcheck.Up: 2}
+	best := make(map[netip.AddrPort]healthcheck.State)
+	for _, row := range rows {
+		for i := range row.servers {
+			at, state := row.servers[i].Address, row.state(i)
+			if was, seen := best[at]; !seen || rank[state] > rank[was] {
+				best[at] = state
+			}
+		}
+	}
+	return best
+}
+
+// state is that of a server at the last look; while this director is doubted, as it was
+// when it was to be trusted.
+func (row *judgedRow) state(server int) healthcheck.State {
+	if row.members[server].Doubted {
+		return healthcheck.Up
+	}
+	return row.members[server].State
 }
 
 // conditionStatus shows the conditions.

@@ -160,11 +160,14 @@ func needsOf(cfg *config.Config, routes Routes) (n needs) {
 // listen adds what one virtual service needs.
 func (n *needs) listen(s config.Service, l ipvs.ServiceKey, front string, own []netip.Addr, wayTo func(netip.Addr) way) {
 	ipv6 := l.Addr.Addr().Is6()
-	servers := slices.Clone(s.Servers)
-	if s.Sorry != nil {
-		servers = append(servers, *s.Sorry)
-	}
-	for _, server := range servers {
+	for i := range len(s.Servers) + 1 {
+		server := s.Sorry
+		if i < len(s.Servers) {
+			server = &s.Servers[i]
+		}
+		if server == nil {
+			continue
+		}
 		through := slices.ContainsFunc(server.Checks, func(c healthcheck.Check) bool { return c.Through })
 		if server.Forward != ipvs.NAT && !ipv6 && slices.Contains(own, server.Address.Addr()) {
 			n.local.add(s.Name)
