@@ -77,6 +77,19 @@ func (e *Engine) apply(configs []Config, groups []GroupConfig) {
 	e.repace()
 }
 
+// Removing reports whether something that no virtual router has any more is still to be
+// removed from the kernel, or cannot be. An Engine that does not run removes nothing more.
+func (e *Engine) Removing() bool {
+	busy := false
+	_ = e.do(context.Background(), func() { // only fails once it has ended
+		for _, w := range e.workers {
+			idle, stuck := w.settled()
+			busy = busy || !idle || stuck != nil || len(w.staged) > 0
+		}
+	})
+	return busy
+}
+
 // Configs are the configurations of all virtual routers, those that are leaving
 // because they are no longer configured among them.
 func (e *Engine) Configs() []Config {
@@ -150,7 +163,9 @@ func (e *Engine) replace(m *member, before *Config) {
 	}
 	// Hosts are to learn the hardware address of the new interface. The old one
 	// goes even if nothing is served: it may be what a former process left.
-	moved := slices.DeleteFunc(before.held(), func(a Address) bool { return before.carrier(a) == a.Interface && cfg.carrier(a) == a.Interface })
+	moved := slices.DeleteFunc(before.held(), func(a Address) bool {
+		return before.carrier(a) == a.Interface && cfg.carrier(a) == a.Interface || before.owns(a)
+	})
 	e.stageFor(m, before, jobSilence, moved, 0)
 	e.removePaths(m, before)
 	e.stageFor(m, before, jobRemove, moved, 0)
@@ -222,7 +237,7 @@ func (e *Engine) renamed(before *seen) {
 			if !ok {
 				continue
 			}
-			if e.links.links[to].carries(a.Prefix) {
+			if e.links.links[to].carries(a.Prefix) && !m.router.cfg.owns(a) {
 				e.stage(m, jobRemove, []Address{{Prefix: a.Prefix, Interface: to}}, 0)
 			}
 		}

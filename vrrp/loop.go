@@ -312,6 +312,8 @@ func (e *Engine) stepOne(m *member, now time.Time, ev Event) {
 			e.stagePaths(m, jobRemove, a.Routes, a.Rules)
 		case Remove:
 			e.stage(m, jobRemove, a.Addresses, 0)
+		case Disown:
+			e.stage(m, jobDisown, a.Addresses, 0)
 		case Announce:
 			e.stage(m, jobAnnounce, a.Addresses, a.Rounds)
 		case Transition:
@@ -334,7 +336,7 @@ func (e *Engine) stageFor(m *member, cfg *Config, kind jobKind, addresses []Addr
 	for _, a := range addresses {
 		iface := cfg.carrier(a)
 		byInterface[iface] = append(byInterface[iface], a)
-		if kind == jobRemove {
+		if kind == jobRemove || kind == jobDisown {
 			delete(m.problems, place{iface, itemOf(a)})
 		}
 	}

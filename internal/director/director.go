@@ -358,6 +358,7 @@ func (d *Director) loop(ctx context.Context) error {
 		case f := <-d.requests:
 			f()
 		case <-drains.C:
+			d.forget()
 			d.rewrite()
 			d.watchDrains()
 			d.watchFiles()
