@@ -269,6 +269,49 @@ func TestEngineOwner(t *testing.T) {
 	})
 }
 
+// TestEngineOwnerKeeps: what an owner advertises is the machine's own, which is not removed
+// when the carrier is lost, at a reload, or at the end; what it does not advertise is.
+func TestEngineOwnerKeeps(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		const own, second, excluded = "10.0.0.1/24", "10.0.0.11/24", "10.1.0.1/24"
+		var lan vrrptest.Segment
+		one := newBox(t, &lan, 1, nil)
+		one.links.Plug("eth0", own, second)
+		owner := priority(255)
+		owner.Addresses = []vrrp.Address{{Prefix: netip.MustParsePrefix(own)}, {Prefix: netip.MustParsePrefix(second)}}
+		owner.Excluded = []vrrp.Address{{Prefix: netip.MustParsePrefix(excluded)}}
+		one.run(owner)
+		is := func(when string, state vrrp.State, serves bool) {
+			t.Helper()
+			time.Sleep(5 * time.Second)
+			if s := one.engine.Snapshot(); len(s) > 0 && s[0].State != state {
+				t.Errorf("%s it is %s: %s", when, s[0].State, s[0].Reason)
+			}
+			if !one.links.Has("eth0", own) || !one.links.Has("eth0", second) || one.links.Has("eth0", excluded) != serves {
+				t.Errorf("%s: its own %v and %v, the other one %v", when, one.links.Has("eth0", own), one.links.Has("eth0", second), one.links.Has("eth0", excluded))
+			}
+		}
+		is("at first", vrrp.Active, true)
+		one.links.SetUp("eth0", false)
+		is("without carrier", vrrp.Fault, false)
+		one.links.SetUp("eth0", true)
+		is("with a carrier again", vrrp.Active, true)
+		less := owner
+		less.Addresses = owner.Addresses[:1]
+		one.configure(less)
+		is("after a reload", vrrp.Active, true)
+		one.configure()
+		is("when the router has left the file", 0, false)
+		if one.engine.Removing() {
+			t.Error("something is still to be removed")
+		}
+		one.configure(owner)
+		is("when it is back", vrrp.Active, true)
+		one.stop(vrrp.Release)
+		is("after the end", 0, false)
+	})
+}
+
 // TestEngineAnnounces: V3-INI-03, ARP-11 and SIM-CACHE-03, nothing is announced before the address
 // is there, nor after Active was left.
 func TestEngineAnnounces(t *testing.T) {

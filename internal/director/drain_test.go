@@ -32,6 +32,7 @@ type lone struct {
 	table      *ipvs.Memory
 	dir, state string
 	text       string
+	identity   config.Identity
 	filter     func() (packetfilter.Kernel, error)
 	prepare    func(healthcheck.Question) (healthcheck.ProbeFunc, error)
 
@@ -43,7 +44,11 @@ type lone struct {
 }
 
 func newLone(t *testing.T, text string) *lone {
-	m := &lone{T: t, table: ipvs.NewMemory(nil), dir: t.TempDir(), state: t.TempDir(), text: text}
+	return newLoneAs(t, text, config.Identity{})
+}
+
+func newLoneAs(t *testing.T, text string, identity config.Identity) *lone {
+	m := &lone{T: t, table: ipvs.NewMemory(nil), dir: t.TempDir(), state: t.TempDir(), text: text, identity: identity}
 	m.start()
 	t.Cleanup(func() { m.stop() })
 	return m
@@ -55,7 +60,7 @@ func (m *lone) start() {
 	daemons := connsync.NewMemory()
 	d, err := New(Options{
 		Load: func() (*config.Config, error) {
-			return config.Parse("lvsha.toml", []byte(m.text), config.Identity{})
+			return config.Parse("lvsha.toml", []byte(m.text), m.identity)
 		},
 		Dir: m.dir, State: m.state, Port: port, Links: vrrptest.NewLinks(port),
 		IPVS: func() (ipvs.Kernel, error) { return m.table, nil },
