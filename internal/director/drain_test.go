@@ -9,7 +9,6 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
-	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -39,8 +38,9 @@ type lone struct {
 	// settle is how long a start is given; zero is two seconds.
 	settle time.Duration
 
-	d    *Director
-	stop func()
+	d     *Director
+	stop  func()
+	ended chan struct{} // closed when the process has ended
 }
 
 func newLone(t *testing.T, text string) *lone {
@@ -74,13 +74,15 @@ func (m *lone) start() {
 		m.Fatal(err)
 	}
 	ctx, cancel := context.WithCancel(context.Background())
-	var wg sync.WaitGroup
-	wg.Go(func() {
+	m.ended = make(chan struct{})
+	go func(ended chan struct{}) {
+		defer close(ended)
 		if err := d.Run(ctx); err != nil && !errors.Is(err, context.Canceled) {
 			m.Errorf("Run: %v", err)
 		}
-	})
-	m.d, m.stop = d, func() { cancel(); wg.Wait() }
+	}(m.ended)
+	ended := m.ended
+	m.d, m.stop = d, func() { cancel(); <-ended }
 	if m.settle == 0 {
 		m.settle = 2 * time.Second
 	}
