@@ -52,7 +52,11 @@ func web() http.Handler {
 		io.WriteString(w, strings.Repeat(`["`+pad+`",`, 9990)+"1"+strings.Repeat("]", 9990))
 	})
 	mux.HandleFunc("/wide", func(w http.ResponseWriter, r *http.Request) {
-		pad := strings.Repeat(`"[\\\"[",`, 1000)
+		pad := strings.Repeat(`"[\\\"[",`, 100)
+		io.WriteString(w, strings.Repeat("["+pad, 99)+"1"+strings.Repeat("]", 99))
+	})
+	mux.HandleFunc("/wider", func(w http.ResponseWriter, r *http.Request) {
+		pad := strings.Repeat(`1,`, 110)
 		io.WriteString(w, strings.Repeat("["+pad, 99)+"1"+strings.Repeat("]", 99))
 	})
 	mux.HandleFunc("/version", func(w http.ResponseWriter, r *http.Request) { io.WriteString(w, r.Proto) })
@@ -180,6 +184,7 @@ func TestHTTPRequests(t *testing.T) {
 		{"JSON that is an object", asks(request{Path: "/json", JSON: "$.db", JSONValue: "3"}), `fail: $.db is an object, want 3`},
 		{"JSON of an object", asks(request{Path: "/json", JSON: "$.db", JSONValue: `{"lag":3}`}), `ok: status 200, $.db is {"lag":3}`},
 		{"JSON nested without end", asks(request{Path: "/nested", JSON: "$..*", JSONValue: "3"}), "fail: body is nested deeper than 100 levels, too deep for JSON"},
+		{"JSON deep and wide", asks(request{Path: "/wider", JSON: "$..*", JSONValue: "1"}), "fail: body has too many values too deep for JSON: the sum of their depths is more than 500000"},
 		{"JSON as deep as it may be", asks(request{Path: "/wide", JSON: "$..*", JSONValue: "1"}), "ok: status 200, $..* is 1"},
 		{"no JSON", asks(request{JSON: "$.state"}), "fail: body is not JSON: invalid character 'a' looking for beginning of value"},
 		{"JSON without end", asks(request{Path: "/flood", JSON: "$.state"}), "fail: body is longer than 1024 KiB, too long for JSON"},

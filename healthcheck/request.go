@@ -22,12 +22,14 @@ const (
 	bodyLimit = 64 << 10
 	// jsonLimit and digestLimit bound bodies that are needed as a whole.
 	jsonLimit = 1 << 20
-	// jsonDepth bounds how deep JSON is nested: what a path with ".." costs grows with
-	// the square of that.
+	// jsonDepth bounds how deep JSON is nested.
 	jsonDepth = 100
 	// jsonValues bounds how many values JSON has: each takes a hundred bytes or so, and two
 	// bytes of the body.
-	jsonValues  = 100_000
+	jsonValues = 100_000
+	// jsonWork bounds the sum of the depths of all values, which is what a path with ".."
+	// goes through: a probe must not cost a processor.
+	jsonWork    = 500_000
 	digestLimit = 64 << 20
 	// headerLimit bounds an answer's header.
 	headerLimit = 64 << 10
@@ -319,11 +321,14 @@ func (e *expectation) metByJSON(body io.Reader, detail string) (string, error) {
 	return "", unmet("%s is %s, want %s", e.JSON, printable(got), e.JSONValue)
 }
 
-// tooMuch is the reason for JSON that is nested deeper than jsonDepth, or has more values
-// than jsonValues.
+// tooMuch is the reason for JSON that is nested deeper than jsonDepth, has more values than
+// jsonValues, or more of them deep down than jsonWork.
 func tooMuch(text []byte) error {
-	depth, values, quoted := 0, 0, false
+	depth, values, work, quoted := 0, 0, 0, false
 	for i := 0; i < len(text); i++ {
+		if work > jsonWork {
+			return unmet("body has too many values too deep for JSON: the sum of their depths is more than %d", jsonWork)
+		}
 		switch c := text[i]; {
 		case c == '"':
 			quoted = !quoted
@@ -332,12 +337,14 @@ func tooMuch(text []byte) error {
 		case quoted:
 		case c == '[' || c == '{':
 			values++
+			work += depth
 			if depth++; depth > jsonDepth {
 				return unmet("body is nested deeper than %d levels, too deep for JSON", jsonDepth)
 			}
 		case c == ']' || c == '}':
 			depth--
 		case c == ',':
+			work += depth
 			if values++; values > jsonValues {
 				return unmet("body has more than %d values, too many for JSON", jsonValues)
 			}

@@ -195,18 +195,28 @@ func (d *Director) wantSoon() {
 	d.want()
 }
 
+// judged are the services of the file, and those that it needs beside them. The caller
+// holds mu.
+func (d *Director) judged() []ipvs.Service {
+	return slices.Concat(d.judging.table(), d.steering.services(), guardServices(d.cfg))
+}
+
 // desired are all services that the kernel is to have. The caller holds mu.
 func (d *Director) desired() []ipvs.Service {
-	out := slices.Concat(d.judging.table(), d.steering.services(), guardServices(d.cfg))
+	out := d.judged()
 	if len(d.waits) > 0 {
 		out = slices.DeleteFunc(out, func(s ipvs.Service) bool { return d.waits[s.Key] })
 	}
 	there := make(map[ipvs.ServiceKey]bool, len(out))
-	for _, s := range out {
-		there[s.Key] = len(d.kept) > 0
+	if len(d.kept)+len(d.lingering.services) == 0 {
+		return out
 	}
-	for _, s := range d.kept {
+	for _, s := range out {
+		there[s.Key] = true
+	}
+	for _, s := range slices.Concat(d.kept, d.lingering.services) {
 		if !there[s.Key] {
+			there[s.Key] = true
 			out = append(out, s)
 		}
 	}

@@ -130,9 +130,10 @@ type Director struct {
 	// kept are services that go when the packet filter has changed, and waits those that
 	// come then; of the director's goroutine, as is left, what the last process has left
 	// for this one, until it is taken over.
-	kept  []ipvs.Service
-	waits map[ipvs.ServiceKey]bool
-	left  Record
+	kept      []ipvs.Service
+	lingering lingering
+	waits     map[ipvs.ServiceKey]bool
+	left      Record
 	// rejudge fires when services have to be judged although nothing happened, or
 	// happened too soon after the last time, which judgeAfter ends. They and
 	// doubtTold, the last doubt told, belong to the director's goroutine, as does
@@ -364,6 +365,9 @@ func (d *Director) loop(ctx context.Context) error {
 			d.forget()
 			d.rewrite()
 			d.watchDrains()
+			if d.lingering.end(time.Now(), d.table.Snapshot()) {
+				d.want()
+			}
 			d.watchFiles()
 		case <-watchdog:
 			d.opts.Notify("WATCHDOG=1")

@@ -121,6 +121,15 @@ func (d *Director) changeOver(ctx context.Context, was packetfilter.Rules) {
 		d.wantFilter()
 		await(d.filter.Settled)
 	}
+	if running {
+		d.mu.Lock()
+		wanted := make(map[ipvs.ServiceKey]bool)
+		for _, s := range d.judged() {
+			wanted[s.Key] = true
+		}
+		d.lingering.follow(time.Now(), d.table.Snapshot().Services, wanted, was.Marks, next.Marks)
+		d.mu.Unlock()
+	}
 	d.want()
 }
 

@@ -16,3 +16,18 @@ func Dead() (wait func() error, err error) {
 	c.ended()
 	return func() error { return children.wait(c) }, nil
 }
+
+// KeptUnread is what is kept of what a program has said that nobody has read when it ends.
+func KeptUnread(said string) (Output, error) {
+	c, err := newCapture()
+	if err != nil {
+		return "", err
+	}
+	defer c.close()
+	if _, err := c.in.WriteString(said); err != nil {
+		return "", err
+	}
+	c.done = make(chan struct{})
+	close(c.done) // as if the one who reads had not had a processor
+	return c.kept(), nil
+}

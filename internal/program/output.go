@@ -1,9 +1,11 @@
 package program
 
 import (
+	"errors"
 	"io"
 	"os"
 	"strings"
+	"syscall"
 	"time"
 
 	"lvsha/internal/plain"
@@ -70,11 +72,36 @@ func (c *capture) ended(wait time.Duration) bool {
 	}
 }
 
-// kept ends the reading and returns what was read.
+// kept ends the reading and returns what was read. What is in the pipe by then counts: a
+// program that has ended has said it, and the one that reads may not have had a processor
+// yet.
 func (c *capture) kept() Output {
-	c.out.Close()
+	_ = c.out.SetReadDeadline(time.Unix(1, 0)) // of a pipe, which has deadlines
 	<-c.done
+	_ = c.out.SetReadDeadline(time.Time{})
+	c.drain()
+	c.out.Close()
 	return Output(c.text)
+}
+
+// drain reads what is in the pipe, as far as there is room for it.
+func (c *capture) drain() {
+	raw, err := c.out.SyscallConn()
+	if err != nil {
+		return
+	}
+	rest := make([]byte, outputLimit)
+	_ = raw.Read(func(fd uintptr) bool {
+		for len(c.text) < outputLimit {
+			n, err := syscall.Read(int(fd), rest[:outputLimit-len(c.text)])
+			if n > 0 {
+				c.text = append(c.text, rest[:n]...)
+			} else if !errors.Is(err, syscall.EINTR) {
+				break // nothing is left for now, or for ever
+			}
+		}
+		return true
+	})
 }
 
 // close frees everything.

@@ -260,3 +260,14 @@ func TestStartError(t *testing.T) {
 		}
 	}
 }
+
+// TestKeptUnread: what a program has said before it ended is kept although nobody has had
+// the time to read it.
+func TestKeptUnread(t *testing.T) {
+	long := strings.Repeat("x", 8<<10)
+	for said, want := range map[string]string{"": "", "all is well\n": "all is well\n", long: long[:4<<10]} {
+		if got, err := program.KeptUnread(said); err != nil || string(got) != want {
+			t.Errorf("%d octets: kept %d, %v", len(said), len(got), err)
+		}
+	}
+}

@@ -468,17 +468,21 @@ func TestKernelHash(t *testing.T) {
 	for i, h := range r.LVS {
 		for n := range clients {
 			from := net.UDPAddr{IP: net.IPv4(10, 9, 0, byte(1+n)), Port: 20000 + 37*n}
-			for _, port := range []int{5001, 5002} {
-				r.Check(h.Do(func() error {
-					c, err := net.DialUDP("udp4", &from, &net.UDPAddr{IP: rig.VIP.AsSlice(), Port: port})
-					if err != nil {
+			// One socket for both: a port is not free as soon as its socket is closed here,
+			// for a program that is just being started has a copy of that.
+			r.Check(h.Do(func() error {
+				c, err := net.ListenUDP("udp4", &from)
+				if err != nil {
+					return err
+				}
+				defer c.Close()
+				for _, port := range []int{5001, 5002} {
+					if _, err := c.WriteToUDP([]byte("?"), &net.UDPAddr{IP: rig.VIP.AsSlice(), Port: port}); err != nil {
 						return err
 					}
-					defer c.Close()
-					_, err = c.Write([]byte("?"))
-					return err
-				}))
-			}
+				}
+				return nil
+			}))
 		}
 		text, err := h.ReadFile("/proc/thread-self/net/ip_vs_conn")
 		r.Check(err)
