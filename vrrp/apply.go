@@ -141,7 +141,7 @@ func (e *Engine) stop(mode StopMode) {
 		} else {
 			// The last process may have left them, and nobody comes after us.
 			e.stagePaths(m, jobRemove, m.router.cfg.Routes, m.router.cfg.Rules)
-			e.stage(m, jobRemove, m.router.all, 0)
+			e.stage(m, jobRemove, slices.DeleteFunc(slices.Clone(m.router.all), m.router.cfg.owns), 0)
 		}
 	}
 }
