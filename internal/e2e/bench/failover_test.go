@@ -91,7 +91,7 @@ func suffer(pairs []*pair, f fault) []measured {
 		f.strike(p)
 	}
 	for _, p := range pairs {
-		p.Eventually(fmt.Sprintf("%s advertises after it was %s", p.LVS[f.to].Name, f.name), 15*time.Second, func() (ok bool) {
+		p.Eventually(fmt.Sprintf("%s advertises after it was %s", p.LVS[f.to].Name, f.name), 30*time.Second, func() (ok bool) {
 			p.taken, ok = p.taker(f.to)
 			return ok
 		})
@@ -113,7 +113,7 @@ func suffer(pairs []*pair, f fault) []measured {
 			outage: end.Sub(begin), lost: lab.Lost(probes, time.Time{}, time.Now()),
 			decided: p.taken.At.Sub(last.At), answered: probes[first].Answered.Sub(last.At),
 		})
-		p.Eventually(p.LVS[f.to].Name+" has the address", time.Second, func() bool { return p.Has(p.LVS[f.to], p.VIP) })
+		p.Eventually(p.LVS[f.to].Name+" has the address", 10*time.Second, func() bool { return p.Has(p.LVS[f.to], p.VIP) })
 	}
 	return out
 }

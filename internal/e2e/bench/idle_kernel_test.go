@@ -43,7 +43,7 @@ func BenchmarkKernelIdle(b *testing.B) {
 				pid = p.PID()
 			}
 			r.Holds(0, 15*time.Second)
-			r.Eventually("all servers in the kernel", 15*time.Second, func() bool {
+			r.Eventually("all servers in the kernel", 30*time.Second, func() bool {
 				return strings.Count(r.Table(r.LVS[0]), "-a ") == servers
 			})
 			r.Settle(5 * time.Second)

@@ -127,7 +127,7 @@ func largeSync(b *testing.B, transport string, count int, bar time.Duration) {
 		text, iface, id = text+"interface = \"eth0\"\n", "eth0", 1
 	}
 	r := rig.NewSyncRig(b, text)
-	r.Eventually("the daemons", 10*time.Second, func() bool { s, _ := r.Partner(0); return len(s.Daemons) == 2 })
+	r.Eventually("the daemons", 30*time.Second, func() bool { s, _ := r.Partner(0); return len(s.Daemons) == 2 })
 	fill(r, 0, count, id, iface)
 	// A new process, to know of what has come this way; the cold start.
 	cold := time.Now()

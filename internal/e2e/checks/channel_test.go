@@ -98,7 +98,7 @@ func TestChannel(t *testing.T) {
 	two := r.Lvsha(r.LVS[1], channelFile("", ""), run...)
 	r.Becomes(one, "active")
 	r.Becomes(two, "backup")
-	r.Printed(r.LVS[0], 5*time.Second, "no channel to other directors: no key in the file (lvsha key)", "2 of 2 servers up")
+	r.Printed(r.LVS[0], 15*time.Second, "no channel to other directors: no key in the file (lvsha key)", "2 of 2 servers up")
 	if s, err := one.Status(); err != nil || strings.Contains(fmt.Sprint(s.Problems), "channel") {
 		r.Errorf("problems %q, %v", s.Problems, err)
 	}
@@ -120,8 +120,8 @@ func TestChannel(t *testing.T) {
 		return a.State == "connected" && b.State == "connected"
 	}
 	r.Eventually("a channel", 10*time.Second, connected)
-	r.Printed(r.LVS[0], 5*time.Second, "channel to other directors, on 10.0.0.1:8849", "lvs2: connected for", "2 checks compared, 0 different now, 0 so far")
-	r.Printed(r.LVS[1], 5*time.Second, "lvs1: connected for", "2 checks compared, 0 different now, 0 so far")
+	r.Printed(r.LVS[0], 15*time.Second, "channel to other directors, on 10.0.0.1:8849", "lvs2: connected for", "2 checks compared, 0 different now, 0 so far")
+	r.Printed(r.LVS[1], 15*time.Second, "lvs1: connected for", "2 checks compared, 0 different now, 0 so far")
 
 	// One server that lvs2 does not see right.
 	mu.Lock()
@@ -153,9 +153,9 @@ func TestChannel(t *testing.T) {
 
 	// Another file is said, and the channel goes on.
 	reload(r.LVS[1], file+"[[service.web.server]]\naddress = \"10.0.0.9:8003\"\n")
-	r.Printed(r.LVS[0], 5*time.Second, "! lvs2 runs another file: 1 check of only one of the two, not compared")
+	r.Printed(r.LVS[0], 15*time.Second, "! lvs2 runs another file: 1 check of only one of the two, not compared")
 	reload(r.LVS[1], file)
-	r.Eventually("one file again", 5*time.Second, func() bool {
+	r.Eventually("one file again", 30*time.Second, func() bool {
 		_, p := channelTo(one, "lvs2")
 		return p.SameFile != nil && *p.SameFile && p.Connections == 1 && p.NotCompared == 0
 	})
@@ -178,7 +178,7 @@ func TestChannel(t *testing.T) {
 	_, err = two.End(syscall.SIGUSR2)
 	r.Check(err)
 	two = r.Again(r.LVS[1], run...)
-	r.Eventually("a channel after the restart", 10*time.Second, func() bool {
+	r.Eventually("a channel after the restart", 30*time.Second, func() bool {
 		_, p := channelTo(one, "lvs2")
 		return p.State == "connected" && p.Restarts == 1
 	})
@@ -188,7 +188,7 @@ func TestChannel(t *testing.T) {
 	r.Check(err)
 	third := r.NewKey(r.LVS[1])
 	reload(r.LVS[1], file)
-	r.Printed(r.LVS[1], 5*time.Second, "the channel to other directors is off: the key in "+rig.KeyPath+` is not the one of [director.lvs2]: its pin is "`+third+`"`)
+	r.Printed(r.LVS[1], 15*time.Second, "the channel to other directors is off: the key in "+rig.KeyPath+` is not the one of [director.lvs2]: its pin is "`+third+`"`)
 	// In its own file only: both say so.
 	reload(r.LVS[1], channelFile(first, third))
 	r.Printed(r.LVS[0], 15*time.Second, "no channel to lvs2: lvs2 (10.0.0.2) presents a key that is not the one in the file")
@@ -201,7 +201,7 @@ func TestChannel(t *testing.T) {
 
 	// Only one of them has none.
 	reload(r.LVS[0], channelFile("", third))
-	r.Printed(r.LVS[0], 5*time.Second, "no channel to other directors: no key of [director.lvs1] in the file (lvsha key)")
+	r.Printed(r.LVS[0], 15*time.Second, "no channel to other directors: no key of [director.lvs1] in the file (lvsha key)")
 	r.Becomes(one, "active")
 }
 

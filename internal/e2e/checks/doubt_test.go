@@ -69,7 +69,7 @@ check   = [
 		r.whole(i)
 	}
 	if channel {
-		r.Eventually("both compare", 15*time.Second, func() bool {
+		r.Eventually("both compare", 30*time.Second, func() bool {
 			_, a := channelTo(r.daemons[0], "lvs2")
 			_, b := channelTo(r.daemons[1], "lvs1")
 			return a.Compared == 9 && b.Compared == 9
@@ -126,7 +126,7 @@ func TestDoubtCut(t *testing.T) {
 			if channel {
 				why += " lvs2 hears 3 of them."
 			}
-			r.Printed(r.LVS[0], 5*time.Second, why, "priority 50 (150 configured, -100 because nothing is heard",
+			r.Printed(r.LVS[0], 15*time.Second, why, "priority 50 (150 configured, -100 because nothing is heard",
 				"service web: UP: no server passes its checks, and 3 are kept", "kept: nothing is heard from any server, so this director is doubted; ")
 			r.Settle(time.Second)
 			r.neverLost(0)
@@ -136,7 +136,7 @@ func TestDoubtCut(t *testing.T) {
 			r.Rig.Check(r.inside[0].Mend())
 			r.Becomes(one, "active")
 			r.Becomes(two, "backup")
-			r.Eventually("an end of the doubt", 5*time.Second, func() bool { return len(doubts(one)) == 0 })
+			r.Eventually("an end of the doubt", 30*time.Second, func() bool { return len(doubts(one)) == 0 })
 			r.neverLost(0)
 			r.neverLost(1)
 			events := r.Events(one)

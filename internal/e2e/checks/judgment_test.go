@@ -72,7 +72,7 @@ func combining(r *rig.Rig, b *rig.Backends) {
 
 	// Four services ask what is answered at port 81; each question is one connection.
 	var probes uint64
-	r.Eventually("twenty probes", 10*time.Second, func() bool {
+	r.Eventually("twenty probes", 30*time.Second, func() bool {
 		s, err := d.Status()
 		r.Check(err)
 		for _, c := range rig.Server(s, "follower", "10.0.0.21:8443").Checks {
@@ -100,7 +100,7 @@ forward    = "nat"
 quorum     = 2
 hysteresis = 1
 sorry      = "10.0.0.99:80"
-check      = { type = "http", interval = "100ms", rise = 1, fall = 1 }
+check      = { type = "http", interval = "1s", rise = 1, fall = 1 }
 ` + rig.ServersFile("web", servers...) + `
 [service.web.notify]
 up   = "/run/up.sh told up"
@@ -120,7 +120,7 @@ fifo = "/run/notify.fifo"
 	logged := func(n int, want ...string) {
 		r.Helper()
 		var got []string
-		if _, err := lab.Eventually("", 10*time.Second, func() bool {
+		if _, err := lab.Eventually("", 30*time.Second, func() bool {
 			got = r.Logged(h)
 			return len(got) >= n && !slices.ContainsFunc(want, func(w string) bool { return !slices.Contains(got[max(0, n-2):], w) })
 		}); err != nil {
@@ -136,7 +136,7 @@ fifo = "/run/notify.fifo"
 	r.ServerIs(d, "web", servers[0], "up", "status 200")
 	b.Serve(servers[1])
 	r.ServerIs(d, "web", servers[1], "up", "status 200") // the quorum, without hysteresis
-	r.Printed(h, 5*time.Second, "service web: SORRY: 2 of 3 servers up, which is no quorum: the sorry server answers",
+	r.Printed(h, 15*time.Second, "service web: SORRY: 2 of 3 servers up, which is no quorum: the sorry server answers",
 		"the weights of the servers that are up add up to 2, want 3", "10.0.0.99:80 (sorry)", "in use", "1 (not used)")
 	r.PoolIs(h, service, "10.0.0.99:80=1")
 	b.Serve(servers[2])
@@ -146,7 +146,7 @@ fifo = "/run/notify.fifo"
 	r.PoolIs(h, service, "10.0.0.22:80=1", "10.0.0.23:80=1")
 	b.Kill(servers[1])
 	r.PoolIs(h, service, "10.0.0.23:80=1")
-	r.Printed(h, 5*time.Second, "service web: UP: 1 of 3 servers up", "standby")
+	r.Printed(h, 15*time.Second, "service web: UP: 1 of 3 servers up", "standby")
 	b.Kill(servers[2])
 	r.PoolIs(h, service, "10.0.0.99:80=1")
 	logged(6, down...)
@@ -165,7 +165,7 @@ fifo = "/run/notify.fifo"
 		}
 	}
 	want := []string{"VS [10.0.0.100]:tcp:80 DOWN", "VS [10.0.0.100]:tcp:80 UP", "VS [10.0.0.100]:tcp:80 DOWN"}
-	r.Eventually("lines in the FIFO", 5*time.Second, func() bool { return slices.Equal(want, rig.InFIFO(reader)) })
+	r.Eventually("lines in the FIFO", 30*time.Second, func() bool { return slices.Equal(want, rig.InFIFO(reader)) })
 }
 
 // slowStart: the share of a server that was seen down grows, after a restart of the
@@ -177,7 +177,7 @@ listen     = "10.0.0.100:80/tcp"
 owner      = "none"
 forward    = "nat"
 slow_start = "4s"
-check      = { type = "http", interval = "100ms", rise = 1, fall = 1 }
+check      = { type = "http", interval = "1s", rise = 1, fall = 1 }
 ` + rig.ServersFile("web", "10.0.0.21:80", "10.0.0.22:80")
 	h := r.LVS[0]
 	for _, scheduler := range []string{"sh", "mh"} {
@@ -193,7 +193,7 @@ check      = { type = "http", interval = "100ms", rise = 1, fall = 1 }
 	b.Kill("10.0.0.22:80")
 	r.PoolIs(h, "10.0.0.100:80/tcp", "10.0.0.21:80=100")
 	b.Serve("10.0.0.22:80")
-	r.Printed(h, 5*time.Second, "1 (now 0.", "slow start: ", " % of its share, all of it in ")
+	r.Printed(h, 15*time.Second, "1 (now 0.", "slow start: ", " % of its share, all of it in ")
 	r.PoolIs(h, "10.0.0.100:80/tcp", "10.0.0.21:80=100", "10.0.0.22:80=100")
 	var weights []int
 	for _, line := range r.KernelLines(h, "10.0.0.22:80") {
@@ -227,8 +227,8 @@ listen  = "10.0.0.100:80/tcp"
 owner   = "none"
 forward = "nat"
 check   = [
-  { type = "http", interval = "100ms", rise = 1, fall = 1 },
-  { type = "agent", port = 9777, interval = "100ms", rise = 1, fall = 1 },
+  { type = "http", interval = "1s", rise = 1, fall = 1 },
+  { type = "agent", port = 9777, interval = "1s", rise = 1, fall = 1 },
 ]
 [[service.web.server]]
 address = "10.0.0.21:80"
@@ -242,7 +242,7 @@ weight  = 10
 	say := func(line string) { b.At("10.0.0.21:9777").Line.Store(&line) }
 	say("50%")
 	r.PoolIs(h, "10.0.0.100:80/tcp", "10.0.0.21:80=5")
-	r.Printed(h, 5*time.Second, "10 (now 5)", "weight 5 instead of 10, as it was advised")
+	r.Printed(h, 15*time.Second, "10 (now 5)", "weight 5 instead of 10, as it was advised")
 	say("drain # backup runs")
 	r.PoolIs(h, "10.0.0.100:80/tcp", "10.0.0.21:80=0")
 	r.ServerIs(d, "web", "10.0.0.21:80", "draining", "asks to be drained")
@@ -268,7 +268,7 @@ func switches(r *rig.Rig, b *rig.Backends) {
 listen  = "10.0.0.100:80/tcp"
 owner   = "none"
 forward = "nat"
-check   = { type = "exec", command = ["/run/weigh.sh", "{server}", "{port}", "{vip}", "{vport}"], dynamic = true, interval = "200ms", timeout = "200ms", rise = 1, fall = 1 }
+check   = { type = "exec", command = ["/run/weigh.sh", "{server}", "{port}", "{vip}", "{vport}"], dynamic = true, interval = "1s", timeout = "1s", rise = 1, fall = 1 }
 [[service.web.server]]
 address = "10.0.0.21:8080"
 weight  = 10
@@ -276,7 +276,7 @@ weight  = 10
 listen  = "10.0.0.100:81/tcp"
 owner   = "none"
 forward = "nat"
-check   = { type = "file", file = "/run/drain-{server}", interval = "100ms", rise = 1, fall = 1 }
+check   = { type = "file", file = "/run/drain-{server}", interval = "1s", rise = 1, fall = 1 }
 [[service.drained.server]]
 address = "10.0.0.21:8080"
 [[service.drained.server]]
@@ -285,7 +285,7 @@ address = "10.0.0.22:8080"
 listen  = "10.0.0.100:82/tcp"
 owner   = "none"
 forward = "nat"
-check   = { type = "file", file = "/run/drain-{server}", factor = -1, interval = "100ms", rise = 1, fall = 1 }
+check   = { type = "file", file = "/run/drain-{server}", factor = -1, interval = "1s", rise = 1, fall = 1 }
 [[service.weighed.server]]
 address = "10.0.0.21:8080"
 weight  = 10
@@ -330,7 +330,7 @@ listen   = "10.0.0.100:80/tcp"
 owner    = "none"
 forward  = "nat"
 max_down = 34
-check    = { type = "http", interval = "100ms", rise = 1, fall = 1 }
+check    = { type = "http", interval = "1s", rise = 1, fall = 1 }
 ` + rig.ServersFile("web", servers...)
 	h := r.LVS[0]
 	b.Serve(servers...)
@@ -343,7 +343,7 @@ check    = { type = "http", interval = "100ms", rise = 1, fall = 1 }
 	r.ServerIs(d, "web", servers[0], "down", "kept: checks may take out 1 of 3 servers (max_down), and have; connect: refused")
 	r.ServerIs(d, "web", servers[2], "down", "kept: ")
 	r.ServerIs(d, "web", servers[1], "down", "status 500, want 200-299")
-	r.Printed(h, 5*time.Second, "! service web: 3 of 3 servers are down, and 2 of them are kept (max_down)", "service web: UP: no server passes its checks, and 2 are kept")
+	r.Printed(h, 15*time.Second, "! service web: 3 of 3 servers are down, and 2 of them are kept (max_down)", "service web: UP: no server passes its checks, and 2 are kept")
 	r.PoolIs(h, service, "10.0.0.21:80=1", "10.0.0.23:80=1")
 	b.Serve(servers[0])
 	r.PoolIs(h, service, "10.0.0.21:80=1", "10.0.0.23:80=1")
@@ -359,7 +359,7 @@ listen  = "10.0.0.100:80/tcp"
 owner   = "none"
 forward = "nat"
 panic   = 50
-check   = { type = "http", interval = "100ms", rise = 1, fall = 1 }
+check   = { type = "http", interval = "1s", rise = 1, fall = 1 }
 ` + rig.ServersFile("web", servers...)
 	h := r.LVS[0]
 	b.Serve(servers...)
@@ -372,7 +372,7 @@ check   = { type = "http", interval = "100ms", rise = 1, fall = 1 }
 	b.Kill(servers[1])
 	r.PoolIs(h, service, all...)
 	r.ServerIs(d, "web", servers[0], "down", "kept: fewer servers are up than panic wants; connect: refused")
-	r.Printed(h, 5*time.Second, "! service web: panic: 1 of 3 servers are up, fewer than 50 %: all are used")
+	r.Printed(h, 15*time.Second, "! service web: panic: 1 of 3 servers are up, fewer than 50 %: all are used")
 	b.Serve(servers[0])
 	r.PoolIs(h, service, "10.0.0.21:80=1", "10.0.0.23:80=1")
 }
@@ -385,7 +385,7 @@ func damping(r *rig.Rig, b *rig.Backends) {
 listen  = "10.0.0.100:80/tcp"
 owner   = "none"
 forward = "nat"
-check   = { type = "http", interval = "100ms", rise = 1, fall = 1, damping = { changes = 3, within = "1m", hold = "3s" } }
+check   = { type = "http", interval = "1s", rise = 1, fall = 1, damping = { changes = 3, within = "1m", hold = "3s" } }
 ` + rig.ServersFile("web", "10.0.0.21:80", "10.0.0.22:80")
 	h := r.LVS[0]
 	b.Serve("10.0.0.21:80", "10.0.0.22:80")
@@ -398,7 +398,7 @@ check   = { type = "http", interval = "100ms", rise = 1, fall = 1, damping = { c
 		status.Store(http.StatusOK)
 	}
 	passing := time.Now()
-	r.Printed(h, 5*time.Second, "kept down, as it went down 3 times within 1m0s: status 200 for 1s of 3s")
+	r.Printed(h, 15*time.Second, "kept down, as it went down 3 times within 1m0s: status 200 for 1s of 3s")
 	r.PoolIs(h, "10.0.0.100:80/tcp", "10.0.0.22:80=1")
 	r.ServerIs(d, "web", "10.0.0.21:80", "up", "status 200")
 	if took := time.Since(passing); took < 2500*time.Millisecond {
@@ -499,7 +499,7 @@ func detail(r *rig.Rig, b *rig.Backends) {
 [service.shop]
 listen  = "10.0.0.100:80/tcp"
 forward = "nat"
-check   = { type = "http", body = "ok", interval = "100ms", rise = 2, fall = 2 }
+check   = { type = "http", body = "ok", interval = "1s", rise = 2, fall = 2 }
 ` + rig.ServersFile("shop", "10.0.0.21:80", "10.0.0.22:80") + `
 [service.mail]
 listen  = "10.0.0.100:25/tcp"
@@ -516,7 +516,7 @@ forward = "nat"
 	for _, want := range []string{
 		"service shop: UP: 1 of 2 servers up", "a quorum: the weights of the servers that are up add up to 1, want 1",
 		"  server 10.0.0.21:80: DOWN for ", "    weight 1, gets nothing; ", "    weight 1, gets 1 of 1 (100 %); ",
-		"    check 10.0.0.21:80 http /: DOWN for ", "      every 100ms, timeout 100ms, rise 2, fall 2", "status 418, want 200-299",
+		"    check 10.0.0.21:80 http /: DOWN for ", "      every 1s, timeout 1s, rise 2, fall 2", "status 418, want 200-299",
 		" unknown -> up: status 200", " up -> down: status 418, want 200-299", "      latency ≤",
 	} {
 		if !strings.Contains(out, want) {

@@ -203,6 +203,7 @@ mta: "/bin/true"
 ovmethod: tradindexed
 hismethod: hisv6
 enableoverview: true
+nnrpdloadlimit: 0
 tlscertfile: ` + certificateFile + `
 tlskeyfile: ` + keyFile + `
 `,

@@ -22,7 +22,7 @@ func TestNeverReload(t *testing.T) {
 	r.Becomes(two, "active")
 	one := r.Lvsha(r.LVS[0], file, "--kernel=memory")
 	r.Becomes(one, "backup")
-	r.Eventually("a channel", 10*time.Second, func() bool {
+	r.Eventually("a channel", 30*time.Second, func() bool {
 		_, p := channelTo(one, "lvs2")
 		return p.State == "connected"
 	})
@@ -35,10 +35,10 @@ func TestNeverReload(t *testing.T) {
 		r.Check(err)
 	}
 	reload(r.LVS[0])
-	r.Printed(r.LVS[0], 5*time.Second, "lvs2 runs another file")
+	r.Printed(r.LVS[0], 15*time.Second, "lvs2 runs another file")
 	r.Settle(time.Second) // ten advertisements
 	reload(r.LVS[1])
-	r.Eventually("one file", 5*time.Second, func() bool {
+	r.Eventually("one file", 30*time.Second, func() bool {
 		_, p := channelTo(one, "lvs2")
 		return p.SameFile != nil && *p.SameFile
 	})

@@ -46,7 +46,7 @@ check   = { type = "http", interval = "5s", timeout = "1s" }
 	all := []string{"10.1.0.21:80=1", "10.1.0.22:80=1", "10.1.0.23:80=1"}
 	r.PoolIs(r.LVS[0], doubtService, all...)
 	r.PoolIs(r.LVS[1], doubtService)
-	r.Eventually("the channel tells", 15*time.Second, func() bool {
+	r.Eventually("the channel tells", 30*time.Second, func() bool {
 		_, to := channelTo(two, "lvs1")
 		return to.Compared == 3
 	})
@@ -75,7 +75,7 @@ check   = { type = "http", interval = "5s", timeout = "1s" }
 		t.Logf("the servers were in use %v after lvs2 was active", after)
 	}
 	// By their own answers, not by another's word.
-	r.Eventually("their answers", 5*time.Second, func() bool {
+	r.Eventually("their answers", 30*time.Second, func() bool {
 		s := r.Server(two, "web/0")
 		return s.State == "up" && strings.Contains(s.Reason, "200")
 	})

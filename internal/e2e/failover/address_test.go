@@ -61,7 +61,7 @@ func kernel(r *rig.Rig, h *lab.Host) string {
 func unchanged(r *rig.Rig, what string, h *lab.Host, before string) {
 	r.Helper()
 	var now string
-	if _, err := lab.Eventually(what, 5*time.Second, func() bool { now = kernel(r, h); return now == before }); err != nil {
+	if _, err := lab.Eventually(what, 30*time.Second, func() bool { now = kernel(r, h); return now == before }); err != nil {
 		r.Errorf("%v (-before +after):\n%s", err, cmp.Diff(before, now))
 	}
 }
@@ -78,7 +78,7 @@ func TestVirtualMAC(t *testing.T) {
 	r.Check(err)
 	active := r.Lvsha(r.LVS[0], text)
 	r.Becomes(active, "active")
-	r.Eventually("everything is there", 3*time.Second, func() bool {
+	r.Eventually("everything is there", 10*time.Second, func() bool {
 		has := kernel(r, r.LVS[0])
 		for _, want := range []string{
 			"vrrp.51@eth0", virtualMAC, "10.0.0.100/24", "scope global eth0:1", "10.0.0.101/24", "2001:db8::101/64",
@@ -129,14 +129,14 @@ func TestVirtualMAC(t *testing.T) {
 		fields := strings.Fields(args)
 		_, err := r.LVS[0].Run(fields[0], fields[1:]...)
 		r.Check(err)
-		r.Eventually("back after "+args, 5*time.Second, func() bool { return sorted(kernel(r, r.LVS[0])) == sorted(was) })
+		r.Eventually("back after "+args, 30*time.Second, func() bool { return sorted(kernel(r, r.LVS[0])) == sorted(was) })
 	}
 
 	// The interface below goes down: nothing is left on it.
 	_, err = r.LVS[0].Run("ip", "link", "set", "eth0", "down")
 	r.Check(err)
 	r.Becomes(backup, "active")
-	r.Eventually("the virtual interface is gone", 3*time.Second, func() bool {
+	r.Eventually("the virtual interface is gone", 10*time.Second, func() bool {
 		has := kernel(r, r.LVS[0])
 		return !strings.Contains(has, "vrrp.51") && !strings.Contains(has, "proto 112") && strings.Contains(has, "arp_ignore = 0")
 	})
@@ -210,27 +210,27 @@ func TestAcceptOff(t *testing.T) {
 	text := everything("virtual_mac = \"gw\"\naccept = false")
 	d := r.Lvsha(r.LVS[0], text)
 	r.Becomes(d, "active")
-	r.Eventually("the address is there", 3*time.Second, func() bool { return strings.Contains(kernel(r, r.LVS[0]), "10.0.0.100/24") })
+	r.Eventually("the address is there", 10*time.Second, func() bool { return strings.Contains(kernel(r, r.LVS[0]), "10.0.0.100/24") })
 	pings(false)
 	reload(r, r.LVS[0], everything("virtual_mac = \"gw\""))
-	r.Eventually("the refusal is gone", 3*time.Second, func() bool { return !strings.Contains(kernel(r, r.LVS[0]), "table lvsha") })
+	r.Eventually("the refusal is gone", 10*time.Second, func() bool { return !strings.Contains(kernel(r, r.LVS[0]), "table lvsha") })
 	pings(true)
 	reload(r, r.LVS[0], text)
-	r.Eventually("the refusal is back", 3*time.Second, func() bool { return strings.Contains(kernel(r, r.LVS[0]), "table lvsha") })
+	r.Eventually("the refusal is back", 10*time.Second, func() bool { return strings.Contains(kernel(r, r.LVS[0]), "table lvsha") })
 	pings(false)
 	r.Check(d.Kill())
 	pings(false)
 	// The next process has another file, and another interface.
 	d = r.Lvsha(r.LVS[0], everything("virtual_mac = \"other\""))
 	r.Becomes(d, "active")
-	r.Eventually("only the new interface", 3*time.Second, func() bool {
+	r.Eventually("only the new interface", 10*time.Second, func() bool {
 		has := kernel(r, r.LVS[0])
 		return strings.Contains(has, "other@eth0") && !strings.Contains(has, "gw@eth0") && strings.Contains(has, "10.0.0.100/24")
 	})
 	pings(true)
 	// Without a virtual interface the addresses move to the one below.
 	reload(r, r.LVS[0], everything("accept = false"))
-	r.Eventually("the address on eth0", 3*time.Second, func() bool {
+	r.Eventually("the address on eth0", 10*time.Second, func() bool {
 		has := kernel(r, r.LVS[0])
 		return r.Has(r.LVS[0], rig.VIP) && !strings.Contains(has, "@eth0") && strings.Contains(has, "arp_ignore = 0")
 	})
@@ -261,7 +261,7 @@ func TestLabel(t *testing.T) {
 		if i == 2 {
 			label = "eth0"
 		}
-		r.Eventually("the address with "+change, 3*time.Second, func() bool {
+		r.Eventually("the address with "+change, 10*time.Second, func() bool {
 			has := kernel(r, r.LVS[0])
 			return regexp.MustCompile(`10\.0\.0\.100/32 scope `+scope+`( secondary)? `+label+`\\`).MatchString(has) &&
 				strings.Contains(has, fmt.Sprintf("10.77.0.0/16 via 10.0.0.%d ", 20+i)) && strings.Count(has, "10.77.0.0/16") == 1

@@ -94,8 +94,8 @@ func TestInteropAuth(t *testing.T) {
 					r.OneActive()
 					return
 				}
-				r.Eventually("both are active", 15*time.Second, func() bool { return r.Has(r.LVS[0], r.VIP) && r.Has(r.LVS[1], r.VIP) })
-				r.Eventually("lvsha says why", 15*time.Second, func() bool {
+				r.Eventually("both are active", 30*time.Second, func() bool { return r.Has(r.LVS[0], r.VIP) && r.Has(r.LVS[1], r.VIP) })
+				r.Eventually("lvsha says why", 30*time.Second, func() bool {
 					return d.Router("web").Counters[tt.counter] > 0 && strings.Contains(d.Output(), tt.alarm)
 				})
 				if strings.Contains(d.Output(), "s3cret") {
@@ -142,7 +142,7 @@ func TestKeyRotation(t *testing.T) {
 		}
 	}
 	received := daemons[1].Router("web").Counters["advertisements_received"]
-	r.Eventually("the backup goes on hearing", 5*time.Second, func() bool {
+	r.Eventually("the backup goes on hearing", 30*time.Second, func() bool {
 		return daemons[1].Router("web").Counters["advertisements_received"] > received+5
 	})
 	for i, d := range daemons {
@@ -164,7 +164,7 @@ func TestKeyRotation(t *testing.T) {
 	if out, err := r.LVS[1].Run(r.Binary, "reload"); err != nil {
 		t.Fatalf("reload: %q, %v", out, err)
 	}
-	r.Eventually("another secret under the same id", 5*time.Second, func() bool { return daemons[1].Router("web").Counters["auth_invalid"] > 0 })
+	r.Eventually("another secret under the same id", 30*time.Second, func() bool { return daemons[1].Router("web").Counters["auth_invalid"] > 0 })
 	if out, err := r.LVS[1].Run("chmod", "644", "/run/vrrp-2.key"); err != nil {
 		t.Fatalf("chmod: %q, %v", out, err)
 	}

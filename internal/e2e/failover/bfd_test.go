@@ -44,7 +44,7 @@ func session(r *rig.Rig, d *lab.Daemon) control.BFDSession {
 func sessionUp(r *rig.Rig, daemons ...*lab.Daemon) {
 	r.Helper()
 	for _, d := range daemons {
-		r.Eventually("BFD session is up", 20*time.Second, func() bool {
+		r.Eventually("BFD session is up", 30*time.Second, func() bool {
 			s := session(r, d)
 			return s.State == "Up" && s.RemoteState == "Up"
 		})
@@ -108,7 +108,7 @@ func TestBFDRestart(t *testing.T) {
 					}
 				}
 				if section != "" {
-					r.Eventually("slower", 10*time.Second, func() bool { return session(r, backup).Detection == "120ms" && session(r, active).Detection == "120ms" })
+					r.Eventually("slower", 30*time.Second, func() bool { return session(r, backup).Detection == "120ms" && session(r, active).Detection == "120ms" })
 					if s := session(r, backup); !s.Since.Equal(since) || s.State != "Up" {
 						r.Errorf("the session ended meanwhile: %+v", s)
 					}
@@ -165,7 +165,7 @@ func TestBFDAloneIsLost(t *testing.T) {
 			_, err := r.LVS[1].Run("ip", append([]string{family}, strings.Fields(args)...)...)
 			r.Check(err)
 		}
-		r.Eventually("session down", 5*time.Second, func() bool {
+		r.Eventually("session down", 30*time.Second, func() bool {
 			s := session(r, backup)
 			return s.State == "Down" && s.Diagnostic == "control detection time expired"
 		})

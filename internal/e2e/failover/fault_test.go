@@ -34,7 +34,7 @@ func TestLinkDown(t *testing.T) {
 	r.Check(r.Ports[0].Unplug())
 	r.Becomes(active, "fault")
 	r.Becomes(backup, "active")
-	r.Eventually("address gone from the director without link", time.Second, func() bool { return !r.Has(r.LVS[0], rig.VIP) })
+	r.Eventually("address gone from the director without link", 10*time.Second, func() bool { return !r.Has(r.LVS[0], rig.VIP) })
 	r.Check(r.Ports[0].Plug())
 	r.Becomes(active, "active")
 	r.Becomes(backup, "backup")
@@ -70,12 +70,12 @@ func TestAddressRemoved(t *testing.T) {
 	r := rig.New(t)
 	d := r.Lvsha(r.LVS[0], rig.VRRPFile(3, rig.Fast))
 	r.Becomes(d, "active")
-	r.Eventually("address", time.Second, func() bool { return r.Has(r.LVS[0], rig.VIP) })
+	r.Eventually("address", 10*time.Second, func() bool { return r.Has(r.LVS[0], rig.VIP) })
 	_, err := r.LVS[0].Run("ip", "addr", "del", "10.0.0.100/24", "dev", "eth0")
 	r.Check(err)
-	r.Eventually("address back", 2*time.Second, func() bool { return r.Has(r.LVS[0], rig.VIP) })
-	r.Eventually("restored address counted", 2*time.Second, func() bool { return d.Router("web").Counters["addresses_restored"] == 1 })
-	r.Eventually("event", 2*time.Second, func() bool { return strings.Contains(r.Events(d), "address-restored") })
+	r.Eventually("address back", 10*time.Second, func() bool { return r.Has(r.LVS[0], rig.VIP) })
+	r.Eventually("restored address counted", 10*time.Second, func() bool { return d.Router("web").Counters["addresses_restored"] == 1 })
+	r.Eventually("event", 10*time.Second, func() bool { return strings.Contains(r.Events(d), "address-restored") })
 }
 
 // TestGarbage: foreign VRIDs, truncated and random packets move nothing.
@@ -109,7 +109,7 @@ func TestGarbage(t *testing.T) {
 	for _, p := range packets {
 		r.Check(unix.Sendto(fd, p, 0, &unix.SockaddrInet4{Addr: [4]byte{224, 0, 0, 18}}))
 	}
-	r.Eventually("garbage counted", 2*time.Second, func() bool {
+	r.Eventually("garbage counted", 10*time.Second, func() bool {
 		c := active.Router("web").Counters
 		return c["checksum_errors"]+c["length_errors"] > 0
 	})
@@ -139,7 +139,7 @@ address = "10.0.0.9"
 interface = "eth0"
 `)
 	r.Becomes(d, "active")
-	r.Eventually("a verdict", 3*time.Second, func() bool {
+	r.Eventually("a verdict", 10*time.Second, func() bool {
 		s, err := d.Status()
 		return err == nil && s.Services[0].Servers[0].State == "down"
 	})
@@ -164,7 +164,7 @@ func TestNoCapability(t *testing.T) {
 	r.Check(err)
 	d := &lab.Daemon{Process: p}
 	r.Becomes(d, "fault")
-	r.Eventually("problems", 3*time.Second, func() bool {
+	r.Eventually("problems", 10*time.Second, func() bool {
 		s, err := d.Status()
 		text := strings.Join(s.Problems, "\n")
 		return err == nil && strings.Contains(text, "CAP_NET_RAW") && strings.Contains(text, "CAP_NET_ADMIN")

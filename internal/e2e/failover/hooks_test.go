@@ -19,7 +19,7 @@ import (
 // tells waits until the script has logged these lines, and nothing else.
 func tells(r *rig.Rig, h *lab.Host, want ...string) {
 	r.Helper()
-	_, err := lab.Eventually("lines of the script", 15*time.Second, func() bool { return cmp.Equal(want, r.Logged(h)) })
+	_, err := lab.Eventually("lines of the script", 30*time.Second, func() bool { return cmp.Equal(want, r.Logged(h)) })
 	if err != nil {
 		r.Fatalf("the script logged (-want +got):\n%s", cmp.Diff(want, r.Logged(h)))
 	}
@@ -84,7 +84,7 @@ func TestHooks(t *testing.T) {
 			for _, told := range want {
 				lines = append(lines, line(told))
 			}
-			_, err := lab.Eventually("lines in the FIFO", 5*time.Second, func() bool { return cmp.Equal(lines, rig.InFIFO(reader)) })
+			_, err := lab.Eventually("lines in the FIFO", 30*time.Second, func() bool { return cmp.Equal(lines, rig.InFIFO(reader)) })
 			if err != nil {
 				t.Errorf("FIFO (-want +got):\n%s", cmp.Diff(lines, rig.InFIFO(reader)))
 			}

@@ -50,7 +50,7 @@ func reaches(r *rig.Rig, i int, a netip.Addr) {
 	p, err := lab.StartPing(r.Client, a, time.Millisecond)
 	r.Check(err)
 	defer p.Stop()
-	r.Eventually(fmt.Sprintf("the client sends to %s", r.LVS[i].Name), 3*time.Second, func() bool {
+	r.Eventually(fmt.Sprintf("the client sends to %s", r.LVS[i].Name), 10*time.Second, func() bool {
 		out, err := r.Client.Run("ip", "neigh", "show", a.String())
 		return err == nil && strings.Contains(out, mac)
 	})
@@ -131,7 +131,7 @@ func TestStalledLoser(t *testing.T) {
 			r.Becomes(d, "active")
 			r.Check(d.Signal(syscall.SIGSTOP))
 			r.Start(better, 0, 3, rig.Fast)
-			r.Eventually("the better director has the address", 5*time.Second, func() bool { return r.Has(r.LVS[0], rig.VIP) })
+			r.Eventually("the better director has the address", 30*time.Second, func() bool { return r.Has(r.LVS[0], rig.VIP) })
 			r.Settle(300 * time.Millisecond)
 			woken := time.Now()
 			r.Check(d.Signal(syscall.SIGCONT))
@@ -177,7 +177,7 @@ func TestReloadStorm(t *testing.T) {
 	if b := backup.Router("web"); b.State != "backup" || b.Counters["became_active"] != 0 {
 		t.Errorf("backup: %+v", b)
 	}
-	r.Eventually("only what the last file has", 3*time.Second, func() bool {
+	r.Eventually("only what the last file has", 10*time.Second, func() bool {
 		out, err := r.LVS[0].Run("ip", "-br", "-4", "addr", "show", "dev", "eth0")
 		return err == nil && strings.Count(out, "10.0.0.1") == 2 // .1 and .100
 	})
@@ -227,7 +227,7 @@ func TestSecondaries(t *testing.T) {
 	r := rig.New(t)
 	first, second := router("first", 51, "192.0.2.10/24"), router("second", 52, "192.0.2.11/24")
 	d := r.Lvsha(r.LVS[0], file(first+second))
-	r.Eventually("both active", 3*time.Second, func() bool {
+	r.Eventually("both active", 10*time.Second, func() bool {
 		return d.Router("first").State == "active" && d.Router("second").State == "active"
 	})
 	_, err := r.Client.Run("ip", "addr", "add", "192.0.2.9/24", "dev", "eth0")
@@ -236,7 +236,7 @@ func TestSecondaries(t *testing.T) {
 	r.Check(err)
 	r.Settle(200 * time.Millisecond)
 	reload(r, r.LVS[0], file(second))
-	r.Eventually("first address gone", 2*time.Second, func() bool { return !r.Has(r.LVS[0], netip.MustParseAddr("192.0.2.10")) })
+	r.Eventually("first address gone", 10*time.Second, func() bool { return !r.Has(r.LVS[0], netip.MustParseAddr("192.0.2.10")) })
 	r.Settle(300 * time.Millisecond)
 	probes, err := p.Stop()
 	r.Check(err)
@@ -257,7 +257,7 @@ func TestInterfaceRenamed(t *testing.T) {
 	r.Check(rename(r, "eth0", "lan0"))
 	r.Becomes(active, "fault")
 	r.Becomes(backup, "active")
-	r.Eventually("address gone from the renamed interface", 2*time.Second, func() bool {
+	r.Eventually("address gone from the renamed interface", 10*time.Second, func() bool {
 		out, err := r.LVS[0].Run("ip", "-br", "addr")
 		return err == nil && !strings.Contains(out, rig.VIP.String()+"/")
 	})
@@ -315,7 +315,7 @@ func TestManyAddresses(t *testing.T) {
 	}
 	active := r.Lvsha(r.LVS[0], text)
 	r.Becomes(active, "active")
-	r.Eventually("all addresses", 3*time.Second, func() bool { return count(0) == len(list) })
+	r.Eventually("all addresses", 10*time.Second, func() bool { return count(0) == len(list) })
 	backup := r.Lvsha(r.LVS[1], text)
 	r.Becomes(backup, "backup")
 	r.Settle(rig.Bound(rig.Fast))
@@ -326,7 +326,7 @@ func TestManyAddresses(t *testing.T) {
 		if n := count(0); n != 0 {
 			t.Errorf("%d addresses left after the stop", n)
 		}
-		r.Eventually("all addresses", 2*time.Second, func() bool { return count(1) == len(list) })
+		r.Eventually("all addresses", 10*time.Second, func() bool { return count(1) == len(list) })
 	})
 	if lost > 1 {
 		t.Errorf("%d probes lost by a stop", lost)
@@ -348,7 +348,7 @@ func TestAllAddressesRemoved(t *testing.T) {
 		r.Check(err)
 		return strings.Count(out, "10.0.0.10")
 	}
-	r.Eventually("addresses", time.Second, func() bool { return count() == 3 })
+	r.Eventually("addresses", 10*time.Second, func() bool { return count() == 3 })
 	// Not `ip addr flush`, which goes on until it sees none: it would find what
 	// was put back meanwhile, and nothing is put back twice in a second.
 	_, err := r.LVS[0].Run("sh", "-c", "for i in 0 1 2; do ip addr del 10.0.0.10$i/24 dev eth0; done")
@@ -366,7 +366,7 @@ func TestUnicast(t *testing.T) {
 		r.Becomes(active, "active")
 		r.Becomes(backup, "backup")
 		peer := map[bool]string{true: "10.0.0.1", false: "2001:db8::1"}[r.VIP.Is4()]
-		r.Eventually("the peer by its name", 2*time.Second, func() bool {
+		r.Eventually("the peer by its name", 10*time.Second, func() bool {
 			s := backup.Router("web")
 			return len(s.Peers) == 1 && s.Peers[0].Address == peer && s.Peers[0].LastSeen != nil && s.Reason == "lvs1 ("+peer+") advertises 150"
 		})
@@ -412,7 +412,7 @@ func TestOneWay(t *testing.T) {
 	r.Check(r.Ports[1].Deafen())
 	r.Becomes(backup, "active")
 	reaches(r, 0, rig.VIP)
-	r.Eventually("what is wrong is said", 2*time.Second, func() bool { return strings.Contains(r.Events(active), "peer-does-not-hear") })
+	r.Eventually("what is wrong is said", 10*time.Second, func() bool { return strings.Contains(r.Events(active), "peer-does-not-hear") })
 	r.Check(r.Ports[1].Undeafen())
 	r.Becomes(backup, "backup")
 	r.Holds(0, time.Second)
@@ -453,7 +453,7 @@ func TestFastUnderLoad(t *testing.T) {
 	}
 	r.Check(active.Kill())
 	r.Check(r.Ports[0].Cut())
-	r.Eventually("failover", time.Second, func() bool { return r.Has(r.LVS[1], rig.VIP) })
+	r.Eventually("failover", 10*time.Second, func() bool { return r.Has(r.LVS[1], rig.VIP) })
 }
 
 // TestHangupStorm: a stop is heard however many reloads are asked for.
@@ -530,11 +530,11 @@ func TestStoppedAtOddMoments(t *testing.T) {
 	text := rig.VRRPFile(3, 10*time.Millisecond)
 	for i := range 12 {
 		d := r.Lvsha(r.LVS[0], text)
-		r.Eventually("address", 3*time.Second, func() bool { return r.Has(r.LVS[0], rig.VIP) })
+		r.Eventually("address", 10*time.Second, func() bool { return r.Has(r.LVS[0], rig.VIP) })
 		r.Becomes(d, "active")
 		r.Check(d.Kill())
 		d = r.Again(r.LVS[0])
-		r.Eventually("the daemon opens its lock", 3*time.Second, func() bool {
+		r.Eventually("the daemon opens its lock", 10*time.Second, func() bool {
 			files, _ := filepath.Glob(fmt.Sprintf("/proc/%d/fd/*", d.PID()))
 			return slices.ContainsFunc(files, func(f string) bool {
 				to, err := os.Readlink(f)
@@ -583,14 +583,14 @@ func TestStalledLog(t *testing.T) {
 		dd if=/dev/zero bs=4k count=16 oflag=nonblock >&2 2> /dev/null
 		exec `+r.Binary+` run -c `+rig.ConfigPath)
 	r.Check(err)
-	r.Eventually("address", 5*time.Second, func() bool { return r.Has(h, rig.VIP) })
+	r.Eventually("address", 30*time.Second, func() bool { return r.Has(h, rig.VIP) })
 	began := time.Now()
 	r.Settle(time.Second)
 	if n := advertised(r, 0, began); n < 9 {
 		t.Errorf("%d advertisements in a second", n)
 	}
 	r.Check(p.Signal(syscall.SIGTERM))
-	r.Eventually("address given away", 5*time.Second, func() bool { return !r.Has(h, rig.VIP) })
+	r.Eventually("address given away", 30*time.Second, func() bool { return !r.Has(h, rig.VIP) })
 }
 
 // TestChurn: keepalived comes and goes beside lvsha in version 2, where an

@@ -152,7 +152,7 @@ func (m *match) heal() {
 func (m *match) split(i int) {
 	m.Helper()
 	m.Check(m.Ports[i].Cut())
-	m.Eventually("both are active", 15*time.Second, func() bool { return m.Has(m.LVS[0], m.VIP) && m.Has(m.LVS[1], m.VIP) })
+	m.Eventually("both are active", 30*time.Second, func() bool { return m.Has(m.LVS[0], m.VIP) && m.Has(m.LVS[1], m.VIP) })
 }
 
 // joins ends a split, and a director wins.

@@ -24,7 +24,7 @@ func TestV6Address(t *testing.T) {
 	r := rig.NewIPv6(t)
 	d := r.Lvsha(r.LVS[0], r.InFamily(rig.VRRPFile(3, rig.Fast)))
 	r.Becomes(d, "active")
-	r.Eventually("both addresses", time.Second, func() bool { return r.Has(r.LVS[0], r.VIP) && r.Has(r.LVS[0], rig.LinkLocal6) })
+	r.Eventually("both addresses", 10*time.Second, func() bool { return r.Has(r.LVS[0], r.VIP) && r.Has(r.LVS[0], rig.LinkLocal6) })
 	if got, want := d.Router("web").Addresses, []string{"fe80::5e:33/128", "2001:db8::100/64"}; !slices.Equal(got, want) {
 		t.Errorf("status shows %q, want %q", got, want)
 	}
@@ -64,17 +64,17 @@ addresses = ["2001:db8::100/64"]
 priority = 200
 `
 	one, two := r.Lvsha(r.LVS[0], file), r.Lvsha(r.LVS[1], file)
-	r.Eventually("each director active in one family", 10*time.Second, func() bool {
+	r.Eventually("each director active in one family", 30*time.Second, func() bool {
 		return one.Router("web").State == "active" && two.Router("web").State == "backup" &&
 			one.Router("six").State == "backup" && two.Router("six").State == "active"
 	})
-	r.Eventually("addresses", time.Second, func() bool {
+	r.Eventually("addresses", 10*time.Second, func() bool {
 		return r.Has(r.LVS[0], rig.VIP) && !r.Has(r.LVS[0], r.VIP) && !r.Has(r.LVS[1], rig.VIP) && r.Has(r.LVS[1], r.VIP)
 	})
 	if _, err := two.End(syscall.SIGTERM); err != nil {
 		t.Fatal(err)
 	}
-	r.Eventually("one director active in both", 3*time.Second, func() bool {
+	r.Eventually("one director active in both", 10*time.Second, func() bool {
 		return one.Router("web").State == "active" && one.Router("six").State == "active"
 	})
 	if n := one.Router("web").Counters["became_active"]; n != 1 {
@@ -89,7 +89,7 @@ func TestV6Dropped(t *testing.T) {
 	r := rig.NewIPv6(t)
 	active, backup := r.Pair(rig.Fast)
 	var client netip.Addr
-	r.Eventually("the client's link-local address", 10*time.Second, func() bool {
+	r.Eventually("the client's link-local address", 30*time.Second, func() bool {
 		client = r.OwnLinkLocal(r.Client)
 		return client.IsValid()
 	})
@@ -133,7 +133,7 @@ func TestV6Dropped(t *testing.T) {
 		r.Check(unix.SetsockoptInt(fd, unix.IPPROTO_IPV6, unix.IPV6_MULTICAST_HOPS, c.hops))
 		r.Check(unix.Sendto(fd, c.packet, 0, &unix.SockaddrInet6{Addr: vrrp.GroupAddress(vrrp.IPv6).As16(), ZoneId: uint32(index)}))
 		for _, d := range []*lab.Daemon{active, backup} {
-			r.Eventually(c.counter, 2*time.Second, func() bool { return d.Router("web").Counters[c.counter] == 1 })
+			r.Eventually(c.counter, 10*time.Second, func() bool { return d.Router("web").Counters[c.counter] == 1 })
 		}
 	}
 	if a, b := active.Router("web"), backup.Router("web"); a.State != "active" || b.State != "backup" || b.Counters["became_active"] != 0 {

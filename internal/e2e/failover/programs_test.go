@@ -112,7 +112,7 @@ func frr(r *rig.Rig, i, priority int, advertise time.Duration) rig.Director {
 				r.Life.Logf("%s on %s printed:\n%s", name, h.Name, p.Output())
 			}
 		})
-		r.Eventually(name+" listens", 10*time.Second, func() bool {
+		r.Eventually(name+" listens", 30*time.Second, func() bool {
 			_, err := h.Run("test", "-S", "/run/frr/"+name+".vty")
 			return err == nil
 		})

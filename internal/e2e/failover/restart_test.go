@@ -96,7 +96,7 @@ func TestReload(t *testing.T) {
 				}
 			}
 		}
-		r.Eventually("second address", 2*time.Second, func() bool {
+		r.Eventually("second address", 10*time.Second, func() bool {
 			out, err := r.LVS[0].Run("ip", "-br", "addr", "show", "dev", "eth0")
 			return err == nil && strings.Contains(out, "10.0.0.101/24")
 		})
@@ -117,7 +117,7 @@ func TestReload(t *testing.T) {
 	if _, err := r.LVS[0].Run(r.Binary, "reload"); err != nil {
 		t.Fatal(err)
 	}
-	r.Eventually("second address gone", 2*time.Second, func() bool {
+	r.Eventually("second address gone", 10*time.Second, func() bool {
 		out, err := r.LVS[0].Run("ip", "-br", "addr", "show", "dev", "eth0")
 		return err == nil && !strings.Contains(out, "10.0.0.101/")
 	})
@@ -204,7 +204,7 @@ func TestLostHalfStop(t *testing.T) {
 	r.Check(d.Kill())
 	d = r.Again(r.LVS[0])
 	r.Becomes(d, "backup")
-	r.Eventually("address removed", time.Second, func() bool { return !r.Has(r.LVS[0], rig.VIP) })
+	r.Eventually("address removed", 10*time.Second, func() bool { return !r.Has(r.LVS[0], rig.VIP) })
 }
 
 // TestUpgradeChangesFile: addresses that the new file no longer has go.
@@ -218,7 +218,7 @@ func TestUpgradeChangesFile(t *testing.T) {
 	}
 	d = r.Lvsha(r.LVS[0], strings.Replace(rig.VRRPFile(3, rig.Fast), "10.0.0.100", "10.0.0.102", 1))
 	r.Becomes(d, "active")
-	r.Eventually("old address removed", 2*time.Second, func() bool { return !r.Has(r.LVS[0], rig.VIP) })
+	r.Eventually("old address removed", 10*time.Second, func() bool { return !r.Has(r.LVS[0], rig.VIP) })
 	if _, err := d.End(syscall.SIGTERM); err != nil {
 		t.Fatal(err)
 	}

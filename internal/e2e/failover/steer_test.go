@@ -21,7 +21,7 @@ func steered(keys, sections string) string {
 func says(r *rig.Rig, d *lab.Daemon, state, text string) {
 	r.Helper()
 	var last string
-	_, err := lab.Eventually("", 10*time.Second, func() bool {
+	_, err := lab.Eventually("", 30*time.Second, func() bool {
 		s := d.Router("web")
 		last = s.State + ": " + s.Reason
 		return s.State == state && strings.Contains(s.Reason, text)
@@ -194,7 +194,7 @@ weight = 1
 	priority := func(d *lab.Daemon, want int, why string) {
 		r.Helper()
 		var got string
-		if _, err := lab.Eventually("", 10*time.Second, func() bool {
+		if _, err := lab.Eventually("", 30*time.Second, func() bool {
 			s := d.Router("web")
 			got = fmt.Sprintf("%d: %s", s.Priority, s.Tracking)
 			return s.Priority == want && strings.Contains(s.Tracking, why)
@@ -287,7 +287,7 @@ routers = ["web", "inside"]
 	one, two := r.Lvsha(r.LVS[0], file), r.Lvsha(r.LVS[1], file)
 	both := func(d *lab.Daemon, state string) {
 		r.Helper()
-		r.Eventually("both members to be "+state, 15*time.Second, func() bool {
+		r.Eventually("both members to be "+state, 30*time.Second, func() bool {
 			return d.Router("web").State == state && d.Router("inside").State == state
 		})
 	}

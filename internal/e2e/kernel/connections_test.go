@@ -31,7 +31,7 @@ func TestKernelConnections(t *testing.T) {
 		service("marked", "mark 5", "forward = \"dr\"\npersistence = \"5m\"", "10.0.0.21")
 	d := r.Lvsha(h, file)
 	r.Active(d)
-	r.Eventually("the table is complete", 20*time.Second, func() bool { return strings.Count(r.Table(h), "-a ") == 7 })
+	r.Eventually("the table is complete", 30*time.Second, func() bool { return strings.Count(r.Table(h), "-a ") == 7 })
 	ask := map[string]struct {
 		protocol, to, at string
 	}{

@@ -80,7 +80,7 @@ func TestKernelCovers(t *testing.T) {
 	r.Run(h, "nft", "add table ip site")
 	d := r.Lvsha(h, coversFile+soloFile)
 	r.Active(d)
-	r.Eventually("the table and the filter", 10*time.Second, func() bool {
+	r.Eventually("the table and the filter", 30*time.Second, func() bool {
 		s, err := d.Status()
 		return err == nil && s.IPVS.State == "ok" && s.Filter != nil && s.Filter.State == "ok" && strings.Count(r.Table(h), "-a ") == 6
 	})
@@ -130,8 +130,8 @@ func TestKernelCovers(t *testing.T) {
 	}
 	r.Run(h, "nft", "flush table ip lvsha-ipvs")
 	r.Run(h, "nft", "delete table ip6 lvsha-ipvs")
-	r.Eventually("the rules are back", 10*time.Second, func() bool { return ruleset(r.Rig, h) == rules })
-	r.Eventually("the repair is counted", 10*time.Second, func() bool {
+	r.Eventually("the rules are back", 30*time.Second, func() bool { return ruleset(r.Rig, h) == rules })
+	r.Eventually("the repair is counted", 30*time.Second, func() bool {
 		s, err := d.Status()
 		return err == nil && s.Filter.Repaired > 0 && len(s.Services) == 3 &&
 			slices.Equal(s.Services[0].Covers, []string{"10.0.0.100-10.0.0.102:7500-7509/tcp", "10.0.0.101:0/udp"})

@@ -52,7 +52,7 @@ func TestDemoInterrupted(t *testing.T) {
 			if err := cmd.Wait(); err == nil {
 				t.Error("an interrupted demo ended with exit code 0")
 			}
-			_, err = lab.Eventually("processes gone", 5*time.Second, func() bool {
+			_, err = lab.Eventually("processes gone", 30*time.Second, func() bool {
 				for _, pid := range children {
 					if _, err := os.Stat(fmt.Sprintf("/proc/%d/cwd", pid)); err == nil {
 						return false

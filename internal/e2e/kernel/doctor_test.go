@@ -274,9 +274,9 @@ func TestKernelDoctorAlone(t *testing.T) {
 		if _, err := host.Run(r.Binary, "reload"); err != nil {
 			t.Fatal(err)
 		}
-		r.Eventually("the address has moved", 10*time.Second, func() bool { return i == 1 || r.Has(host, rig.VIP) })
+		r.Eventually("the address has moved", 30*time.Second, func() bool { return i == 1 || r.Has(host, rig.VIP) })
 	}
-	r.Eventually("one director is active", 20*time.Second, func() bool {
+	r.Eventually("one director is active", 30*time.Second, func() bool {
 		return r.daemons[0].Router("four").State == "active" && r.daemons[1].Router("four").State == "backup"
 	})
 	for _, host := range r.LVS {

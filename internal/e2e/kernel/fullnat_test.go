@@ -101,7 +101,7 @@ func TestKernelFullNAT(t *testing.T) {
 	d1 := r.Again(r.LVS[0])
 	r.Active(d1)
 	for _, name := range sysctls {
-		r.Eventually(name+" is named", 20*time.Second, func() bool {
+		r.Eventually(name+" is named", 30*time.Second, func() bool {
 			s, err := d1.Status()
 			return err == nil && slices.ContainsFunc(s.Problems, func(p string) bool { return strings.HasPrefix(p, strings.ReplaceAll(name, "/", ".")+" = 0: ") })
 		})

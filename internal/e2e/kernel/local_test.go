@@ -112,7 +112,7 @@ func TestKernelLocal(t *testing.T) {
 	marked := func(h *lab.Host) int { return strings.Count(ruleset(r.Rig, h), "goto mark-4c4f0001") }
 	idle := func(which int) {
 		t.Helper()
-		r.Eventually("the marks are as the roles", 10*time.Second, func() bool { return marked(r.LVS[which]) == 5 && marked(r.LVS[1-which]) == 0 })
+		r.Eventually("the marks are as the roles", 30*time.Second, func() bool { return marked(r.LVS[which]) == 5 && marked(r.LVS[1-which]) == 0 })
 	}
 	idle(1)
 

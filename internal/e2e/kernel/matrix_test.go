@@ -55,7 +55,7 @@ func TestKernelMatrix(t *testing.T) {
 		}
 	}
 	r.Active(r.Lvsha(r.LVS[0], file))
-	r.Eventually("the table is complete", 20*time.Second, func() bool { return strings.Count(r.Table(r.LVS[0]), "-A ") == len(cells) })
+	r.Eventually("the table is complete", 30*time.Second, func() bool { return strings.Count(r.Table(r.LVS[0]), "-A ") == len(cells) })
 	got := make(map[string]map[string][]string) // row, what arrived, schedulers
 	var rows []string
 	for _, c := range cells {
@@ -126,7 +126,7 @@ func TestKernelTunnels(t *testing.T) {
 		}
 	}
 	r.Active(r.Lvsha(r.LVS[0], file))
-	r.Eventually("the table is complete", 20*time.Second, func() bool { return strings.Count(r.Table(r.LVS[0]), "-a ") == len(cells) })
+	r.Eventually("the table is complete", 30*time.Second, func() bool { return strings.Count(r.Table(r.LVS[0]), "-a ") == len(cells) })
 	for _, c := range cells {
 		want := fmt.Sprintf("tun %s>%s", map[bool]string{false: "10.0.0.9", true: "2001:db8::9"}[c.vip.Addr().Is6()], c.vip)
 		got := r.Ask(r.Client, c.protocol, c.vip, 0)
@@ -363,7 +363,7 @@ forward = "tun"
 address = "2001:db8::22"
 `)
 	r.Active(d)
-	r.Eventually("the kernel's refusal in words", 10*time.Second, func() bool {
+	r.Eventually("the kernel's refusal in words", 30*time.Second, func() bool {
 		s, err := d.Status()
 		return err == nil && strings.Contains(s.IPVS.State, "takes no server of another address family than its service's beside a sync daemon")
 	})
@@ -412,7 +412,7 @@ func TestKernelThroughIPv6(t *testing.T) {
 			for _, protocol := range []string{"tcp", "udp"} {
 				for i, d := range []*lab.Daemon{d1, d2} {
 					what := fmt.Sprintf("%s-%s is %s for lvs%d", name, protocol, state, i+1)
-					if _, err := lab.Eventually("", 20*time.Second, func() bool { return r.Server(d, name+"-"+protocol).State == state }); err != nil {
+					if _, err := lab.Eventually("", 30*time.Second, func() bool { return r.Server(d, name+"-"+protocol).State == state }); err != nil {
 						s, _ := d.Status()
 						t.Fatalf("not so: %s: %+v\n%+v\nproblems %q", what, r.Server(d, name+"-"+protocol), s.IPVS, s.Problems)
 					}

@@ -163,9 +163,9 @@ address = "10.0.0.21"
 `
 	d := r.Lvsha(h, file)
 	r.Active(d)
-	r.Eventually("the timeouts", 10*time.Second, func() bool { return timeouts() == "7200 100 30" })
+	r.Eventually("the timeouts", 30*time.Second, func() bool { return timeouts() == "7200 100 30" })
 	r.Run(h, "ipvsadm", "--set 5 6 7")
-	r.Eventually("the timeouts again", 10*time.Second, func() bool { return timeouts() == "7200 6 30" })
+	r.Eventually("the timeouts again", 30*time.Second, func() bool { return timeouts() == "7200 6 30" })
 	r.Check(d.Kill())
 	d = r.Again(h)
 	r.Active(d)
@@ -177,7 +177,7 @@ address = "10.0.0.21"
 	}
 	d = r.Again(h)
 	r.Active(d)
-	r.Eventually("the timeouts after a start", 10*time.Second, func() bool { return timeouts() == "7200 6 30" })
+	r.Eventually("the timeouts after a start", 30*time.Second, func() bool { return timeouts() == "7200 6 30" })
 	r.Check(d.Kill())
 	r.Run(h, r.Binary, "cleanup --all")
 	if got := timeouts(); got != "1000 6 200" {
@@ -296,7 +296,7 @@ forward = "nat"
 address = "10.1.0.23"
 `)
 	r.Active(d)
-	r.Eventually("the table and the parameters", 15*time.Second, func() bool {
+	r.Eventually("the table and the parameters", 30*time.Second, func() bool {
 		s, err := d.Status()
 		return err == nil && s.IPVS.State == "ok" && strings.Count(r.Table(h), "-a ") == 2 && !strings.Contains(fmt.Sprint(s.Problems), "ftp")
 	})

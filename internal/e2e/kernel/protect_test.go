@@ -150,7 +150,7 @@ address = "10.0.0.21"
 	if got := r.Ask(r.Client, "tcp", netip100(7900), 0); !strings.HasPrefix(got, "dr ") {
 		t.Fatal(got)
 	}
-	r.Eventually("the other director knows the connection", 20*time.Second, func() bool {
+	r.Eventually("the other director knows the connection", 30*time.Second, func() bool {
 		r.Ask(r.Client, "tcp", netip100(7900), 0)
 		text, err := r.LVS[1].ReadFile("/proc/thread-self/net/ip_vs_conn")
 		r.Check(err)

@@ -104,7 +104,7 @@ func TestKernelRealServer(t *testing.T) {
 		r.Tell(real, "tcp", netip.AddrPortFrom(netip.MustParseAddr(k.vip), 7000))
 	}
 	d := r.Lvsha(r.LVS[0], file)
-	r.Eventually("active", 20*time.Second, func() bool { return d.Router("four").State == "active" && d.Router("six").State == "active" })
+	r.Eventually("active", 30*time.Second, func() bool { return d.Router("four").State == "active" && d.Router("six").State == "active" })
 	for _, k := range kinds {
 		at := netip.AddrPortFrom(netip.MustParseAddr(k.vip), 7000)
 		from := map[bool]string{true: "10.0.0.9", false: "2001:db8::9"}[at.Addr().Is4()]

@@ -157,7 +157,7 @@ address = "10.1.0.23:8080"
 			t.Fatalf("%d bytes, %v", n, err)
 		}
 	}
-	r.Eventually("everything is counted", 15*time.Second, func() bool {
+	r.Eventually("everything is counted", 30*time.Second, func() bool {
 		s, err := d.Status()
 		if err != nil || s.Services[0].Traffic == nil || s.Services[0].Servers[0].Traffic == nil {
 			return false
@@ -166,7 +166,7 @@ address = "10.1.0.23:8080"
 		return whole == server && whole.Connections == connections && whole.InBytes > connections*100_000 && whole.InBytes < connections*120_000 &&
 			whole.OutBytes > connections*50_000 && whole.OutBytes < connections*60_000 && whole.InPackets > 0 && whole.OutPackets > 0
 	})
-	r.Eventually("there are rates", 15*time.Second, func() bool {
+	r.Eventually("there are rates", 30*time.Second, func() bool {
 		s, err := d.Status()
 		return err == nil && s.Services[0].Traffic.InByteRate > 0
 	})

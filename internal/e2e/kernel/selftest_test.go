@@ -104,7 +104,7 @@ address = "172.16.0.2"
 				}
 			})
 			d := r.Lvsha(director, file)
-			r.Eventually("the director is active", 15*time.Second, func() bool { return d.Router("vip").State == "active" })
+			r.Eventually("the director is active", 30*time.Second, func() bool { return d.Router("vip").State == "active" })
 			r.TableIs(director, "-A -t 207.175.44.110:8080 -s rr",
 				"-a -t 207.175.44.110:8080 -r 172.16.0.2:8080 "+map[string]string{"dr": "-g -w 1", "nat": "-m -w 1", "tun": "-i -w 1 --tun-type ipip"}[method])
 

@@ -275,7 +275,7 @@ func TestKernelDrainOthers(t *testing.T) {
 	row := func(network, server string, weight int) string {
 		return fmt.Sprintf("-a -%s 10.0.0.100:7000 -r %s:7000 -g -w %d", network, server, weight)
 	}
-	r.Eventually("the datagrams are forgotten", 20*time.Second, func() bool { return !strings.Contains(r.Table(h), row("u", dgram, 0)) })
+	r.Eventually("the datagrams are forgotten", 30*time.Second, func() bool { return !strings.Contains(r.Table(h), row("u", dgram, 0)) })
 	abort(conns, server)
 	// Long before the 100 s of persistence are over.
 	var last control.Server
@@ -290,7 +290,7 @@ func TestKernelDrainOthers(t *testing.T) {
 		t.Errorf("the server that a client is remembered for is gone:\n%s", r.Table(h))
 	}
 	command(r, h, "drain", "--for", "1s", "echo", address)
-	r.Eventually("the deadline", 10*time.Second, func() bool { return !strings.Contains(r.Table(h), row("t", address, 0)) })
+	r.Eventually("the deadline", 30*time.Second, func() bool { return !strings.Contains(r.Table(h), row("t", address, 0)) })
 	if n := on(dialMany(r, 5), server); n != 0 {
 		t.Errorf("%d connections got to a server that is out", n)
 	}
@@ -369,7 +369,7 @@ address = "10.0.0.21"
 	tap := rig.StartWiretap(r, h)
 	defer tap.Close()
 	d := r.Lvsha(h, file)
-	r.Eventually("lvsha has taken over", 15*time.Second, func() bool {
+	r.Eventually("lvsha has taken over", 30*time.Second, func() bool {
 		s, err := d.Status()
 		return err == nil && s.IPVS.State == "ok" && len(s.Services) == 2 && stateOf(d, "10.0.0.22:7000") == "up"
 	})
@@ -440,7 +440,7 @@ func TestKernelHash(t *testing.T) {
 	h := r.LVS[1]
 	r.Lvsha(h, hashFile(25, 23))
 	for i, want := range []int{10, 4} {
-		r.Eventually("the servers are in the kernel", 15*time.Second, func() bool { return strings.Count(r.Table(r.LVS[i]), "-w 1") == want })
+		r.Eventually("the servers are in the kernel", 30*time.Second, func() bool { return strings.Count(r.Table(r.LVS[i]), "-w 1") == want })
 	}
 	for _, servers := range [][]int{{25, 23, 21}, {21, 22, 23, 25}, {25, 24, 23, 22, 21}} {
 		r.Check(h.WriteFile(rig.ConfigPath, []byte(hashFile(servers...)), 0o644))
@@ -460,7 +460,7 @@ func TestKernelHash(t *testing.T) {
 		slices.SortStableFunc(lines, func(a, b string) int { return strings.Compare(strings.Fields(a)[2], strings.Fields(b)[2]) })
 		return strings.Join(lines, "\n")
 	}
-	r.Eventually("both lists in the same order", 15*time.Second, func() bool {
+	r.Eventually("both lists in the same order", 30*time.Second, func() bool {
 		a, b := list(r.LVS[0]), list(r.LVS[1])
 		return a == b && strings.Count(a, "-w 1") == 10
 	})

@@ -187,10 +187,10 @@ func TestModuleAppears(t *testing.T) {
 		}
 		return nil
 	}
-	r.Eventually("module gone", 20*time.Second, func() bool { return rmmod() == nil })
+	r.Eventually("module gone", 30*time.Second, func() bool { return rmmod() == nil })
 	d := r.Lvsha(r.LVS[0], rig.VRRPFile(3, rig.Fast)+serverFile)
 	r.Becomes(d, "active")
-	r.Eventually("verdicts and the advice", 5*time.Second, func() bool {
+	r.Eventually("verdicts and the advice", 30*time.Second, func() bool {
 		s, err := d.Status()
 		return err == nil && s.Services[0].State == "up" && strings.Contains(s.IPVS.State, "modprobe ip_vs")
 	})
@@ -279,7 +279,7 @@ address = "%[4]s"
 		}
 		to := netip.AddrPortFrom(rig.VIP, uint16(c.port))
 		for _, network := range []string{"tcp4", "udp4"} {
-			r.Eventually(c.method+" over "+network, 5*time.Second, func() bool { return askName(r, network, to) == "real" })
+			r.Eventually(c.method+" over "+network, 30*time.Second, func() bool { return askName(r, network, to) == "real" })
 		}
 	}
 }
@@ -427,7 +427,7 @@ virtual_server 10.0.0.100 7000 {
 			}
 			r.Check(r.Ports[0].Cut())
 			r.Check(kill())
-			r.Eventually("the other has the address", 10*time.Second, func() bool { return r.Has(r.LVS[1], rig.VIP) })
+			r.Eventually("the other has the address", 30*time.Second, func() bool { return r.Has(r.LVS[1], rig.VIP) })
 			if n := exchange(5 * time.Second); n != len(conns) {
 				t.Errorf("%d of %d connections survived", n, len(conns))
 			}

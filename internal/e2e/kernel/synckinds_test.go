@@ -138,7 +138,7 @@ func TestKernelSyncKinds(t *testing.T) {
 					if protocol == "udp" && (strings.HasSuffix(to, ":7002") || strings.HasSuffix(to, ":7005")) {
 						continue
 					}
-					r.Eventually("an answer from "+to, 20*time.Second, func() bool {
+					r.Eventually("an answer from "+to, 30*time.Second, func() bool {
 						c := r.Open(r.Client, protocol, netip.MustParseAddrPort(to))
 						return rig.Answered(c.Says(2 * time.Second))
 					})

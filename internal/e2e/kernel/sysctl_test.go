@@ -80,7 +80,7 @@ func TestKernelSysctls(t *testing.T) {
 	is := func(what, want string) {
 		t.Helper()
 		// They are set when the table is filled, beside everything else.
-		lab.Eventually("", 5*time.Second, func() bool { return sysctls(r.Rig, h, names...) == want })
+		lab.Eventually("", 30*time.Second, func() bool { return sysctls(r.Rig, h, names...) == want })
 		if got := sysctls(r.Rig, h, names...); got != want {
 			t.Errorf("%s:\n%s\nwant\n%s", what, got, want)
 		}
@@ -89,7 +89,7 @@ func TestKernelSysctls(t *testing.T) {
 	d := r.Lvsha(h, natFile)
 	r.Becomes(d, "active")
 	for _, want := range []string{"sysctl -w net.ipv4.ip_forward=1", "sysctl -w net.ipv6.conf.all.forwarding=1"} {
-		r.Eventually("the status has "+want, 10*time.Second, func() bool {
+		r.Eventually("the status has "+want, 30*time.Second, func() bool {
 			s, err := d.Status()
 			return err == nil && strings.Count(strings.Join(s.Problems, "\n"), want) == 1
 		})

@@ -144,7 +144,7 @@ func (r *through) serveHTTP(h *lab.Host, port int) {
 func (r *through) is(service, state string, daemons ...*lab.Daemon) {
 	r.Helper()
 	for i, d := range daemons {
-		if _, err := lab.Eventually("", 20*time.Second, func() bool { return r.Server(d, service).State == state }); err != nil {
+		if _, err := lab.Eventually("", 30*time.Second, func() bool { return r.Server(d, service).State == state }); err != nil {
 			s, _ := d.Status()
 			r.Fatalf("daemon %d: the server of %s is not %s: %+v\n%+v\nproblems %q", i+1, service, state, r.Server(d, service), s.IPVS, s.Problems)
 		}
@@ -266,7 +266,7 @@ func TestKernelThrough(t *testing.T) {
 address = "10.0.0.29"
 `)
 	r.Becomes(d1, "active")
-	r.Eventually("the new server's mark", 20*time.Second, func() bool { return len(r.steering(r.LVS[0])) == len(marks)+2 })
+	r.Eventually("the new server's mark", 30*time.Second, func() bool { return len(r.steering(r.LVS[0])) == len(marks)+2 })
 	for _, row := range marks {
 		if got := r.steering(r.LVS[0]); !slices.Contains(got, row) {
 			t.Errorf("%q has gone: %q", row, got)
@@ -351,7 +351,7 @@ func TestKernelThroughBlamesItself(t *testing.T) {
 	r.ip(r.tun, "link set tunl0 up")
 	r.is("tun", "up", d1, d2)
 	for _, d := range []*lab.Daemon{d1, d2} {
-		r.Eventually("no problem of checks", 20*time.Second, func() bool {
+		r.Eventually("no problem of checks", 30*time.Second, func() bool {
 			s, err := d.Status()
 			return err == nil && !strings.Contains(fmt.Sprint(s.Problems), "check") && (d == d2 || slices.Equal(s.Foreign, []string{"mark 5"}))
 		})

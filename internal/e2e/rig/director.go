@@ -71,7 +71,7 @@ func (r *Rig) Failover(active Director) (fromAdvertisement, silence, stall time.
 	died := time.Now()
 	r.Check(r.Ports[0].Cut())
 	r.Check(active.Kill())
-	r.Eventually("lvs2 has the address", 10*time.Second, func() bool { return r.Has(r.LVS[1], r.VIP) })
+	r.Eventually("lvs2 has the address", 30*time.Second, func() bool { return r.Has(r.LVS[1], r.VIP) })
 	r.Settle(100 * time.Millisecond)
 	begin, end := lab.Outage(stop(), died.Add(-50*time.Millisecond))
 	last, ok := r.Sniffer.Last(r.Source[0], died.Add(50*time.Millisecond))

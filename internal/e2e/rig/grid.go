@@ -126,7 +126,7 @@ func (r *Grid) Roles(active, backup *lab.Daemon) {
 
 func (r *Grid) both(d *lab.Daemon, state string) {
 	r.Helper()
-	r.Eventually("the director is "+state, 20*time.Second, func() bool { return d.Router("four").State == state && d.Router("six").State == state })
+	r.Eventually("the director is "+state, 30*time.Second, func() bool { return d.Router("four").State == state && d.Router("six").State == state })
 }
 
 // Far is a server behind a router, to which no route leads back but that router's: it

@@ -29,7 +29,7 @@ func Server(s control.Status, service, address string) control.Server {
 func (r *Rig) ServerIs(d *lab.Daemon, service, address, state, reason string) {
 	r.Helper()
 	var last control.Server
-	if _, err := lab.Eventually("", 10*time.Second, func() bool {
+	if _, err := lab.Eventually("", 30*time.Second, func() bool {
 		s, err := d.Status()
 		last = Server(s, service, address)
 		return err == nil && last.State == state && strings.Contains(last.Reason, reason)
@@ -59,7 +59,7 @@ func (r *Rig) PoolIs(h *lab.Host, service string, want ...string) {
 	r.Helper()
 	slices.Sort(want)
 	var got []string
-	if _, err := lab.Eventually("", 10*time.Second, func() bool {
+	if _, err := lab.Eventually("", 30*time.Second, func() bool {
 		got = r.poolNow(h, service)
 		return slices.Equal(got, want)
 	}); err != nil {

@@ -105,7 +105,7 @@ func (r *Rig) toIPv6() {
 	}
 	for i, h := range r.LVS {
 		r.Check(h.Sysctl("net/ipv6/conf/all/forwarding", "1"))
-		r.Eventually(h.Name+" has a usable link-local address", 5*time.Second, func() bool {
+		r.Eventually(h.Name+" has a usable link-local address", 30*time.Second, func() bool {
 			r.Source[i] = r.OwnLinkLocal(h)
 			return r.Source[i].IsValid()
 		})

@@ -22,7 +22,7 @@ func (r *Rig) Table(h *lab.Host) string {
 func (r *Rig) TableIs(h *lab.Host, want ...string) {
 	r.Helper()
 	slices.Sort(want)
-	_, err := lab.Eventually("table", 15*time.Second, func() bool { return r.Table(h) == strings.Join(want, "\n") })
+	_, err := lab.Eventually("table", 30*time.Second, func() bool { return r.Table(h) == strings.Join(want, "\n") })
 	if err != nil {
 		r.Fatalf("table of %s (wanted)\n%s\n(have)\n%s", h.Name, strings.Join(want, "\n"), r.Table(h))
 	}
