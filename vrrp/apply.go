@@ -107,6 +107,22 @@ func (e *Engine) Configs() []Config {
 	return out
 }
 
+// anywhere is an address if an interface has it, or a certain one if it is link-local.
+func (e *Engine) anywhere(a netip.Addr, l *seenLink) netip.Addr {
+	kind := kindOf(a)
+	if _, there := e.ownOf(l, kind).set[a]; there {
+		return a
+	}
+	if !kind.linkLocal {
+		for _, other := range e.links.links {
+			if _, there := e.ownOf(other, kind).set[a]; there {
+				return a
+			}
+		}
+	}
+	return netip.Addr{}
+}
+
 // losing are the addresses that are served by a router that will not have them.
 func (e *Engine) losing(configs []Config) map[Address]bool {
 	keeps := make(map[Key][]Address, len(configs))
@@ -287,8 +303,9 @@ func (e *Engine) assess(now time.Time, m *member) LinkChange {
 	case !l.Up:
 		return LinkChange{Problem: name + " is down"}
 	case !source.IsValid():
-		return LinkChange{Problem: fmt.Sprintf("%s has no %s of its own", name, m.router.cfg.sourceKind())}
+		return e.absent(now, m)
 	}
+	m.absentSince = time.Time{}
 	port := e.ports[key]
 	if port == nil {
 		port = &openPort{}
@@ -308,19 +325,40 @@ func (e *Engine) assess(now time.Time, m *member) LinkChange {
 	return LinkChange{Source: source}
 }
 
-// source is the address to send from: the one that the configuration prefers, or
-// else the one in use as long as it is there, or else the interface's first that
-// no virtual router has.
+// absent is what the missing of the address to send from means: nothing for a while, and
+// then a problem that the others are told of from that very address.
+func (e *Engine) absent(now time.Time, m *member) LinkChange {
+	cfg := &m.router.cfg
+	problem := fmt.Sprintf("%s has no %s of its own", cfg.Interface, cfg.sourceKind())
+	if cfg.Source.IsValid() {
+		problem = fmt.Sprintf("no interface has %s, from which the unicast peers expect advertisements (waiting for it)", cfg.Source)
+	}
+	if m.link.Problem != "" {
+		return LinkChange{Problem: problem, Source: m.link.Source, Speaks: m.link.Speaks}
+	}
+	if m.absentSince.IsZero() {
+		m.absentSince = now
+	}
+	if now.Before(m.absentSince.Add(cfg.Absence)) {
+		return m.link
+	}
+	return LinkChange{Problem: problem, Source: m.link.Source, Speaks: true}
+}
+
+// source is the address to send from: the one that the configuration wants, or else
+// the one in use as long as it is there, or else the interface's first that no virtual
+// router has.
 func (e *Engine) source(m *member, l *seenLink) netip.Addr {
 	if l == nil {
 		return netip.Addr{}
 	}
 	cfg := &m.router.cfg
+	if cfg.Source.IsValid() {
+		return e.anywhere(cfg.Source, l)
+	}
 	own := e.ownOf(l, cfg.senderKind())
-	for _, a := range [...]netip.Addr{cfg.Source, m.router.Source()} {
-		if _, there := own.set[a]; there {
-			return a
-		}
+	if _, there := own.set[m.router.Source()]; there {
+		return m.router.Source()
 	}
 	if !own.first.IsValid() && cfg.Priority == priorityOwner {
 		// The owner's virtual address is its own.

@@ -119,12 +119,21 @@ func (e *Engine) calls() {
 func (e *Engine) deadline() time.Time {
 	var d time.Time
 	for _, m := range e.members {
-		d = earliest(d, m.deadline)
+		d = earliest(earliest(d, m.deadline), m.absentUntil())
 	}
 	for _, p := range e.ports {
 		d = earliest(d, p.retryAt)
 	}
 	return d
+}
+
+// absentUntil is when the missing of the address to send from becomes a problem; zero
+// while that is not to be expected.
+func (m *member) absentUntil() time.Time {
+	if m.absentSince.IsZero() || m.link.Problem != "" {
+		return time.Time{}
+	}
+	return m.absentSince.Add(m.router.cfg.Absence)
 }
 
 // timers runs what was due at a time after which the queue was read.
@@ -139,12 +148,15 @@ func (e *Engine) timers(now time.Time) {
 			m.late.add(time.Since(beat))
 		}
 	}
+	check := slices.ContainsFunc(e.members, func(m *member) bool { return due(m.absentUntil(), now) })
 	for _, p := range e.ports {
 		if due(p.retryAt, now) {
-			p.retryAt = time.Time{}
-			e.checkLinks(now)
+			p.retryAt, check = time.Time{}, true
 			break
 		}
+	}
+	if check {
+		e.checkLinks(now)
 	}
 	e.sweep()
 	e.flush()
