@@ -325,6 +325,16 @@ func (e *Engine) assess(now time.Time, m *member) LinkChange {
 	return LinkChange{Source: source}
 }
 
+// defaultAbsence is how long the address to send from may be missing.
+const defaultAbsence = 100 * time.Millisecond
+
+func (c *Config) absence() time.Duration {
+	if c.Absence == 0 {
+		return defaultAbsence
+	}
+	return max(c.Absence, 0)
+}
+
 // absent is what the missing of the address to send from means: nothing for a while, and
 // then a problem that the others are told of from that very address.
 func (e *Engine) absent(now time.Time, m *member) LinkChange {
@@ -333,13 +343,13 @@ func (e *Engine) absent(now time.Time, m *member) LinkChange {
 	if cfg.Source.IsValid() {
 		problem = fmt.Sprintf("no interface has %s, from which the unicast peers expect advertisements (waiting for it)", cfg.Source)
 	}
-	if m.link.Problem != "" {
+	if m.link.Problem != "" || !m.link.Source.IsValid() {
 		return LinkChange{Problem: problem, Source: m.link.Source, Speaks: m.link.Speaks}
 	}
 	if m.absentSince.IsZero() {
 		m.absentSince = now
 	}
-	if now.Before(m.absentSince.Add(cfg.Absence)) {
+	if now.Before(m.absentSince.Add(cfg.absence())) {
 		return m.link
 	}
 	return LinkChange{Problem: problem, Source: m.link.Source, Speaks: true}

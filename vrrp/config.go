@@ -94,7 +94,8 @@ type Config struct {
 	// among unicast peers the first of the scope of the first of them.
 	Source netip.Addr
 	// Absence is how long the address to send from may be missing before that is a
-	// problem: somebody may be about to put it back. 0 is not at all.
+	// problem: somebody may be about to put it back. 0 stands for 100 ms, less than 0 is
+	// not at all.
 	Absence time.Duration
 	// Unicast lists the peers advertisements are sent to, each on its own, and
 	// accepted from; empty means multicast.

@@ -312,6 +312,58 @@ func TestEngineOwnerKeeps(t *testing.T) {
 	})
 }
 
+// TestEngineAbsence: the own address may be missing for a moment. After that the others are
+// told at once, from that very address, and the addresses stay until somebody has them.
+func TestEngineAbsence(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var lan vrrptest.Segment
+		one, two := newBox(t, &lan, 1, nil), newBox(t, &lan, 2, nil)
+		a, b := priority(150), priority(100)
+		a.Interval, b.Interval = time.Second, time.Second
+		one.run(a)
+		two.run(b)
+		time.Sleep(10 * time.Second)
+		one.said()
+		for _, absence := range []time.Duration{20 * time.Millisecond, 90 * time.Millisecond} {
+			one.links.Take("eth0", "10.0.0.1/24")
+			time.Sleep(absence)
+			one.links.Give("eth0", "10.0.0.1/24")
+			time.Sleep(5 * time.Second)
+			if told := one.said(); told != "" {
+				t.Errorf("away for %v: %s", absence, told)
+			}
+		}
+		began := time.Now()
+		one.links.Take("eth0", "10.0.0.1/24")
+		var took time.Duration
+		for time.Since(began) < 2*time.Second {
+			if !one.links.Has("eth0", vip) && !two.links.Has("eth0", vip) {
+				t.Fatalf("nobody serves after %v: %s", time.Since(began), one.said())
+			}
+			if took == 0 && two.engine.Snapshot()[0].State == vrrp.Active {
+				took = time.Since(began)
+			}
+			time.Sleep(time.Millisecond)
+			synctest.Wait()
+		}
+		// 100 ms, and the Skew_Time of priority 100.
+		if took == 0 || took > 720*time.Millisecond {
+			t.Errorf("the other one is active after %v", took)
+		}
+		s := one.engine.Snapshot()[0]
+		if s.State != vrrp.Fault || s.Reason != "eth0 has no IPv4 address of its own" || one.links.Has("eth0", vip) {
+			t.Errorf("without an address it is %s: %s", s.State, s.Reason)
+		}
+		one.links.Give("eth0", "10.0.0.1/24")
+		time.Sleep(5 * time.Second)
+		if s := one.engine.Snapshot()[0]; s.State != vrrp.Active {
+			t.Errorf("with its address it is %s: %s", s.State, s.Reason)
+		}
+		one.stop(vrrp.Release)
+		two.stop(vrrp.Release)
+	})
+}
+
 // TestEngineAnnounces: V3-INI-03, ARP-11 and SIM-CACHE-03, nothing is announced before the address
 // is there, nor after Active was left.
 func TestEngineAnnounces(t *testing.T) {

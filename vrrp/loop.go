@@ -133,7 +133,7 @@ func (m *member) absentUntil() time.Time {
 	if m.absentSince.IsZero() || m.link.Problem != "" {
 		return time.Time{}
 	}
-	return m.absentSince.Add(m.router.cfg.Absence)
+	return m.absentSince.Add(m.router.cfg.absence())
 }
 
 // timers runs what was due at a time after which the queue was read.
