@@ -102,6 +102,9 @@ type entry struct {
 	round  time.Time
 	at     int
 	flying bool
+	// flight numbers the probes, and hanging says that the present one does not end.
+	flight  uint64
+	hanging bool
 	// inherited is whether another entry goes on with its ask.
 	inherited bool
 	cancel    context.CancelFunc // of a probe with a goroutine

@@ -37,6 +37,7 @@ type farm struct {
 	// mute and atOnce are those of every answer.
 	mute, atOnce bool
 	hang         bool
+	stuck        map[netip.AddrPort]time.Duration
 	starts       map[netip.AddrPort][]time.Time
 	flying       int
 	most         int
@@ -56,6 +57,13 @@ func (f *farm) set(t healthcheck.Target, err error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.errs[t.Server] = err
+}
+
+// stick has probes of a server take so long, whatever their time is.
+func (f *farm) stick(t healthcheck.Target, d time.Duration) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.stuck = map[netip.AddrPort]time.Duration{t.Server: d}
 }
 
 // fake is a question that farms answer.
@@ -78,7 +86,7 @@ func (f *farm) probe(ctx context.Context, t healthcheck.Target) (healthcheck.Ans
 	f.starts[t.Server] = append(f.starts[t.Server], time.Now())
 	f.flying++
 	f.most = max(f.most, f.flying)
-	err, delay, hang := f.errs[t.Server], f.delay, f.hang
+	err, delay, hang := f.errs[t.Server], max(f.delay, f.stuck[t.Server]), f.hang
 	answer := healthcheck.Answer{Detail: "fine", Advice: f.advice, Mute: f.mute, AtOnce: f.atOnce}
 	f.mu.Unlock()
 	defer func() {
@@ -588,6 +596,43 @@ func TestMonitorLimit(t *testing.T) {
 		}
 		if late == 0 {
 			t.Error("late probes were not counted")
+		}
+	})
+}
+
+// TestMonitorHangs: a probe that does not end, because of a file or a program of this
+// machine, says nothing about its server, takes no other one's place, and is told as what
+// it is.
+func TestMonitorHangs(t *testing.T) {
+	monitored(t, 1, func(t *testing.T, f *farm, m *healthcheck.Monitor, c *changes) {
+		a, b := target(1, tcpCheck), target(2, tcpCheck)
+		m.Set(wants(a, b))
+		time.Sleep(5 * time.Second)
+		synctest.Wait()
+		f.stick(a, time.Hour)
+		time.Sleep(time.Minute)
+		synctest.Wait()
+		before := len(f.probes(b))
+		time.Sleep(time.Minute)
+		synctest.Wait()
+		if n := len(f.probes(b)) - before; n < 59 {
+			t.Errorf("the other server was probed %d times in a minute", n)
+		}
+		s := state(t, m, a)
+		if s.State != healthcheck.Up || !s.Last.Inconclusive || !strings.Contains(s.Last.Reason, "the check itself hangs") {
+			t.Errorf("the one that hangs: %+v", s)
+		}
+		started := len(f.probes(a))
+		time.Sleep(time.Hour)
+		synctest.Wait()
+		f.stick(a, 0)
+		time.Sleep(2 * time.Hour)
+		synctest.Wait()
+		if s := state(t, m, a); s.State != healthcheck.Up || s.Last.Inconclusive || len(f.probes(a)) < started+100 {
+			t.Errorf("afterwards: %+v, %d probes", s, len(f.probes(a))-started)
+		}
+		if f.most > 2 {
+			t.Errorf("%d probes at once", f.most)
 		}
 	})
 }

@@ -130,6 +130,7 @@ func (m *Monitor) start(ctx context.Context, now time.Time, e *entry, probes *sy
 		e.count.Late++
 	}
 	e.flying = true
+	e.flight++
 	e.lane.inFlight++
 	if e.plain && m.connect(ctx, now, e, probes) {
 		return
@@ -140,15 +141,42 @@ func (m *Monitor) start(ctx context.Context, now time.Time, e *entry, probes *sy
 	if !t.Path.Direct() {
 		t.Path.Port = m.ports.pick(t.Path, uptime())
 	}
+	flight := e.flight
+	late := time.AfterFunc(e.check.Timeout+hangSlack, func() { m.hangs(time.Now(), e, flight, now) })
 	probes.Go(func() {
 		defer cancel()
 		r := result{entry: e, start: time.Now()}
 		r.answer, r.err = m.askGuarded(probe, e.ask, t)
 		r.elapsed = time.Since(r.start)
+		late.Stop()
 		if ctx.Err() == nil { // else it is the end, not the server, that is seen
 			m.finish(time.Now(), r)
 		}
 	})
+}
+
+// hangSlack is how much later than its timeout a probe may end before it is said to hang.
+const hangSlack = time.Second
+
+// hangs takes notice of a probe that does not end although its time is over, which no server
+// can bring about: what hangs is on this machine, a file or a program. It says nothing about
+// the server, gives its place in the lane to others, and is probed again when it has ended.
+func (m *Monitor) hangs(now time.Time, e *entry, flight uint64, start time.Time) {
+	m.mu.Lock()
+	defer m.kick()
+	defer m.mu.Unlock()
+	if !e.flying || e.flight != flight {
+		return
+	}
+	e.hanging = true
+	e.lane.inFlight--
+	if e.gone {
+		return
+	}
+	e.last = Probe{Start: start.Round(0), Latency: now.Sub(start), Inconclusive: true, Reason: "the check itself hangs: a file or a program on this director does not answer"}
+	if e.counter.verdict.State == Unknown {
+		e.counter.verdict.Reason = e.last.Reason
+	}
 }
 
 // connect has the connector probe; false when it cannot. The caller holds mu.
@@ -240,8 +268,10 @@ func (m *Monitor) tell() {
 // record takes a result in and schedules the next probe. The caller holds mu.
 func (m *Monitor) record(now time.Time, r result) (Change, bool) {
 	e := r.entry
-	e.lane.inFlight--
-	e.flying, e.cancel = false, nil
+	if !e.hanging {
+		e.lane.inFlight--
+	}
+	e.flying, e.hanging, e.cancel = false, false, nil
 	if e.gone {
 		return Change{}, false
 	}

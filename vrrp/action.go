@@ -22,6 +22,9 @@ type Install struct{ Addresses []Address }
 // Remove takes addresses off their interfaces; one that is not there is fine.
 type Remove struct{ Addresses []Address }
 
+// Disown leaves addresses on their interfaces, and keeps watch over them no longer.
+type Disown struct{ Addresses []Address }
+
 // InstallPaths puts routes and rules in place, once the addresses are.
 type InstallPaths struct {
 	Routes []Route
@@ -100,6 +103,7 @@ type Notice struct {
 func (Send) action()         {}
 func (Install) action()      {}
 func (Remove) action()       {}
+func (Disown) action()       {}
 func (Announce) action()     {}
 func (InstallPaths) action() {}
 func (RemovePaths) action()  {}
@@ -109,6 +113,7 @@ func (Notice) action()       {}
 func (a Send) String() string         { return fmt.Sprintf("send advertisement, priority %d", a.Priority) }
 func (a Install) String() string      { return "install " + join(a.Addresses) }
 func (a Remove) String() string       { return "remove " + join(a.Addresses) }
+func (a Disown) String() string       { return "leave " + join(a.Addresses) }
 func (a InstallPaths) String() string { return "install " + joinPaths(a.Routes, a.Rules) }
 func (a RemovePaths) String() string  { return "remove " + joinPaths(a.Routes, a.Rules) }
 func (a Announce) String() string {

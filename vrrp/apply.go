@@ -77,6 +77,19 @@ func (e *Engine) apply(configs []Config, groups []GroupConfig) {
 	e.repace()
 }
 
+// Removing reports whether something that no virtual router has any more is still to be
+// removed from the kernel, or cannot be. An Engine that does not run removes nothing more.
+func (e *Engine) Removing() bool {
+	busy := false
+	_ = e.do(context.Background(), func() { // only fails once it has ended
+		for _, w := range e.workers {
+			idle, stuck := w.settled()
+			busy = busy || !idle || stuck != nil || len(w.staged) > 0
+		}
+	})
+	return busy
+}
+
 // Configs are the configurations of all virtual routers, those that are leaving
 // because they are no longer configured among them.
 func (e *Engine) Configs() []Config {
@@ -92,6 +105,22 @@ func (e *Engine) Configs() []Config {
 		read()
 	}
 	return out
+}
+
+// anywhere is an address if an interface has it, or a certain one if it is link-local.
+func (e *Engine) anywhere(a netip.Addr, l *seenLink) netip.Addr {
+	kind := kindOf(a)
+	if _, there := e.ownOf(l, kind).set[a]; there {
+		return a
+	}
+	if !kind.linkLocal {
+		for _, other := range e.links.links {
+			if _, there := e.ownOf(other, kind).set[a]; there {
+				return a
+			}
+		}
+	}
+	return netip.Addr{}
 }
 
 // losing are the addresses that are served by a router that will not have them.
@@ -128,7 +157,7 @@ func (e *Engine) stop(mode StopMode) {
 		} else {
 			// The last process may have left them, and nobody comes after us.
 			e.stagePaths(m, jobRemove, m.router.cfg.Routes, m.router.cfg.Rules)
-			e.stage(m, jobRemove, m.router.all, 0)
+			e.stage(m, jobRemove, slices.DeleteFunc(slices.Clone(m.router.all), m.router.cfg.owns), 0)
 		}
 	}
 }
@@ -150,7 +179,9 @@ func (e *Engine) replace(m *member, before *Config) {
 	}
 	// Hosts are to learn the hardware address of the new interface. The old one
 	// goes even if nothing is served: it may be what a former process left.
-	moved := slices.DeleteFunc(before.held(), func(a Address) bool { return before.carrier(a) == a.Interface && cfg.carrier(a) == a.Interface })
+	moved := slices.DeleteFunc(before.held(), func(a Address) bool {
+		return before.carrier(a) == a.Interface && cfg.carrier(a) == a.Interface || before.owns(a)
+	})
 	e.stageFor(m, before, jobSilence, moved, 0)
 	e.removePaths(m, before)
 	e.stageFor(m, before, jobRemove, moved, 0)
@@ -222,7 +253,7 @@ func (e *Engine) renamed(before *seen) {
 			if !ok {
 				continue
 			}
-			if e.links.links[to].carries(a.Prefix) {
+			if e.links.links[to].carries(a.Prefix) && !m.router.cfg.owns(a) {
 				e.stage(m, jobRemove, []Address{{Prefix: a.Prefix, Interface: to}}, 0)
 			}
 		}
@@ -272,8 +303,9 @@ func (e *Engine) assess(now time.Time, m *member) LinkChange {
 	case !l.Up:
 		return LinkChange{Problem: name + " is down"}
 	case !source.IsValid():
-		return LinkChange{Problem: fmt.Sprintf("%s has no %s of its own", name, m.router.cfg.sourceKind())}
+		return e.absent(now, m)
 	}
+	m.absentSince = time.Time{}
 	port := e.ports[key]
 	if port == nil {
 		port = &openPort{}
@@ -293,19 +325,50 @@ func (e *Engine) assess(now time.Time, m *member) LinkChange {
 	return LinkChange{Source: source}
 }
 
-// source is the address to send from: the one that the configuration prefers, or
-// else the one in use as long as it is there, or else the interface's first that
-// no virtual router has.
+// defaultAbsence is how long the address to send from may be missing.
+const defaultAbsence = 100 * time.Millisecond
+
+func (c *Config) absence() time.Duration {
+	if c.Absence == 0 {
+		return defaultAbsence
+	}
+	return max(c.Absence, 0)
+}
+
+// absent is what the missing of the address to send from means: nothing for a while, and
+// then a problem that the others are told of from that very address.
+func (e *Engine) absent(now time.Time, m *member) LinkChange {
+	cfg := &m.router.cfg
+	problem := fmt.Sprintf("%s has no %s of its own", cfg.Interface, cfg.sourceKind())
+	if cfg.Source.IsValid() {
+		problem = fmt.Sprintf("no interface has %s, from which the unicast peers expect advertisements (waiting for it)", cfg.Source)
+	}
+	if m.link.Problem != "" || !m.link.Source.IsValid() {
+		return LinkChange{Problem: problem, Source: m.link.Source, Speaks: m.link.Speaks}
+	}
+	if m.absentSince.IsZero() {
+		m.absentSince = now
+	}
+	if now.Before(m.absentSince.Add(cfg.absence())) {
+		return m.link
+	}
+	return LinkChange{Problem: problem, Source: m.link.Source, Speaks: true}
+}
+
+// source is the address to send from: the one that the configuration wants, or else
+// the one in use as long as it is there, or else the interface's first that no virtual
+// router has.
 func (e *Engine) source(m *member, l *seenLink) netip.Addr {
 	if l == nil {
 		return netip.Addr{}
 	}
 	cfg := &m.router.cfg
+	if cfg.Source.IsValid() {
+		return e.anywhere(cfg.Source, l)
+	}
 	own := e.ownOf(l, cfg.senderKind())
-	for _, a := range [...]netip.Addr{cfg.Source, m.router.Source()} {
-		if _, there := own.set[a]; there {
-			return a
-		}
+	if _, there := own.set[m.router.Source()]; there {
+		return m.router.Source()
 	}
 	if !own.first.IsValid() && cfg.Priority == priorityOwner {
 		// The owner's virtual address is its own.

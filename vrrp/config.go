@@ -88,11 +88,15 @@ type Config struct {
 	Announce Announcing
 	// Checksum is the form of the version 3 checksum over IPv4.
 	Checksum Checksum
-	// Source is the address to send from where the interface has it. Unless it
-	// is set, and has it, the interface's first own address is taken: in IPv6
-	// the first link-local one (RFC 9568 section 5.1.2.1), among unicast peers
-	// the first of the scope of the first of them.
+	// Source is the address to send from to unicast peers, whichever interface it is on:
+	// they accept no other one. Unless it is set, and to the group, the interface's first
+	// own address is taken: in IPv6 the first link-local one (RFC 9568 section 5.1.2.1),
+	// among unicast peers the first of the scope of the first of them.
 	Source netip.Addr
+	// Absence is how long the address to send from may be missing before that is a
+	// problem: somebody may be about to put it back. 0 stands for 100 ms, less than 0 is
+	// not at all.
+	Absence time.Duration
 	// Unicast lists the peers advertisements are sent to, each on its own, and
 	// accepted from; empty means multicast.
 	Unicast []netip.Addr

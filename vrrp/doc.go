@@ -56,5 +56,6 @@
 //     before it may pass once, as with keepalived.
 //   - A signed packet where no key is configured is dropped for its authentication
 //     and not for its length (V3-RX-13): that is what the operator has to mend.
-//   - The owner (priority 255) installs and removes its addresses like everybody.
+//   - The owner (priority 255) installs its addresses where they are missing. It never
+//     removes what it advertises, as that is the machine's own.
 package vrrp

@@ -145,6 +145,8 @@ type member struct {
 	deadline time.Time
 	late     lateness
 	link     LinkChange
+	// absentSince is when the address to send from went missing; zero while it is there.
+	absentSince time.Time
 	// packet is the advertisement to each destination, encoded; empty when it
 	// has to be encoded again.
 	packet         []outgoing

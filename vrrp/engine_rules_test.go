@@ -269,6 +269,101 @@ func TestEngineOwner(t *testing.T) {
 	})
 }
 
+// TestEngineOwnerKeeps: what an owner advertises is the machine's own, which is not removed
+// when the carrier is lost, at a reload, or at the end; what it does not advertise is.
+func TestEngineOwnerKeeps(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		const own, second, excluded = "10.0.0.1/24", "10.0.0.11/24", "10.1.0.1/24"
+		var lan vrrptest.Segment
+		one := newBox(t, &lan, 1, nil)
+		one.links.Plug("eth0", own, second)
+		owner := priority(255)
+		owner.Addresses = []vrrp.Address{{Prefix: netip.MustParsePrefix(own)}, {Prefix: netip.MustParsePrefix(second)}}
+		owner.Excluded = []vrrp.Address{{Prefix: netip.MustParsePrefix(excluded)}}
+		one.run(owner)
+		is := func(when string, state vrrp.State, serves bool) {
+			t.Helper()
+			time.Sleep(5 * time.Second)
+			if s := one.engine.Snapshot(); len(s) > 0 && s[0].State != state {
+				t.Errorf("%s it is %s: %s", when, s[0].State, s[0].Reason)
+			}
+			if !one.links.Has("eth0", own) || !one.links.Has("eth0", second) || one.links.Has("eth0", excluded) != serves {
+				t.Errorf("%s: its own %v and %v, the other one %v", when, one.links.Has("eth0", own), one.links.Has("eth0", second), one.links.Has("eth0", excluded))
+			}
+		}
+		is("at first", vrrp.Active, true)
+		one.links.SetUp("eth0", false)
+		is("without carrier", vrrp.Fault, false)
+		one.links.SetUp("eth0", true)
+		is("with a carrier again", vrrp.Active, true)
+		less := owner
+		less.Addresses = owner.Addresses[:1]
+		one.configure(less)
+		is("after a reload", vrrp.Active, true)
+		one.configure()
+		is("when the router has left the file", 0, false)
+		if one.engine.Removing() {
+			t.Error("something is still to be removed")
+		}
+		one.configure(owner)
+		is("when it is back", vrrp.Active, true)
+		one.stop(vrrp.Release)
+		is("after the end", 0, false)
+	})
+}
+
+// TestEngineAbsence: the own address may be missing for a moment. After that the others are
+// told at once, from that very address, and the addresses stay until somebody has them.
+func TestEngineAbsence(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var lan vrrptest.Segment
+		one, two := newBox(t, &lan, 1, nil), newBox(t, &lan, 2, nil)
+		a, b := priority(150), priority(100)
+		a.Interval, b.Interval = time.Second, time.Second
+		one.run(a)
+		two.run(b)
+		time.Sleep(10 * time.Second)
+		one.said()
+		for _, absence := range []time.Duration{20 * time.Millisecond, 90 * time.Millisecond} {
+			one.links.Take("eth0", "10.0.0.1/24")
+			time.Sleep(absence)
+			one.links.Give("eth0", "10.0.0.1/24")
+			time.Sleep(5 * time.Second)
+			if told := one.said(); told != "" {
+				t.Errorf("away for %v: %s", absence, told)
+			}
+		}
+		began := time.Now()
+		one.links.Take("eth0", "10.0.0.1/24")
+		var took time.Duration
+		for time.Since(began) < 2*time.Second {
+			if !one.links.Has("eth0", vip) && !two.links.Has("eth0", vip) {
+				t.Fatalf("nobody serves after %v: %s", time.Since(began), one.said())
+			}
+			if took == 0 && two.engine.Snapshot()[0].State == vrrp.Active {
+				took = time.Since(began)
+			}
+			time.Sleep(time.Millisecond)
+			synctest.Wait()
+		}
+		// 100 ms, and the Skew_Time of priority 100.
+		if took == 0 || took > 720*time.Millisecond {
+			t.Errorf("the other one is active after %v", took)
+		}
+		s := one.engine.Snapshot()[0]
+		if s.State != vrrp.Fault || s.Reason != "eth0 has no IPv4 address of its own" || one.links.Has("eth0", vip) {
+			t.Errorf("without an address it is %s: %s", s.State, s.Reason)
+		}
+		one.links.Give("eth0", "10.0.0.1/24")
+		time.Sleep(5 * time.Second)
+		if s := one.engine.Snapshot()[0]; s.State != vrrp.Active {
+			t.Errorf("with its address it is %s: %s", s.State, s.Reason)
+		}
+		one.stop(vrrp.Release)
+		two.stop(vrrp.Release)
+	})
+}
+
 // TestEngineAnnounces: V3-INI-03, ARP-11 and SIM-CACHE-03, nothing is announced before the address
 // is there, nor after Active was left.
 func TestEngineAnnounces(t *testing.T) {

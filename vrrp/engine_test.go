@@ -466,7 +466,8 @@ func TestEngineSourceIPv6(t *testing.T) {
 		{"the owner's", priority6(255), []string{"fe80::5e:33/128"}, "fe80::5e:33"},
 		{"none", priority6(150), []string{"10.0.0.1/24", "2001:db8::1/64"}, missing},
 		{"unicast, preferred", unicast("2001:db8::2", "2001:db8::9"), []string{"fe80::1/64", "2001:db8::1/64", "2001:db8::2/64"}, "2001:db8::2"},
-		{"unicast, preferred is missing", unicast("2001:db8::2", "2001:db8::9"), []string{"fe80::1/64", "2001:db8::1/64"}, "2001:db8::1"},
+		{"unicast, the file's is missing", unicast("2001:db8::2", "2001:db8::9"), []string{"fe80::1/64", "2001:db8::1/64"}, "no interface has 2001:db8::2, from which the unicast peers expect advertisements (waiting for it)"},
+		{"unicast, the file's is elsewhere", unicast("2001:db8::2", "2001:db8::9"), []string{"fe80::1/64", "2001:db8::1/64", "eth1 2001:db8::2/64"}, "2001:db8::2"},
 		{"unicast, by the peer", unicast("", "2001:db8::9"), []string{"fe80::1/64", "2001:db8::1/64"}, "2001:db8::1"},
 		{"unicast, link-local", unicast("", "fe80::9"), []string{"2001:db8::1/64", "fe80::1/64"}, "fe80::1"},
 		{"unicast, none", unicast("", "2001:db8::9"), []string{"fe80::1/64"}, "eth0 has no usable IPv6 address of its own"},
@@ -475,7 +476,17 @@ func TestEngineSourceIPv6(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				var lan vrrptest.Segment
 				b := newBox(t, &lan, 1, nil)
-				b.links.Plug("eth0", tt.have...)
+				on := make(map[string][]string)
+				for _, h := range tt.have {
+					iface, a, elsewhere := strings.Cut(h, " ")
+					if !elsewhere {
+						iface, a = "eth0", h
+					}
+					on[iface] = append(on[iface], a)
+				}
+				for iface, have := range on {
+					b.links.Plug(iface, have...)
+				}
 				b.run(tt.cfg)
 				synctest.Wait()
 				s := b.engine.Snapshot()[0]

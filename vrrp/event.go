@@ -66,6 +66,9 @@ type LinkChange struct {
 	Problem string
 	// Source is the address advertisements are sent from.
 	Source netip.Addr
+	// Speaks says of a problem that something can be sent all the same: then the others
+	// are told before the addresses go.
+	Speaks bool
 }
 
 // Reconfigure replaces the configuration. Its Key is the old one.

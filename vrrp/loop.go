@@ -119,12 +119,21 @@ func (e *Engine) calls() {
 func (e *Engine) deadline() time.Time {
 	var d time.Time
 	for _, m := range e.members {
-		d = earliest(d, m.deadline)
+		d = earliest(earliest(d, m.deadline), m.absentUntil())
 	}
 	for _, p := range e.ports {
 		d = earliest(d, p.retryAt)
 	}
 	return d
+}
+
+// absentUntil is when the missing of the address to send from becomes a problem; zero
+// while that is not to be expected.
+func (m *member) absentUntil() time.Time {
+	if m.absentSince.IsZero() || m.link.Problem != "" {
+		return time.Time{}
+	}
+	return m.absentSince.Add(m.router.cfg.absence())
 }
 
 // timers runs what was due at a time after which the queue was read.
@@ -139,12 +148,15 @@ func (e *Engine) timers(now time.Time) {
 			m.late.add(time.Since(beat))
 		}
 	}
+	check := slices.ContainsFunc(e.members, func(m *member) bool { return due(m.absentUntil(), now) })
 	for _, p := range e.ports {
 		if due(p.retryAt, now) {
-			p.retryAt = time.Time{}
-			e.checkLinks(now)
+			p.retryAt, check = time.Time{}, true
 			break
 		}
+	}
+	if check {
+		e.checkLinks(now)
 	}
 	e.sweep()
 	e.flush()
@@ -312,6 +324,8 @@ func (e *Engine) stepOne(m *member, now time.Time, ev Event) {
 			e.stagePaths(m, jobRemove, a.Routes, a.Rules)
 		case Remove:
 			e.stage(m, jobRemove, a.Addresses, 0)
+		case Disown:
+			e.stage(m, jobDisown, a.Addresses, 0)
 		case Announce:
 			e.stage(m, jobAnnounce, a.Addresses, a.Rounds)
 		case Transition:
@@ -334,7 +348,7 @@ func (e *Engine) stageFor(m *member, cfg *Config, kind jobKind, addresses []Addr
 	for _, a := range addresses {
 		iface := cfg.carrier(a)
 		byInterface[iface] = append(byInterface[iface], a)
-		if kind == jobRemove {
+		if kind == jobRemove || kind == jobDisown {
 			delete(m.problems, place{iface, itemOf(a)})
 		}
 	}

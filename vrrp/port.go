@@ -58,11 +58,12 @@ type Links interface {
 	// Watch calls update with every interface there is, at once and after
 	// changes, until ctx ends. It deals with errors of the kernel itself.
 	Watch(ctx context.Context, update func([]Link)) error
-	// Missing are those of some addresses that are not on an interface, whatever the
-	// state of the others.
+	// Missing are those of some addresses that are not on an interface, or cannot be used
+	// because a duplicate of them was, or may yet be, found.
 	Missing(iface string, addresses []netip.Prefix) ([]netip.Prefix, error)
 	// Add installs an address on an interface, whatever a names. One that is
-	// there with another scope or label is replaced.
+	// there with another scope or label, or that cannot be used, is replaced, and one
+	// that would run out does not any more.
 	Add(iface string, a Address) error
 	// Remove takes an address away, whatever its scope and label.
 	Remove(iface string, prefix netip.Prefix) error

@@ -121,6 +121,9 @@ func openVRRP(iface string, index int, family Family) (fd int, err error) {
 	if err := cmsg.Stamped(fd); err != nil {
 		return -1, err
 	}
+	if err := speakFromLost(fd, family); err != nil {
+		return -1, err
+	}
 	if err := setReceiveBuffer(fd); err != nil {
 		return -1, os.NewSyscallError("SO_RCVBUF", err)
 	}
@@ -129,6 +132,15 @@ func openVRRP(iface string, index int, family Family) (fd int, err error) {
 		return -1, err
 	}
 	return fd, nil
+}
+
+// speakFromLost lets advertisements come from an address that the interface has lost: the
+// last one tells the others so.
+func speakFromLost(fd int, family Family) error {
+	if family == IPv4 {
+		return os.NewSyscallError("IP_TRANSPARENT", unix.SetsockoptInt(fd, unix.SOL_IP, unix.IP_TRANSPARENT, 1))
+	}
+	return os.NewSyscallError("IPV6_TRANSPARENT", unix.SetsockoptInt(fd, unix.SOL_IPV6, unix.IPV6_TRANSPARENT, 1))
 }
 
 // receiveBuffer is how many octets may wait in a VRRP socket, half of what the

@@ -34,7 +34,7 @@ func (r *Router) reconfigure(now time.Time, cfg Config) {
 		}
 		r.reconfigurePaths(old)
 		if len(removed) > 0 {
-			r.emit(Remove{Addresses: removed})
+			r.letGo(&old, removed)
 		}
 	}
 	switch r.state {

@@ -141,9 +141,9 @@ func (r *Router) reassess(now time.Time) {
 		if r.holdUntil.IsZero() {
 			r.reason = problem
 		}
-	case r.link.Problem != "" && r.state == Leaving && r.leave.to == Initialize:
+	case r.link.Problem != "" && !r.link.Speaks && r.state == Leaving && r.leave.to == Initialize:
 		r.becomeInitialize(now)
-	case r.link.Problem != "":
+	case r.link.Problem != "" && !r.link.Speaks:
 		r.becomeFault(now, problem)
 	case r.state == Active:
 		// The interface works, so that the others can be told at once.

@@ -70,7 +70,7 @@ func (r *Router) drop() {
 	if len(r.cfg.Routes)+len(r.cfg.Rules) > 0 {
 		r.emit(RemovePaths{Routes: r.cfg.Routes, Rules: r.cfg.Rules})
 	}
-	r.emit(Remove{Addresses: r.all})
+	r.letGo(&r.cfg, r.all)
 }
 
 // becomeLeaving stops advertising but not serving. r.timer is what the cause

@@ -30,6 +30,8 @@ const (
 	_ jobKind = iota
 	jobInstall
 	jobRemove
+	// jobDisown leaves addresses where they are.
+	jobDisown
 	jobAnnounce
 	// jobSilence cancels announcements that were asked for before it.
 	jobSilence
@@ -265,6 +267,10 @@ func (w *worker) want(j job) {
 		for _, it := range pathItems(j.routes, j.rules) {
 			w.add(it, j.key, claim{})
 		}
+	case jobDisown:
+		for _, a := range j.addresses {
+			w.disown(itemOf(a), j.key)
+		}
 	case jobRemove:
 		for _, a := range j.addresses {
 			w.drop(itemOf(a), j.key, j.refuse)
@@ -318,6 +324,19 @@ func (w *worker) drop(it item, key Key, refuse bool) {
 	delete(e.owners, key)
 	if had && len(e.owners) == 0 {
 		e.again()
+	}
+}
+
+// disown notes that a virtual router does not care for an address any more that is to
+// stay, unless another one has it.
+func (w *worker) disown(it item, key Key) {
+	e := w.entries[it]
+	if e == nil {
+		return
+	}
+	delete(e.owners, key)
+	if len(e.owners) == 0 {
+		delete(w.entries, it)
 	}
 }
 

@@ -14,7 +14,7 @@ func directorKeys() []string {
 
 func routerKeys() []string {
 	return []string{
-		"accept", "addresses", "advertise", "announce", "auth", "boot_delay", "checksum", "excluded", "interface", "min_ttl",
+		"absence", "accept", "addresses", "advertise", "announce", "auth", "boot_delay", "checksum", "excluded", "interface", "min_ttl",
 		"notify", "priority", "routes", "rules", "start_delay", "takeover", "track", "unicast", "version", "virtual_mac", "vrid",
 	}
 }

@@ -42,8 +42,10 @@ func (s section) takeover(rt *router) {
 	}
 }
 
-// delays reads how long a fresh daemon holds back.
+// delays reads how long a fresh daemon holds back, and what an own address that is missing
+// means.
 func (s section) delays(rt *router) {
+	rt.Absence = s.pause("absence", 10*time.Second)
 	rt.StartDelay = s.duration("start_delay", 0, time.Millisecond, maxDelay, 1)
 	rt.BootDelay = s.duration("boot_delay", 0, time.Millisecond, maxDelay, 1)
 }
@@ -59,13 +61,13 @@ func (s section) announcing() (out vrrp.Announcing) {
 		return out
 	}
 	out.Count = a.number("count", 0, 1, 60)
-	out.Again = a.pause("again")
-	out.Refresh = a.pause("refresh")
+	out.Again = a.pause("again", maxAnnouncePause)
+	out.Refresh = a.pause("refresh", maxAnnouncePause)
 	return out
 }
 
 // pause is a duration that "0s" turns off, which vrrp wants as less than zero.
-func (s section) pause(key string) time.Duration {
+func (s section) pause(key string, most time.Duration) time.Duration {
 	n := s.keys[key]
 	if n == nil {
 		return 0
@@ -73,7 +75,7 @@ func (s section) pause(key string) time.Duration {
 	if v, ok := n.value.(string); ok && (v == "0s" || v == "0") {
 		return -1
 	}
-	return s.duration(key, 0, 10*time.Millisecond, maxAnnouncePause, 1)
+	return s.duration(key, 0, 10*time.Millisecond, most, 1)
 }
 
 // group is a [group.NAME].

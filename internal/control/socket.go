@@ -126,7 +126,9 @@ func (s *Socket) Run(ctx context.Context) error {
 		return fmt.Errorf("serving the control socket: %w", err)
 	case <-ctx.Done():
 	}
-	grace, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Second)
+	// VRRP has ended by now, and a client that says nothing must not keep the next process
+	// from beginning.
+	grace, cancel := context.WithTimeout(context.WithoutCancel(ctx), 100*time.Millisecond)
 	defer cancel()
 	if server.Shutdown(grace) != nil {
 		server.Close()

@@ -286,7 +286,7 @@ func (d *Director) kernelTable() []ipvs.Service {
 // removeStale removes what the last process may have left and the file no longer
 // has.
 func (d *Director) removeStale() {
-	done, err := d.store.read().Holdings.without(holdings(d.cfg.Routers)).release(d.opts.Links)
+	done, err := d.store.read().Holdings.without(named(d.cfg.Routers)).release(d.opts.Links)
 	if err != nil {
 		d.log.Error("removing what the last process left", "error", err)
 	}

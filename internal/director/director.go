@@ -7,10 +7,9 @@ import (
 	"log/slog"
 	"net/netip"
 	"slices"
+	"strings"
 	"sync"
 	"time"
-
-	"golang.org/x/sync/errgroup"
 
 	"lvsha/healthcheck"
 	"lvsha/internal/bfd"
@@ -287,27 +286,31 @@ func resumer(dir string, last Record, now time.Duration) func(vrrp.Key) (vrrp.Re
 func (d *Director) Run(ctx context.Context) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	rooms, ctx := errgroup.WithContext(ctx)
-	rooms.Go(func() error { return d.engine.Run(ctx) })
+	rooms, ctx := newRooms(ctx)
+	rooms.open("virtual routers", func() error { return d.engine.Run(ctx) })
 	if d.bfd != nil {
-		rooms.Go(func() error { return d.runBFD(ctx) })
+		rooms.open("bfd", func() error { return d.runBFD(ctx) })
 	}
-	rooms.Go(func() error { return d.hooks.notifier.Run(ctx) })
-	rooms.Go(func() error { return d.monitor.Run(ctx) })
-	rooms.Go(func() error { return d.channel.Run(ctx) })
-	rooms.Go(func() error { return d.channel.runComparison(ctx) })
-	rooms.Go(func() error { return d.tracker.Run(ctx) })
-	rooms.Go(func() error { return d.table.Run(ctx) })
-	rooms.Go(func() error { return d.daemons.Run(ctx) })
-	rooms.Go(func() error { return d.filter.Run(ctx) })
-	rooms.Go(func() error { return d.exchange.Run(ctx) })
-	rooms.Go(func() error { return d.handOverMoved(ctx) })
-	rooms.Go(func() error { return d.keepSysctls(ctx) })
-	rooms.Go(func() error {
+	rooms.open("notify programs", func() error { return d.hooks.notifier.Run(ctx) })
+	rooms.open("checks", func() error { return d.monitor.Run(ctx) })
+	rooms.open("channel", func() error { return d.channel.Run(ctx) })
+	rooms.open("comparison", func() error { return d.channel.runComparison(ctx) })
+	rooms.open("conditions", func() error { return d.tracker.Run(ctx) })
+	rooms.open("services", func() error { return d.table.Run(ctx) })
+	rooms.open("sync daemons", func() error { return d.daemons.Run(ctx) })
+	rooms.open("packet filter", func() error { return d.filter.Run(ctx) })
+	rooms.open("connections", func() error { return d.exchange.Run(ctx) })
+	rooms.open("handover", func() error { return d.handOverMoved(ctx) })
+	rooms.open("kernel parameters", func() error { return d.keepSysctls(ctx) })
+	rooms.open("director", func() error {
 		defer cancel()
 		return d.loop(ctx)
 	})
-	return errors.Join(rooms.Wait(), d.beats.close())
+	hang, err := rooms.wait(d.ended)
+	if len(hang) > 0 {
+		d.log.Warn("ending although something does not: a file or a program that it waits for does not answer", "rooms", strings.Join(hang, ", "))
+	}
+	return errors.Join(err, d.beats.close())
 }
 
 // Stop ends Run: Release gives everything up, make before break, Hold leaves
@@ -342,10 +345,10 @@ func (d *Director) loop(ctx context.Context) error {
 		defer ticker.Stop()
 		watchdog = ticker.C
 	}
-	var leaving chan error // of the goroutine that gives everything up
-	hurry := make(chan struct{})
-	var result error         // of leaving
-	var told <-chan struct{} // programs know of the end
+	var end *ending                // once a stop has come
+	leaving := make(chan error, 1) // of the goroutine that carries it out
+	var result error               // of that
+	var told <-chan struct{}       // programs know of the end
 	for {
 		select {
 		case <-ctx.Done():
@@ -355,7 +358,7 @@ func (d *Director) loop(ctx context.Context) error {
 		case <-d.rejudge.C:
 			d.want()
 		case request := <-d.reloads:
-			if leaving != nil {
+			if end != nil {
 				request.answer <- reloaded{err: errStopping}
 				continue
 			}
@@ -364,6 +367,7 @@ func (d *Director) loop(ctx context.Context) error {
 		case f := <-d.requests:
 			f()
 		case <-drains.C:
+			d.forget()
 			d.rewrite()
 			d.watchDrains()
 			if d.lingering.end(time.Now(), d.table.Snapshot()) {
@@ -373,66 +377,30 @@ func (d *Director) loop(ctx context.Context) error {
 		case <-watchdog:
 			d.opts.Notify("WATCHDOG=1")
 		case mode := <-d.stop:
-			if leaving != nil {
-				select {
-				case <-hurry:
-				default:
-					close(hurry)
+			if end != nil {
+				end.again(mode)
+				if told != nil && end.overtaken() {
+					told, end.held = nil, false
+					go func() { leaving <- d.abandon(ctx) }()
 				}
 				continue
 			}
 			d.opts.Notify("STOPPING=1")
-			leaving = make(chan error, 1)
-			go func() { leaving <- d.leave(ctx, mode, hurry) }()
+			end = newEnding(mode)
+			go func() { leaving <- d.leave(ctx, mode, end) }()
 		case result = <-leaving:
 			d.attend(ctx, d.inbox.take())
-			told = d.toldAll(ctx, hurry)
+			if end.overtaken() {
+				end.held = false
+				go func() { leaving <- d.abandon(ctx) }()
+				continue
+			}
+			told = d.toldAll(ctx, end.hurry)
 		case <-told:
 			d.attend(ctx, d.inbox.take())
 			return result
 		}
 	}
-}
-
-// leave carries a Stop out.
-func (d *Director) leave(ctx context.Context, mode vrrp.StopMode, hurry <-chan struct{}) error {
-	if mode == vrrp.Hold {
-		d.tell("stopping; addresses, services and sync daemons stay for the next process")
-		d.channel.Restarting()
-		// The next process tells its states itself. What runs must not lose its
-		// output, and VRRP goes on meanwhile.
-		d.hooks.notifier.Close()
-		<-d.toldAll(ctx, hurry)
-		if d.bfd != nil {
-			// Our restart is not our death.
-			d.bfd.Stop()
-		}
-		return errors.Join(d.engine.Stop(ctx, vrrp.Hold), d.store.update(func(r *Record) { r.Phase = Held }))
-	}
-	d.tell("stopping; giving everything up")
-	d.handOver(ctx, hurry)
-	if ctx.Err() != nil {
-		return nil
-	}
-	// From here on a process that dies has not finished, and cleanup finishes for it.
-	if err := d.store.update(func(r *Record) { r.Phase = Releasing }); err != nil {
-		d.log.Warn("recording the stop", "error", err)
-	}
-	serving := d.syncsForOthers()
-	err := d.engine.Stop(ctx, vrrp.Release)
-	if serving {
-		d.handOverLast(ctx)
-	}
-	d.mu.Lock()
-	d.flushing = true
-	d.mu.Unlock()
-	err = errors.Join(err, d.table.Flush(ctx), d.filter.Flush(ctx), d.daemons.Flush(ctx), d.giveUpSysctls())
-	if err != nil {
-		return fmt.Errorf("giving everything up: %w", err)
-	}
-	return d.store.update(func(r *Record) {
-		*r = Record{Boot: r.Boot, Phase: Released}
-	})
 }
 
 // syncsForOthers reports whether this director holds addresses and sends its

@@ -9,7 +9,6 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
-	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -32,18 +31,24 @@ type lone struct {
 	table      *ipvs.Memory
 	dir, state string
 	text       string
+	identity   config.Identity
 	filter     func() (packetfilter.Kernel, error)
 	prepare    func(healthcheck.Question) (healthcheck.ProbeFunc, error)
 
 	// settle is how long a start is given; zero is two seconds.
 	settle time.Duration
 
-	d    *Director
-	stop func()
+	d     *Director
+	stop  func()
+	ended chan struct{} // closed when the process has ended
 }
 
 func newLone(t *testing.T, text string) *lone {
-	m := &lone{T: t, table: ipvs.NewMemory(nil), dir: t.TempDir(), state: t.TempDir(), text: text}
+	return newLoneAs(t, text, config.Identity{})
+}
+
+func newLoneAs(t *testing.T, text string, identity config.Identity) *lone {
+	m := &lone{T: t, table: ipvs.NewMemory(nil), dir: t.TempDir(), state: t.TempDir(), text: text, identity: identity}
 	m.start()
 	t.Cleanup(func() { m.stop() })
 	return m
@@ -55,7 +60,7 @@ func (m *lone) start() {
 	daemons := connsync.NewMemory()
 	d, err := New(Options{
 		Load: func() (*config.Config, error) {
-			return config.Parse("lvsha.toml", []byte(m.text), config.Identity{})
+			return config.Parse("lvsha.toml", []byte(m.text), m.identity)
 		},
 		Dir: m.dir, State: m.state, Port: port, Links: vrrptest.NewLinks(port),
 		IPVS: func() (ipvs.Kernel, error) { return m.table, nil },
@@ -69,13 +74,15 @@ func (m *lone) start() {
 		m.Fatal(err)
 	}
 	ctx, cancel := context.WithCancel(context.Background())
-	var wg sync.WaitGroup
-	wg.Go(func() {
+	m.ended = make(chan struct{})
+	go func(ended chan struct{}) {
+		defer close(ended)
 		if err := d.Run(ctx); err != nil && !errors.Is(err, context.Canceled) {
 			m.Errorf("Run: %v", err)
 		}
-	})
-	m.d, m.stop = d, func() { cancel(); wg.Wait() }
+	}(m.ended)
+	ended := m.ended
+	m.d, m.stop = d, func() { cancel(); <-ended }
 	if m.settle == 0 {
 		m.settle = 2 * time.Second
 	}

@@ -19,10 +19,15 @@ type Holdings struct {
 	Rules    []vrrp.Rule    `json:"rules,omitempty"`
 }
 
-// holdings are those of virtual routers, each thing once.
-func holdings(routers []vrrp.Config) (h Holdings) {
+// holdings are those of virtual routers that are to go with them, each thing once.
+func holdings(routers []vrrp.Config) Holdings { return holdingsOf(routers, vrrp.Config.Borrowed) }
+
+// named are holdings with the machine's own addresses, which an owner leaves there.
+func named(routers []vrrp.Config) Holdings { return holdingsOf(routers, vrrp.Config.Placed) }
+
+func holdingsOf(routers []vrrp.Config, addresses func(vrrp.Config) []vrrp.Address) (h Holdings) {
 	for _, r := range routers {
-		placed := r.Placed()
+		placed := addresses(r)
 		h.Addresses = addTo(h.Addresses, placed)
 		if r.Refuses() {
 			h.Refused = addTo(h.Refused, placed)

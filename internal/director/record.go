@@ -61,6 +61,9 @@ type RecordedRouter struct {
 // store keeps the record in a file that is replaced whole.
 type store struct {
 	path string
+	// outdated says that the record may name what has gone since. It is of the director's
+	// goroutine.
+	outdated bool
 
 	mu     sync.Mutex // guards record, failed and the file
 	record Record

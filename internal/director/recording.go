@@ -26,6 +26,7 @@ func (d *Director) record(cfg *config.Config) {
 			r.Routers = append(r.Routers, router)
 		}
 		r.Holdings = holdings(slices.Concat(cfg.Routers, d.engine.Configs()))
+		d.store.outdated = true
 		giveSlots(r.Routers)
 		for _, router := range r.Routers {
 			slots[router.Key] = router.Slot
@@ -71,6 +72,18 @@ func (d *Director) unwritten() (out []string) {
 
 // unkept is what becomes of an operator's request that could not be written.
 const unkept = "what operators asked for holds until this process ends, and is not known to the next one; it is tried again each second"
+
+// forget takes out of the record what has left the file and the kernel since: an operator
+// may have put it back by now, and the next start would take it away.
+func (d *Director) forget() {
+	if !d.store.outdated || d.store.read().Phase != Running || d.engine.Removing() {
+		return
+	}
+	configs := d.engine.Configs()
+	err := d.store.update(func(r *Record) { r.Holdings = holdings(slices.Concat(d.cfg.Routers, configs)) })
+	// A router that leaves has its configuration for as long.
+	d.store.outdated = err != nil || len(configs) > len(d.cfg.Routers)
+}
 
 // rewrite tries again what could not be written.
 func (d *Director) rewrite() {

@@ -41,3 +41,34 @@ func TestReloadsAtOnce(t *testing.T) {
 		m.has("192.0.2.10:80/tcp>10.0.0.1:80=1 192.0.2.10:80/tcp>10.0.0.2:80=5")
 	})
 }
+
+// TestRecordForgets: an address that a reload has dropped leaves the record when it has
+// gone from the kernel. An operator may put it back, and the next start would take it away.
+func TestRecordForgets(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		const text = "[director.lvs1]\n[vrrp.web]\ninterface = \"eth0\"\nvrid = 51\naddresses = [\"10.0.0.100/24\", \"10.0.0.101/24\"]\n"
+		m := newLoneAs(t, text, config.Identity{As: "lvs1"})
+		holds := func(when, want string) {
+			t.Helper()
+			m.pass(5 * time.Second)
+			r, err := readRecord(m.dir)
+			if err != nil {
+				t.Fatal(err)
+			}
+			var names []string
+			for _, a := range r.Addresses {
+				names = append(names, a.Prefix.Addr().String())
+			}
+			if got := strings.Join(names, " "); got != want {
+				t.Errorf("%s the record names %q, want %q", when, got, want)
+			}
+		}
+		holds("at first", "10.0.0.100 10.0.0.101")
+		m.text = strings.Replace(text, `, "10.0.0.101/24"`, "", 1)
+		m.reload()
+		holds("after a reload", "10.0.0.100")
+		m.text = strings.Replace(text, "[vrrp.web]", "[vrrp.web]\npriority = 255", 1)
+		m.reload()
+		holds("of the machine's own", "")
+	})
+}

@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"math"
 	"net/netip"
 
 	"github.com/mdlayher/netlink"
@@ -19,6 +20,8 @@ type address struct {
 	scope  uint8
 	label  string
 	flags  uint32
+	// valid is for how many seconds it stays, forever with math.MaxUint32.
+	valid uint32
 }
 
 // usable reports whether the kernel sends from an address: not while it looks for
@@ -83,7 +86,7 @@ func parseAddress(b []byte) (a address, ok bool, err error) {
 	if len(b) < unix.SizeofIfAddrmsg {
 		return a, false, errors.New("the kernel's answer is too short")
 	}
-	a = address{index: int(binary.NativeEndian.Uint32(b[4:])), scope: b[3], flags: uint32(b[2])}
+	a = address{index: int(binary.NativeEndian.Uint32(b[4:])), scope: b[3], flags: uint32(b[2]), valid: math.MaxUint32}
 	var local, other netip.Addr
 	// Without the library's decoder: there may be thousands.
 	for rest := b[unix.SizeofIfAddrmsg:]; len(rest) >= unix.SizeofRtAttr; {
@@ -100,6 +103,10 @@ func parseAddress(b []byte) (a address, ok bool, err error) {
 		case unix.IFA_LABEL:
 			if len(value) > 0 {
 				a.label = string(value[:len(value)-1])
+			}
+		case unix.IFA_CACHEINFO:
+			if len(value) >= 8 {
+				a.valid = binary.NativeEndian.Uint32(value[4:])
 			}
 		case unix.IFA_FLAGS:
 			if len(value) == 4 {

@@ -59,8 +59,7 @@ func confirm(c *kernel, before, now []vrrp.Link) (links []vrrp.Link, doubt bool,
 	return now, doubt, nil
 }
 
-// missing are the addresses that are not on an interface, whatever the state of those
-// that are.
+// missing are the addresses that are not on an interface, or cannot be used there.
 func (k *kernel) missing(index int, addresses []netip.Prefix) ([]netip.Prefix, error) {
 	have, err := addressesBy(k.Glance, unix.AF_UNSPEC, index)
 	if err != nil && !errors.Is(err, nlconn.ErrInterrupted) {
@@ -69,10 +68,12 @@ func (k *kernel) missing(index int, addresses []netip.Prefix) ([]netip.Prefix, e
 	link := vrrp.Link{Index: index}
 	there := make(map[netip.Prefix]bool, len(have))
 	for _, a := range have {
-		there[a.prefix] = true
-		link.Addresses = append(link.Addresses, a.prefix)
+		if a.usable() {
+			there[a.prefix] = true
+			link.Addresses = append(link.Addresses, a.prefix)
+		}
 	}
-	confirmed, _, err := confirmAddresses(k, addresses, &link, func(address) bool { return true })
+	confirmed, _, err := confirmAddresses(k, addresses, &link, address.usable)
 	if err != nil {
 		return nil, err
 	}

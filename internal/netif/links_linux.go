@@ -6,12 +6,14 @@ import (
 	"fmt"
 	"log/slog"
 	"maps"
+	"math"
 	"net/netip"
 	"os"
 	"slices"
 	"sync"
 	"sync/atomic"
 
+	"github.com/mdlayher/netlink"
 	"golang.org/x/sys/unix"
 
 	"lvsha/vrrp"
@@ -126,41 +128,52 @@ func (n *netInterface) add(a vrrp.Address) error {
 		if !errors.Is(err, unix.EEXIST) {
 			return err
 		}
-		other, ok, err := differing(c, index, a)
+		have, ok, err := addressAs(c, index, a)
 		if err != nil {
 			return fmt.Errorf("looking at it as it is: %w", err)
 		}
-		if !ok {
+		switch {
+		case !ok:
 			return nil
+		case have.is(a) && have.valid == math.MaxUint32:
+			return nil
+		case have.is(a):
+			return c.changeAddress(unix.RTM_NEWADDR, netlink.Replace, index, a, metric)
 		}
 		if a.Prefix.Addr().Is4() {
 			n.promote(c, index)
 		}
-		if err := c.changeAddress(unix.RTM_DELADDR, 0, index, vrrp.Address{Prefix: other}, 0); err != nil {
+		if err := c.changeAddress(unix.RTM_DELADDR, 0, index, vrrp.Address{Prefix: have.prefix}, 0); err != nil {
 			return fmt.Errorf("removing it as it was: %w", err)
 		}
 		return c.addAddress(index, a, metric)
 	})
 }
 
-// differing finds the address on an interface if it is there in another form:
-// of IPv4 with another label or scope, of IPv6 with another prefix length. It
-// returns it as it is.
-func differing(c *kernel, index int, a vrrp.Address) (netip.Prefix, bool, error) {
+// addressAs finds an address on an interface as it is there: of IPv6 with whatever
+// prefix length.
+func addressAs(c *kernel, index int, a vrrp.Address) (have address, ok bool, err error) {
 	if a.Prefix.Addr().Is6() {
-		have, ok, err := getAddress(c, index, a.Prefix.Addr())
-		return have.prefix, ok && have.prefix != a.Prefix, err
+		return getAddress(c, index, a.Prefix.Addr())
 	}
-	have, err := listAddresses(c, unix.AF_INET, index)
+	all, err := listAddresses(c, unix.AF_INET, index)
 	if err != nil {
-		return netip.Prefix{}, false, err
+		return address{}, false, err
 	}
-	for _, h := range have {
-		if h.prefix == a.Prefix {
-			return h.prefix, h.scope != a.Scope || h.label != cmp.Or(a.Label, a.Interface), nil
-		}
+	i := slices.IndexFunc(all, func(h address) bool { return h.prefix == a.Prefix })
+	if i < 0 {
+		return address{}, false, nil
 	}
-	return netip.Prefix{}, false, nil
+	return all[i], true, nil
+}
+
+// is reports whether an address that is there is as it is wanted, and can be used. How long
+// it stays does not count.
+func (h address) is(a vrrp.Address) bool {
+	if a.Prefix.Addr().Is6() {
+		return h.prefix == a.Prefix && h.usable()
+	}
+	return h.scope == a.Scope && h.label == cmp.Or(a.Label, a.Interface)
 }
 
 // Remove implements vrrp.Links.

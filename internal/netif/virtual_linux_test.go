@@ -5,6 +5,7 @@ import (
 	"net/netip"
 	"os/exec"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 
@@ -414,6 +415,39 @@ func TestNetnsLabel(t *testing.T) {
 		try(t, links.Add("eth0", six))
 		if got := l.ip("-n", l.a, "-o", "-6", "addr", "show", "to", "2001:db8::10"); !strings.Contains(got, "/48") || strings.Contains(got, "/64") {
 			t.Errorf("another length: %q", got)
+		}
+	})
+}
+
+// TestNetnsUnusable: an address of which the kernel has found a duplicate, or is looking for
+// one, does not count and is replaced; one that would run out stays.
+func TestNetnsUnusable(t *testing.T) {
+	l := newLAN(t)
+	l.ip("-n", l.b, "addr", "add", "2001:db8::77/64", "dev", "eth0", "nodad")
+	l.ip("-n", l.a, "addr", "add", "2001:db8::77/64", "dev", "eth0")
+	show := func(a string) string { return l.ip("-n", l.a, "addr", "show", "to", a) }
+	l.eventually("a duplicate is found", func() bool { return strings.Contains(show("2001:db8::77"), "dadfailed") })
+	l.ip("netns", "exec", l.a, "sh", "-c", "echo 200 >/proc/sys/net/ipv6/conf/eth0/dad_transmits")
+	l.ip("-n", l.a, "addr", "add", "2001:db8::78/64", "dev", "eth0")
+	l.ip("-n", l.a, "addr", "add", "2001:db8::79/64", "dev", "eth0", "valid_lft", "100", "preferred_lft", "50", "nodad")
+	l.ip("-n", l.a, "addr", "add", "192.0.2.79/24", "dev", "eth0", "valid_lft", "100", "preferred_lft", "50")
+	l.inside(l.a, func(links *netif.Links) {
+		var all []netip.Prefix
+		for _, p := range []string{"2001:db8::77/64", "2001:db8::78/64", "2001:db8::79/64", "192.0.2.79/24"} {
+			all = append(all, netip.MustParsePrefix(p))
+		}
+		missing, err := links.Missing("eth0", all)
+		if err != nil || !slices.Equal(missing, all[:2]) {
+			t.Errorf("missing are %v, %v, want %v", missing, err, all[:2])
+		}
+		for _, p := range all {
+			try(t, links.Add("eth0", vrrp.Address{Prefix: p}))
+			if got := show(p.Addr().String()); strings.Contains(got, "dadfailed") || strings.Contains(got, "tentative") || !strings.Contains(got, "valid_lft forever") || strings.Count(got, "inet") != 1 {
+				t.Errorf("%s is\n%s", p, got)
+			}
+		}
+		if missing, err := links.Missing("eth0", all); err != nil || len(missing) > 0 {
+			t.Errorf("missing are %v, %v", missing, err)
 		}
 	})
 }

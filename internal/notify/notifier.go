@@ -220,6 +220,13 @@ func (n *Notifier) Close() {
 	}
 }
 
+// Open takes news again after a Close.
+func (n *Notifier) Open() {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.closed = false
+}
+
 // tell is the goroutine of an object while there is something to be told.
 func (n *Notifier) tell(ctx context.Context, name Object, o *object) {
 	for {

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -50,8 +51,26 @@ func running() []process {
 	return out
 }
 
+// scanned is what a look for processes has found.
+type scanned struct {
+	reports map[Condition]Report
+	// pids are those whose end is worth knowing at once.
+	pids map[int]bool
+}
+
+// seeProcesses looks for the processes of conditions.
+func seeProcesses(conditions []Condition) scanned {
+	processes := running()
+	out := scanned{make(map[Condition]Report, len(conditions)), make(map[int]bool)}
+	for _, c := range conditions {
+		out.reports[c] = seeProcess(c, processes, out.pids)
+	}
+	return out
+}
+
 // seeProcess counts the processes of a name, and adds those to found whose end is
-// worth knowing at once.
+// worth knowing at once. Where /proc hides other users' processes (its mount option
+// hidepid), none that is found says nothing; the first process is always another's.
 func seeProcess(c Condition, processes []process, found map[int]bool) Report {
 	n := 0
 	for _, p := range processes {
@@ -62,6 +81,9 @@ func seeProcess(c Condition, processes []process, found map[int]bool) Report {
 		if len(found) < maxExits {
 			found[p.pid] = true
 		}
+	}
+	if n < c.Minimum && !slices.ContainsFunc(processes, func(p process) bool { return p.pid == 1 }) {
+		return Report{Reason: fmt.Sprintf("process %s cannot be seen: /proc is mounted with hidepid; add the group of its gid= to SupplementaryGroups= of the unit", c.Process)}
 	}
 	text := "is not running"
 	if n > 0 {

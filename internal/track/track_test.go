@@ -5,11 +5,15 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
+	"os/signal"
 	"path/filepath"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
 	"time"
+
+	"golang.org/x/sys/unix"
 
 	"lvsha/healthcheck"
 	"lvsha/vrrp"
@@ -119,6 +123,15 @@ type seen struct {
 	last map[string]Report
 }
 
+// changed takes in what a tracker tells.
+func (s *seen) changed(changed []Report) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, r := range changed {
+		s.last[r.Name] = r
+	}
+}
+
 // start runs a tracker until the test ends. Links come from the channel.
 func start(t *testing.T, links <-chan []vrrp.Link) (*Tracker, *seen) {
 	t.Helper()
@@ -134,13 +147,7 @@ func start(t *testing.T, links <-chan []vrrp.Link) (*Tracker, *seen) {
 				}
 			}
 		},
-		OnChange: func(changed []Report) {
-			s.mu.Lock()
-			defer s.mu.Unlock()
-			for _, r := range changed {
-				s.last[r.Name] = r
-			}
-		},
+		OnChange: s.changed,
 	})
 	ctx, cancel := context.WithCancel(t.Context())
 	done := make(chan error, 1)
@@ -259,5 +266,71 @@ func TestFile(t *testing.T) {
 	s.wait(t, "switch", false)
 	if r := tracker.Report("switch"); r.Value != 1 {
 		t.Errorf("value %d", r.Value)
+	}
+}
+
+// TestFileHangs: a file whose opening hangs is told as what it is, and holds neither
+// another condition up nor the end.
+func TestFileHangs(t *testing.T) {
+	dir := t.TempDir()
+	hanging, other := filepath.Join(dir, "hanging"), filepath.Join(dir, "other")
+	for _, name := range []string{hanging, other} {
+		if err := os.WriteFile(name, []byte("0"), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	f, err := os.OpenFile(hanging, os.O_RDWR, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close() // ends the lease
+	// Whoever opens it waits until the lease is given up, for 45 seconds at most.
+	signal.Ignore(syscall.SIGIO)
+	if _, err := unix.FcntlInt(f.Fd(), unix.F_SETLEASE, unix.F_WRLCK); err != nil {
+		t.Fatal(err)
+	}
+	s := &seen{last: make(map[string]Report)}
+	tracker := New(Options{
+		Watch:    func(ctx context.Context, _ func([]vrrp.Link)) error { <-ctx.Done(); return nil },
+		OnChange: s.changed,
+	})
+	ctx, cancel := context.WithCancel(t.Context())
+	ended := make(chan error, 1)
+	go func() { ended <- tracker.Run(ctx) }()
+	tracker.Set([]Condition{
+		{Name: "hanging", Kind: File, File: hanging, Interval: 10 * time.Millisecond},
+		{Name: "other", Kind: File, File: other, Interval: 10 * time.Millisecond},
+	})
+	s.wait(t, "other", true)
+	if err := os.WriteFile(other, []byte("1"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	s.wait(t, "other", false)
+	s.wait(t, "hanging", false)
+	if r := tracker.Report("hanging"); !strings.Contains(r.Reason, "reading "+hanging+" has not ended since ") {
+		t.Errorf("reason %q", r.Reason)
+	}
+	began := time.Now()
+	cancel()
+	if err := <-ended; err != nil || time.Since(began) > 10*time.Second {
+		t.Errorf("the end: %v after %v", err, time.Since(began))
+	}
+}
+
+// TestProcessHidden: where other users' processes cannot be seen, none is said to be
+// missing.
+func TestProcessHidden(t *testing.T) {
+	c := Condition{Process: "haproxy", Minimum: 1}
+	for _, tt := range []struct {
+		processes []process
+		want      string
+	}{
+		{[]process{{1, "systemd"}, {7, "lvsha"}}, "process haproxy is not running"},
+		{[]process{{7, "lvsha"}}, "process haproxy cannot be seen: /proc is mounted with hidepid; add the group of its gid= to SupplementaryGroups= of the unit"},
+		{[]process{{7, "lvsha"}, {8, "haproxy"}}, "process haproxy is running (1, want 1)"},
+	} {
+		if got := seeProcess(c, tt.processes, make(map[int]bool)).Reason; got != tt.want {
+			t.Errorf("%v: %q, want %q", tt.processes, got, tt.want)
+		}
 	}
 }

@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"lvsha/healthcheck"
@@ -39,6 +40,11 @@ type Tracker struct {
 	links    map[string]vrrp.Link
 	looked   bool // links were seen
 	services map[string]Health
+
+	// scan looks for processes, the next time at scanAt or when rescan says so.
+	scan   reading[scanned]
+	scanAt time.Time // of Run's goroutine, as scan
+	rescan atomic.Bool
 }
 
 // Health counts the servers of a virtual service.
@@ -51,8 +57,9 @@ type Health struct {
 type watched struct {
 	Condition
 	level level
-	// next is when a File is read again; of Run's goroutine.
+	// next is when a File is read again, and file is that; of Run's goroutine.
 	next time.Time
+	file reading[Report]
 }
 
 // New returns a tracker without conditions. Run starts it.
@@ -90,6 +97,7 @@ func (t *Tracker) Set(conditions []Condition) {
 	}
 	t.mu.Unlock()
 	t.monitor.Set(probes)
+	t.rescan.Store(true)
 	t.kick()
 }
 
@@ -152,7 +160,10 @@ func (t *Tracker) Run(ctx context.Context) error {
 			t.log.Error("watching tracked interfaces ended", "error", err)
 		}
 	})
-	exits := newExits(t.kick)
+	exits := newExits(func() {
+		t.rescan.Store(true)
+		t.kick()
+	})
 	defer exits.close()
 	timer := time.NewTimer(0)
 	defer timer.Stop()
@@ -185,33 +196,13 @@ func (t *Tracker) sawLinks(links []vrrp.Link) {
 	t.kick()
 }
 
-// look looks at everything that is due, and returns when to look again. Files and
-// processes are read without the lock: a file may hang for ever.
+// look looks at everything that is due, and returns when to look again.
 func (t *Tracker) look(now time.Time, exits *exits) (changed []Report, next time.Time) {
 	t.mu.Lock()
 	all := slices.Collect(maps.Values(t.watched))
 	t.mu.Unlock()
-	var processes []process
-	found := make(map[int]bool)
 	seen := make(map[*watched]Report, len(all))
-	for _, w := range all {
-		switch w.Kind {
-		case Process:
-			// The end of one is told, a beginning is not.
-			if processes == nil {
-				processes = running()
-			}
-			seen[w] = seeProcess(w.Condition, processes, found)
-			next = sooner(next, now.Add(w.Interval))
-		case File:
-			if !now.Before(w.next) {
-				w.next = now.Add(w.Interval)
-				seen[w] = seeFile(w.Condition)
-			}
-			next = sooner(next, w.next)
-		}
-	}
-	exits.watch(found)
+	next = sooner(t.lookAtFiles(now, all, seen), t.lookForProcesses(now, all, seen, exits))
 
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -226,6 +217,72 @@ func (t *Tracker) look(now time.Time, exits *exits) (changed []Report, next time
 		}
 	}
 	return changed, next
+}
+
+// lookAtFiles takes in what was read of files, and reads those that are due.
+func (t *Tracker) lookAtFiles(now time.Time, all []*watched, seen map[*watched]Report) (next time.Time) {
+	for _, w := range all {
+		if w.Kind != File {
+			continue
+		}
+		if report, ok := w.file.taken(); ok {
+			seen[w] = report
+		}
+		if !w.file.going() && !now.Before(w.next) {
+			w.next = now.Add(w.Interval)
+			c := w.Condition
+			w.file.begin(now, func() Report { return seeFile(c) }, t.kick)
+		}
+		due := w.next
+		if w.file.going() {
+			var why string
+			if why, due = w.file.stuck(now, w.File); why != "" {
+				seen[w] = Report{Reason: why}
+			}
+		}
+		next = sooner(next, due)
+	}
+	return next
+}
+
+// lookForProcesses takes in which processes were found, and looks for them when that is
+// due: the end of one is told, a beginning is not.
+func (t *Tracker) lookForProcesses(now time.Time, all []*watched, seen map[*watched]Report, exits *exits) (next time.Time) {
+	if found, ok := t.scan.taken(); ok {
+		for _, w := range all {
+			if report, ok := found.reports[w.Condition]; ok {
+				seen[w] = report
+			}
+		}
+		exits.watch(found.pids)
+	}
+	var conditions []Condition
+	every := time.Duration(0)
+	for _, w := range all {
+		if w.Kind == Process {
+			conditions = append(conditions, w.Condition)
+			if every == 0 || w.Interval < every {
+				every = w.Interval
+			}
+		}
+	}
+	switch {
+	case len(conditions) == 0:
+		exits.watch(nil)
+		return time.Time{}
+	case t.scan.going():
+		why, due := t.scan.stuck(now, "/proc")
+		for _, w := range all {
+			if known := w.level.report; w.Kind == Process && why != "" && known.Known {
+				seen[w] = Report{Holds: known.Holds, Reason: why} // it stays what it was
+			}
+		}
+		return due
+	case t.rescan.Swap(false) || !now.Before(t.scanAt):
+		t.scanAt = now.Add(every)
+		t.scan.begin(now, func() scanned { return seeProcesses(conditions) }, t.kick)
+	}
+	return t.scanAt
 }
 
 // see is what others told of a condition; false when they have not yet, or

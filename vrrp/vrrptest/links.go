@@ -105,6 +105,15 @@ func (l *Links) Take(iface, prefix string) {
 	l.change(func() { l.remove(iface, netip.MustParsePrefix(prefix)) })
 }
 
+// Give adds an address as somebody else would.
+func (l *Links) Give(iface, prefix string) {
+	l.change(func() {
+		p := netip.MustParsePrefix(prefix)
+		l.links[iface].Addresses = append(slices.Clone(l.links[iface].Addresses), p)
+		l.added[place{iface, p}] = vrrp.Address{Prefix: p, Interface: iface}
+	})
+}
+
 // Fail has every operation fail, or work again with nil.
 func (l *Links) Fail(err error) {
 	l.mu.Lock()
