@@ -121,7 +121,7 @@ func (d *Director) changeOver(ctx context.Context, was packetfilter.Rules) {
 		d.wantFilter()
 		await(d.filter.Settled)
 	}
-	if running {
+	if running && (len(d.lingering.services) > 0 || !slices.Equal(was.Marks, next.Marks)) {
 		d.mu.Lock()
 		wanted := make(map[ipvs.ServiceKey]bool)
 		for _, s := range d.judged() {
