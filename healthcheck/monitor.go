@@ -79,6 +79,8 @@ type entry struct {
 	target Target // canonical
 	check  Check  // with defaults
 	ask    ProbeFunc
+	// secrets are what is never shown of what the server says (see needles).
+	secrets []string
 	// plain is whether to connect directly is all there is to ask.
 	plain   bool
 	lane    *lane
@@ -194,7 +196,7 @@ func (m *Monitor) Set(want []Want) {
 	}
 	for _, w := range fresh {
 		e := &entry{target: w.Target, check: w.Target.Check.withDefaults(), at: -1}
-		e.ask = m.ready(e.check)
+		e.ask, e.secrets = m.ready(e.check), needles(shortWord, secretsOf(e.check.Ask)...)
 		if q, ok := e.check.Ask.(TCP); ok {
 			e.plain = q.plain() && !e.check.Through
 		}

@@ -170,7 +170,7 @@ func (d *pgDialogue) authenticate(ctx context.Context, login *scram, way uint32,
 		return d.send('p', fmt.Appendf(nil, "md5%x\x00", outer))
 	case pgSASL:
 		if !slices.ContainsFunc(bytes.Split(b, []byte{0}), func(m []byte) bool { return string(m) == pgMechanism }) {
-			return errors.New("server wants a login by " + printable(string(bytes.TrimRight(b, "\x00"))) + ", which is not known")
+			return d.unlike("server wants a login by %s, which is not known", printable(string(bytes.TrimRight(b, "\x00"))))
 		}
 		first, err := login.first()
 		if err != nil {
