@@ -39,6 +39,9 @@ type session struct {
 	secrets []Secret
 	// doing is what the probe does now, such as "waiting for the greeting".
 	doing string
+	// strange says that datagrams were passed over that are not of the protocol, and others
+	// that they answer another question: they may be anybody's.
+	strange, others bool
 
 	mu      sync.Mutex // guards what follows: a library may read in a goroutine of its own
 	left    int
