@@ -301,7 +301,9 @@ func (d *Director) Run(ctx context.Context) error {
 		defer cancel()
 		return d.loop(ctx)
 	})
-	return errors.Join(rooms.Wait(), d.beats.close())
+	err := rooms.Wait()
+	d.overrides.settle()
+	return errors.Join(err, d.beats.close())
 }
 
 // Stop ends Run: Release gives everything up, make before break, Hold leaves
