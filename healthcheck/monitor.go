@@ -205,6 +205,10 @@ func (m *Monitor) Set(want []Want) {
 			e.lane = m.lane(plainLane)
 		}
 		e.counter.adopt(now, w.Initial, initialReason(w.Initial))
+		if mute, may := e.check.Ask.(Mute); may && mute.Mute() {
+			// Whoever vouches for the server has not heard it from this check.
+			e.counter.verdict.Mute = w.Initial == Up
+		}
 		if p := predecessors[w.Target.identity()]; p != nil {
 			e.counter, e.last, e.count, e.advice, e.latency = p.counter, p.last, p.count, p.advice, p.latency
 			e.counter.history = slices.Clone(p.counter.history)
