@@ -227,7 +227,7 @@ func statusLine(r *bufio.Reader, line func() (string, error)) (*http.Response, e
 	fields := strings.Fields(rest)
 	code := 0
 	if len(fields) > 0 {
-		code = statusCode(fields[0])
+		code = codeOf(fields[0])
 	}
 	res := &http.Response{StatusCode: code, Proto: strings.ToUpper(version), ContentLength: -1, Header: make(http.Header, 1)}
 	switch {
@@ -245,8 +245,8 @@ func statusLine(r *bufio.Reader, line func() (string, error)) (*http.Response, e
 	return nil, unmet("answer is not HTTP: malformed response %s", quote([]byte(text)))
 }
 
-// statusCode is the number of three digits that a word begins with; 0 when it does not.
-func statusCode(word string) int {
+// codeOf is the number of three digits that a word begins with; 0 when it does not.
+func codeOf(word string) int {
 	if len(word) < 3 || len(word) > 3 && word[3] >= '0' && word[3] <= '9' {
 		return 0
 	}
