@@ -90,14 +90,16 @@ func TestReplacedAtRandom(t *testing.T) {
 func TestAwaitedLonger(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		const sorry = "sorry = \"10.0.0.99:80\"\n"
-		servers := &probed{}
-		m, log := newProbed(t, serviceOf(sorry, "10.0.0.1:80"), servers)
+		file := func(keys string, servers ...string) string {
+			return strings.Replace(serviceOf(keys, servers...), "timeout =", "interval = \"3s\", timeout =", 1)
+		}
+		m, log := newProbed(t, file(sorry, "10.0.0.1:80"), &probed{})
 		m.pass(10 * time.Second)
 		log.begin()
-		m.text = serviceOf(sorry+"initial = \"down\"", "10.0.0.1:80", "10.0.0.2:80")
+		m.text = file(sorry+"initial = \"down\"", "10.0.0.1:80", "10.0.0.2:80")
 		m.reload()
 		m.pass(200 * time.Millisecond)
-		m.text = serviceOf(sorry+"quorum = 3", "10.0.0.1:80", "10.0.0.2:80", "10.0.0.3:80")
+		m.text = file(sorry+"quorum = 3", "10.0.0.1:80", "10.0.0.2:80", "10.0.0.3:80")
 		m.reload()
 		m.pass(30 * time.Second)
 		log.mu.Lock()
