@@ -91,7 +91,7 @@ func TestAwaitedLonger(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		const sorry = "sorry = \"10.0.0.99:80\"\n"
 		file := func(keys string, servers ...string) string {
-			return strings.Replace(serviceOf(keys, servers...), "timeout =", "interval = \"3s\", timeout =", 1)
+			return strings.Replace(serviceOf(keys, servers...), "timeout =", "interval = \"1s\", rise = 5, timeout =", 1)
 		}
 		m, log := newProbed(t, file(sorry, "10.0.0.1:80"), &probed{})
 		m.pass(10 * time.Second)
