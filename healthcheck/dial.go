@@ -26,11 +26,16 @@ const whileConnecting = "connecting"
 type timeoutError struct {
 	after time.Duration
 	doing string
+	// heard is what was heard instead of what was waited for; empty is nothing.
+	heard string
 	// silent is whether nothing had been heard from the server.
 	silent bool
 }
 
 func (e *timeoutError) Error() string {
+	if e.heard != "" {
+		return fmt.Sprintf("timeout after %v while %s: %s", e.after, e.doing, e.heard)
+	}
 	return fmt.Sprintf("timeout after %v while %s", e.after, e.doing)
 }
 func (e *timeoutError) Is(target error) bool { return target == ErrTimeout }

@@ -141,6 +141,9 @@ type dnsAnswer struct {
 	records             []dns.RR
 }
 
+// dnsHeader is the length of a message's header, in bytes.
+const dnsHeader = 12
+
 // dnsRecords bounds the records of an answer that are looked at.
 const dnsRecords = 100
 
@@ -160,7 +163,12 @@ func (s *session) askDNS(message []byte, stream bool) (*dnsAnswer, error) {
 			if err != nil {
 				return nil, err
 			}
-			if n < 2 || bytes.Equal(buf[:2], message[:2]) {
+			switch {
+			case n < dnsHeader || buf[2]&0x80 == 0 && !bytes.Equal(buf[:2], message[:2]):
+				s.strange = true
+			case !bytes.Equal(buf[:2], message[:2]):
+				s.others = true
+			default:
 				return parseDNS(buf[:n])
 			}
 		}
@@ -185,12 +193,12 @@ func (s *session) askDNS(message []byte, stream bool) (*dnsAnswer, error) {
 // parseDNS reads a message as far as its answer. The counts in it are only believed as far
 // as there are octets for them.
 func parseDNS(b []byte) (*dnsAnswer, error) {
-	if len(b) < 12 {
+	if len(b) < dnsHeader {
 		return nil, errDNS
 	}
 	flags := binary.BigEndian.Uint16(b[2:])
 	out := &dnsAnswer{response: flags&0x8000 != 0, truncated: flags&0x0200 != 0, rcode: int(flags & 0xf)}
-	off := 12
+	off := dnsHeader
 	var err error
 	for range binary.BigEndian.Uint16(b[4:]) {
 		if _, off, err = dns.UnpackDomainName(b, off); err != nil {

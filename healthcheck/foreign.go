@@ -16,5 +16,6 @@ func (r *result) shown() (reason, warning string) {
 	if r.err != nil {
 		reason = r.err.Error()
 	}
-	return plain.Text(reason, plain.Most), plain.Text(r.answer.Warning, plain.Most)
+	hide := func(text string) string { return conceal(plain.Text(text, plain.Most), r.entry.secrets) }
+	return hide(reason), hide(r.answer.Warning)
 }

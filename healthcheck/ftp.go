@@ -171,7 +171,7 @@ func (s *session) passive() (uint16, error) {
 				return uint16(port), nil
 			}
 		}
-		return 0, fmt.Errorf("answer to EPSV has no port: \"%s\"", printable(said.lines[0]))
+		return 0, s.unlike("answer to EPSV has no port: \"%s\"", printable(said.lines[0]))
 	}
 	if said.code < 500 {
 		return 0, err
@@ -189,5 +189,5 @@ func (s *session) passive() (uint16, error) {
 			return uint16(port), nil
 		}
 	}
-	return 0, fmt.Errorf("answer to PASV has no port: \"%s\"", printable(said.lines[0]))
+	return 0, s.unlike("answer to PASV has no port: \"%s\"", printable(said.lines[0]))
 }

@@ -167,7 +167,7 @@ func (b *http1Body) Close() error {
 // another answer may follow on the connection.
 //
 // It is liberal (RFC 9112, 2.2 and 5 to 6, say how to be): lines may end in LF alone, the
-// words of the first line may be apart and the last one missing; header lines without a
+// words of the first line may be apart, the last one missing, or stuck to the number; header lines without a
 // colon are passed over, blanks before one are ignored and folded lines joined; of several
 // lengths the largest counts, and one that is none does not, like a coding other than
 // chunked; a body that nothing bounds ends with the connection.
@@ -226,8 +226,8 @@ func statusLine(r *bufio.Reader, line func() (string, error)) (*http.Response, e
 	version, rest, _ := strings.Cut(strings.TrimLeft(text, " \t"), " ")
 	fields := strings.Fields(rest)
 	code := 0
-	if len(fields) > 0 && len(fields[0]) == 3 {
-		code, _ = strconv.Atoi(fields[0])
+	if len(fields) > 0 {
+		code = codeOf(fields[0])
 	}
 	res := &http.Response{StatusCode: code, Proto: strings.ToUpper(version), ContentLength: -1, Header: make(http.Header, 1)}
 	switch {
@@ -243,6 +243,18 @@ func statusLine(r *bufio.Reader, line func() (string, error)) (*http.Response, e
 		return res, nil
 	}
 	return nil, unmet("answer is not HTTP: malformed response %s", quote([]byte(text)))
+}
+
+// codeOf is the number of three digits that a word begins with; 0 when it does not.
+func codeOf(word string) int {
+	if len(word) < 3 || len(word) > 3 && word[3] >= '0' && word[3] <= '9' {
+		return 0
+	}
+	n, err := strconv.ParseUint(word[:3], 10, 16)
+	if err != nil {
+		return 0
+	}
+	return int(n)
 }
 
 // headerLines reads a header. It keeps what somebody looks at.

@@ -191,7 +191,7 @@ func (d *imapDialogue) answered(what, tag string) error {
 		case who == tag || tag == "+" && strings.HasPrefix(who, "T"):
 			return d.refused(what, text)
 		default:
-			return unmet("answer is not IMAP: \"%s\"", printable(line))
+			return unmet("answer is not IMAP: \"%s\"", d.discreet(printable(line)))
 		}
 	}
 }

@@ -156,7 +156,7 @@ func (q Directory) found(s *session, n int, values []string) (Answer, error) {
 	case q.Value == "":
 		return s.answer("%s is %s", q.Attribute, values[0]), nil
 	case !slices.Contains(values, q.Value):
-		return Answer{}, fmt.Errorf("%s is %s, want %s", q.Attribute, printable(strings.Join(values[:min(len(values), 10)], ", ")), q.Value)
+		return Answer{}, s.unlike("%s is %s, want %s", q.Attribute, printable(strings.Join(values[:min(len(values), 10)], ", ")), q.Value)
 	}
 	return s.answer("%s is %s", q.Attribute, q.Value), nil
 }

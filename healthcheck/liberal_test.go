@@ -45,6 +45,8 @@ func TestOddWebServers(t *testing.T) {
 		"chunks that end in LF":         {"HTTP/1.1 200 OK\nTransfer-Encoding: chunked\n\n 3 ;x\nall\n3\n ok\n0\n\n", page, "ok: status 200"},
 		"chunks without a last one":     {"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n6\r\nall ok\r\n", page, "ok: status 200"},
 		"lines that end in LF":          {"HTTP/1.1 200 OK\nContent-Length: 6\n\nall ok", page, "ok: status 200"},
+		"a word at the number":          {"HTTP/1.1 200OK\r\n\r\nall ok", page, "ok: status 200"},
+		"four digits":                   {"HTTP/1.1 2000 OK\r\n\r\nall ok", page, `fail: answer is not HTTP: malformed response "HTTP/1.1 2000 OK"`},
 		"no words":                      {"HTTP/1.1 200\r\n\r\nall ok", page, "ok: status 200"},
 		"blanks between the words":      {"HTTP/1.1   200   OK\r\n\r\nall ok", page, "ok: status 200"},
 		"small letters":                 {"http/1.1 200 ok\r\ncontent-length: 6\r\n\r\nall ok", page, "ok: status 200"},

@@ -79,6 +79,8 @@ type entry struct {
 	target Target // canonical
 	check  Check  // with defaults
 	ask    ProbeFunc
+	// secrets are what is never shown of what the server says (see needles).
+	secrets []string
 	// plain is whether to connect directly is all there is to ask.
 	plain   bool
 	lane    *lane
@@ -197,7 +199,7 @@ func (m *Monitor) Set(want []Want) {
 	}
 	for _, w := range fresh {
 		e := &entry{target: w.Target, check: w.Target.Check.withDefaults(), at: -1}
-		e.ask = m.ready(e.check)
+		e.ask, e.secrets = m.ready(e.check), needles(shortWord, secretsOf(e.check.Ask)...)
 		if q, ok := e.check.Ask.(TCP); ok {
 			e.plain = q.plain() && !e.check.Through
 		}
@@ -206,6 +208,10 @@ func (m *Monitor) Set(want []Want) {
 			e.lane = m.lane(plainLane)
 		}
 		e.counter.adopt(now, w.Initial, initialReason(w.Initial))
+		if mute, may := e.check.Ask.(Mute); may && mute.Mute() {
+			// Whoever vouches for the server has not heard it from this check.
+			e.counter.verdict.Mute = w.Initial == Up
+		}
 		if p := predecessors[w.Target.identity()]; p != nil {
 			e.counter, e.last, e.count, e.advice, e.latency = p.counter, p.last, p.count, p.advice, p.latency
 			e.counter.history = slices.Clone(p.counter.history)

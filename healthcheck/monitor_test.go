@@ -260,6 +260,38 @@ func TestMonitorAtOnce(t *testing.T) {
 	})
 }
 
+// TestMonitorAdoptsMute: that a server was in use is no word of it to a check that passes
+// without one.
+func TestMonitorAdoptsMute(t *testing.T) {
+	m := healthcheck.New(healthcheck.Options{})
+	for _, c := range []struct {
+		ask     healthcheck.Question
+		initial healthcheck.State
+		mute    bool
+	}{
+		{healthcheck.Agent{}, healthcheck.Up, true},
+		{healthcheck.UDP{}, healthcheck.Up, true},
+		{healthcheck.UDP{Reply: true}, healthcheck.Up, false},
+		{healthcheck.TCP{}, healthcheck.Up, false},
+		{healthcheck.UDP{}, healthcheck.Unknown, false},
+		{healthcheck.Agent{}, healthcheck.Down, false},
+	} {
+		at := target(1, healthcheck.Check{Ask: c.ask, Port: 8080})
+		m.Set([]healthcheck.Want{{Target: at, Initial: c.initial}})
+		if got := m.Judgments([]healthcheck.Target{at})[0]; got.State != c.initial || got.Mute != c.mute {
+			t.Errorf("%s that starts as %v: %+v", c.ask.Kind(), c.initial, got)
+		}
+		m.Set(nil)
+	}
+	// HTTP has failed since, and the agent cannot be reached.
+	at := target(1, healthcheck.Check{Ask: healthcheck.Agent{}, Port: 8080})
+	m.Set([]healthcheck.Want{{Target: at, Initial: healthcheck.Up}})
+	verdicts := []healthcheck.Verdict{{State: healthcheck.Down, Reason: "status 500"}, m.Judgments([]healthcheck.Target{at})[0].Verdict}
+	if got := healthcheck.RequireAny.Combine(verdicts); got.State != healthcheck.Down {
+		t.Errorf("%+v", got)
+	}
+}
+
 func TestMonitorSetKeeps(t *testing.T) {
 	monitored(t, 0, func(t *testing.T, f *farm, m *healthcheck.Monitor, c *changes) {
 		stays, goes, comes := target(1, tcpCheck), target(2, tcpCheck), target(3, tcpCheck)

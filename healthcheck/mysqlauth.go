@@ -10,7 +10,6 @@ import (
 	"crypto/x509"
 	"encoding/pem"
 	"errors"
-	"fmt"
 
 	"filippo.io/edwards25519"
 )
@@ -52,7 +51,7 @@ func (d *mysqlDialogue) proof(plugin string, salt []byte) ([]byte, error) {
 		}
 		return ed25519Proof(salt, password)
 	}
-	return nil, fmt.Errorf("server wants a login by %q, which is not known", printable(plugin))
+	return nil, d.unlike("server wants a login by %q, which is not known", printable(plugin))
 }
 
 // nativeProof is that of MySQL 4.1: SHA1(password) XOR SHA1(salt, SHA1(SHA1(password))).

@@ -2,7 +2,6 @@ package healthcheck
 
 import (
 	"context"
-	"fmt"
 	"slices"
 	"strconv"
 	"strings"
@@ -84,7 +83,7 @@ func (q NNTP) probe(ctx context.Context, t Target, c *tlsClient) (Answer, error)
 		}
 		number, _, _ := strings.Cut(said.lines[0], " ")
 		if _, err := strconv.Atoi(number); err != nil {
-			return Answer{}, fmt.Errorf("answer to GROUP has no number of articles: \"%s\"", printable(said.lines[0]))
+			return Answer{}, s.unlike("answer to GROUP has no number of articles: \"%s\"", printable(said.lines[0]))
 		}
 		out = s.answer("group %s has %s articles", q.Group, number)
 	}

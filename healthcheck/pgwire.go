@@ -40,6 +40,8 @@ var (
 type pgDialogue struct {
 	*session
 	sql SQL
+	// made is the hash of the password, for logins by SCRAM.
+	made *salted
 }
 
 // send sends a message; of the kind 0, which only begins a connection, without its kind.
@@ -129,7 +131,7 @@ func (d *pgDialogue) login(ctx context.Context) error {
 	if err := d.send(0, append(b, 0)); err != nil {
 		return err
 	}
-	var login scram
+	login := scram{made: d.made}
 	for {
 		kind, b, err := d.receive("login")
 		if err != nil {
@@ -170,11 +172,11 @@ func (d *pgDialogue) authenticate(ctx context.Context, login *scram, way uint32,
 		return d.send('p', fmt.Appendf(nil, "md5%x\x00", outer))
 	case pgSASL:
 		if !slices.ContainsFunc(bytes.Split(b, []byte{0}), func(m []byte) bool { return string(m) == pgMechanism }) {
-			return errors.New("server wants a login by " + printable(string(bytes.TrimRight(b, "\x00"))) + ", which is not known")
+			return d.unlike("server wants a login by %s, which is not known", printable(string(bytes.TrimRight(b, "\x00"))))
 		}
 		first, err := login.first()
 		if err != nil {
-			return err
+			return d.reason(err)
 		}
 		out := append([]byte(pgMechanism), 0)
 		out = binary.BigEndian.AppendUint32(out, uint32(len(first)))

@@ -19,11 +19,11 @@ func (q Postgres) Prepare() (ProbeFunc, error) {
 	if q.Database == "" {
 		q.Database = q.User // as the server does
 	}
-	c := q.client()
-	return func(ctx context.Context, t Target) (Answer, error) { return q.probe(ctx, t, c) }, nil
+	c, made := q.client(), &salted{}
+	return func(ctx context.Context, t Target) (Answer, error) { return q.probe(ctx, t, c, made) }, nil
 }
 
-func (q Postgres) probe(ctx context.Context, t Target, c *tlsClient) (Answer, error) {
+func (q Postgres) probe(ctx context.Context, t Target, c *tlsClient, made *salted) (Answer, error) {
 	s, err := t.open(ctx, "tcp", "PostgreSQL", nil)
 	if err != nil {
 		return Answer{}, err
@@ -32,7 +32,7 @@ func (q Postgres) probe(ctx context.Context, t Target, c *tlsClient) (Answer, er
 	s.secrets, s.doing = []Secret{q.Password}, "logging in"
 	// The answers that can begin a connection: to TLS, or to a user, and errors.
 	s.plausible = startsWith("RENv")
-	d := &pgDialogue{session: s, sql: q.SQL}
+	d := &pgDialogue{session: s, sql: q.SQL, made: made}
 	if q.Security == tlsOn || q.Security == tlsOptional {
 		s.plausible = startsWith("SNE")
 		agreed, err := d.startTLS()

@@ -75,16 +75,23 @@ func (q RADIUS) probe(ctx context.Context, t Target) (Answer, error) {
 	if _, err := s.Write(asked); err != nil {
 		return Answer{}, s.reason(err)
 	}
-	buf := make([]byte, radius.MaxPacketLength)
-	n, err := s.Read(buf)
-	if err != nil {
-		return Answer{}, s.packetReason(err)
+	buf, n := make([]byte, radius.MaxPacketLength), 0
+	var response *radius.Packet
+	for response == nil {
+		if n, err = s.Read(buf); err != nil {
+			return Answer{}, s.packetReason(err)
+		}
+		switch said, err := radius.Parse(buf[:n], []byte(q.Secret)); {
+		case err != nil:
+			s.strange = true
+		case said.Identifier != request.Identifier:
+			s.others = true
+		default:
+			response = said
+		}
 	}
-	response, err := radius.Parse(buf[:n], []byte(q.Secret))
 	switch {
-	case err != nil:
-		return Answer{}, s.reason(err)
-	case response.Identifier != request.Identifier || !radius.IsAuthenticResponse(buf[:n], asked, []byte(q.Secret)):
+	case !radius.IsAuthenticResponse(buf[:n], asked, []byte(q.Secret)):
 		return Answer{}, errors.New("answer is not authentic: the secret may be another")
 	case response.Code == radius.CodeAccessAccept:
 		return s.answer("%s", response.Code), nil
@@ -120,7 +127,15 @@ func (q RADIUS) request() (*radius.Packet, error) {
 func (s *session) packetReason(err error) error {
 	err = s.reason(err)
 	var late *timeoutError
-	if errors.As(err, &late) && len(s.head) == 0 && s.LocalAddr().Network() == "udp" {
+	if !errors.As(err, &late) || s.LocalAddr().Network() != "udp" {
+		return err
+	}
+	switch {
+	case s.others && !s.strange:
+		late.heard = "only answers to other questions were heard"
+	case s.strange:
+		late.heard = "only answers that are not " + s.protocol + " were heard"
+	case len(s.head) == 0:
 		late.silent = true
 	}
 	return err

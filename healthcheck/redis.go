@@ -83,7 +83,7 @@ func (q Redis) probe(ctx context.Context, t Target, c *tlsClient) (Answer, error
 		return Answer{}, err
 	}
 	if pong.text != "PONG" {
-		return Answer{}, fmt.Errorf("answer to PING is \"%s\"", printable(pong.text))
+		return Answer{}, s.unlike("answer to PING is \"%s\"", printable(pong.text))
 	}
 	out := s.answer("PONG")
 	if q.Role != "" && q.Role != "any" {
@@ -111,11 +111,11 @@ func (q Redis) role(s *session) (Answer, error) {
 		role = "replica"
 	}
 	if role != q.Role {
-		return Answer{}, fmt.Errorf("role is %s, want %s", printable(role), q.Role)
+		return Answer{}, s.unlike("role is %s, want %s", printable(role), q.Role)
 	}
 	if role == "replica" && len(said.items) > 3 {
 		if link := said.items[3].text; link != "connected" {
-			return Answer{}, fmt.Errorf("replica is not in touch with its master: %s", printable(link))
+			return Answer{}, s.unlike("replica is not in touch with its master: %s", printable(link))
 		}
 	}
 	return s.answer("role is %s", role), nil
@@ -130,7 +130,7 @@ func (q Redis) key(s *session) (Answer, error) {
 	case value.null:
 		return Answer{}, fmt.Errorf("there is no key %s", q.Key)
 	case q.Value != "" && value.text != q.Value:
-		return Answer{}, fmt.Errorf("%s is %s, want %s", q.Key, printable(value.text), q.Value)
+		return Answer{}, s.unlike("%s is %s, want %s", q.Key, printable(value.text), q.Value)
 	}
 	return s.answer("%s is %s", q.Key, value.text), nil
 }

@@ -1,6 +1,7 @@
 package healthcheck
 
 import (
+	"bytes"
 	"context"
 	"crypto/hmac"
 	"crypto/rand"
@@ -10,13 +11,20 @@ import (
 	"errors"
 	"strconv"
 	"strings"
+	"time"
 
 	"golang.org/x/text/secure/precis"
 )
 
-// scramMost bounds how often a server may have a password hashed: that many take less than
-// a second, and PostgreSQL's default is 4096.
-const scramMost = 1_000_000
+const (
+	// scramMost bounds how often a server may have a password hashed: that many take less
+	// than a second, and PostgreSQL's default is 4096.
+	scramMost = 1_000_000
+	// scramCheap is up to how many it may have that done with each probe: tens of
+	// milliseconds. More are done once for a salt, and for another one after scramPause.
+	scramCheap = 100_000
+	scramPause = time.Minute
+)
 
 var (
 	// errSCRAM is the reason for a message that is malformed.
@@ -25,8 +33,36 @@ var (
 	errImpostor = errUnmet("server did not prove that it knows the password")
 )
 
+// salted is the hash of a password that was made last. It is for one goroutine at a time.
+type salted struct {
+	salt []byte
+	n    int
+	key  []byte
+	at   time.Time
+}
+
+// of is the hash of a password, the same one as before or a new one.
+func (s *salted) of(ctx context.Context, now time.Time, password string, salt []byte, n int) ([]byte, error) {
+	if s.n == n && bytes.Equal(s.salt, salt) {
+		return s.key, nil
+	}
+	if n > scramCheap && s.n > scramCheap && now.Sub(s.at) < scramPause {
+		return nil, unmet("server wants the password hashed %d times, and with another salt than %v ago", n, now.Sub(s.at).Round(time.Second))
+	}
+	key, err := saltedPassword(ctx, password, salt, n)
+	if err != nil {
+		// What was spent in vain is spent all the same.
+		*s = salted{n: n, at: now}
+		return nil, err
+	}
+	*s = salted{bytes.Clone(salt), n, key, now}
+	return key, nil
+}
+
 // scram is a login by SCRAM-SHA-256 (RFC 5802, RFC 7677), without channel binding.
 type scram struct {
+	// made is what is known of former logins.
+	made *salted
 	nonce  string
 	server []byte // the signature that the server has to show
 	proven bool
@@ -34,6 +70,9 @@ type scram struct {
 
 // first is the client's first message.
 func (s *scram) first() (string, error) {
+	if s.nonce != "" {
+		return "", errSCRAM // once is enough
+	}
 	var random [18]byte
 	if _, err := rand.Read(random[:]); err != nil {
 		return "", err
@@ -52,7 +91,7 @@ func (s *scram) final(ctx context.Context, password, said string) (string, error
 	switch {
 	case err != nil || errSalt != nil || !strings.HasPrefix(count, "i=") || !strings.HasPrefix(salt, "s=") || len(raw) == 0 || n < 1:
 		return "", errSCRAM
-	case s.nonce == "" || len(nonce) <= len("r=")+len(s.nonce) || !strings.HasPrefix(nonce, "r="+s.nonce):
+	case s.server != nil || s.nonce == "" || len(nonce) <= len("r=")+len(s.nonce) || !strings.HasPrefix(nonce, "r="+s.nonce):
 		return "", errSCRAM
 	case n > scramMost:
 		return "", unmet("server wants the password hashed %d times, more than %d", n, scramMost)
@@ -61,7 +100,7 @@ func (s *scram) final(ctx context.Context, password, said string) (string, error
 	if prepared, err := precis.OpaqueString.String(password); err == nil {
 		password = prepared
 	}
-	key, err := saltedPassword(ctx, password, raw, n)
+	key, err := s.made.of(ctx, time.Now(), password, raw, n)
 	if err != nil {
 		return "", err
 	}

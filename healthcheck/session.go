@@ -39,6 +39,9 @@ type session struct {
 	secrets []Secret
 	// doing is what the probe does now, such as "waiting for the greeting".
 	doing string
+	// strange says that datagrams were passed over that are not of the protocol, and others
+	// that they answer another question: they may be anybody's.
+	strange, others bool
 
 	mu      sync.Mutex // guards what follows: a library may read in a goroutine of its own
 	left    int
@@ -131,7 +134,7 @@ func (s *session) secured() bool {
 func (s *session) answer(format string, args ...any) Answer {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return Answer{Detail: printable(fmt.Sprintf(format, args...)), Warning: s.warning}
+	return Answer{Detail: s.discreet(printable(fmt.Sprintf(format, args...))), Warning: s.warning}
 }
 
 // greeting is the first line that the server said.
@@ -194,22 +197,18 @@ func (s *session) reason(err error) error {
 // lie is the reason for an answer of another protocol. The caller holds mu.
 func (s *session) lie() error {
 	line, _, _ := bytes.Cut(bytes.TrimSpace(s.head), []byte("\n"))
-	return fmt.Errorf("answer is not %s: \"%s\"", s.protocol, printable(strings.TrimSpace(string(line[:min(len(line), 60)]))))
+	return errors.New(s.discreet(fmt.Sprintf("answer is not %s: \"%s\"", s.protocol, printable(strings.TrimSpace(string(line[:min(len(line), 60)]))))))
 }
-
-// shortSecret is the length, in bytes, below which a secret is not looked for in a
-// text: it would be found by chance, and what is missing would tell it.
-const shortSecret = 4
 
 // discreet takes the secrets out of a text: some servers repeat what they were
 // sent.
 func (s *session) discreet(text string) string {
-	for _, secret := range s.secrets {
-		if len(secret) >= shortSecret {
-			text = strings.ReplaceAll(text, string(secret), secret.String())
-		}
-	}
-	return text
+	return conceal(text, needles(shortSecret, s.secrets...))
+}
+
+// unlike is the reason for an answer that is not as it has to be.
+func (s *session) unlike(format string, args ...any) error {
+	return errors.New(s.discreet(fmt.Sprintf(format, args...)))
 }
 
 // firstLine is what a text says first.

@@ -176,8 +176,9 @@ func sipAnswer(s *session, packets bool, request *sip.Request) (*sipResponse, er
 			in = bufio.NewReaderSize(bytes.NewReader(buf[:n]), 16)
 		}
 		said, err := readSIP(in)
-		if errors.Is(err, io.EOF) && packets {
-			return nil, errSIP
+		if err != nil && packets {
+			s.strange = true // it may be anybody's
+			continue
 		}
 		if err != nil {
 			return nil, err
@@ -185,6 +186,7 @@ func sipAnswer(s *session, packets bool, request *sip.Request) (*sipResponse, er
 		if said.code >= 200 && said.callID == request.CallID().Value() {
 			return said, nil
 		}
+		s.others = s.others || said.callID != request.CallID().Value()
 		if _, err := in.Discard(said.length); err != nil && !packets {
 			return nil, err
 		}

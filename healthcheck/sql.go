@@ -1,7 +1,6 @@
 package healthcheck
 
 import (
-	"fmt"
 	"strings"
 )
 
@@ -48,7 +47,7 @@ func (q SQL) Validate() []Problem {
 // met holds the first value of a query's answer against the one that is wanted.
 func (q SQL) met(s *session, got string) (Answer, error) {
 	if q.Value != "" && got != q.Value {
-		return Answer{}, fmt.Errorf("query answers %s, want %s", printable(got), q.Value)
+		return Answer{}, s.unlike("query answers %s, want %s", printable(got), q.Value)
 	}
 	return s.answer("query answers %s", got), nil
 }

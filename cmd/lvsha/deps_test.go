@@ -95,3 +95,12 @@ func TestPrograms(t *testing.T) {
 		t.Errorf("%q import os/exec, want %q", starts, want)
 	}
 }
+
+// TestDebugSettings: certificates with negative serial numbers are taken by the whole
+// process, which only its main package can say.
+func TestDebugSettings(t *testing.T) {
+	out, err := exec.Command("go", "list", "-f", "{{.DefaultGODEBUG}}", "lvsha/cmd/lvsha").Output()
+	if err != nil || !slices.Contains(strings.Split(strings.TrimSpace(string(out)), ","), "x509negativeserial=1") {
+		t.Errorf("the settings of the program are %s, %v", out, err)
+	}
+}

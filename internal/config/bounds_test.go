@@ -1,6 +1,7 @@
 package config_test
 
 import (
+	"errors"
 	"fmt"
 	"runtime"
 	"strings"
@@ -73,5 +74,53 @@ func TestBoundsOfFiles(t *testing.T) {
 		if _, err := load(); err == nil || !strings.Contains(err.Error(), "more than 32 MiB") {
 			t.Errorf("got %v", err)
 		}
+	}
+}
+
+// TestManyProblems: what is wrong with a text that is none of ours is told in bounds, and
+// costs in bounds.
+func TestManyProblems(t *testing.T) {
+	numbered := func(n int, format string) string {
+		var b strings.Builder
+		for i := range n {
+			fmt.Fprintf(&b, format, i)
+		}
+		return b.String()
+	}
+	const service = "[service.web]\nlisten = \"192.0.2.1:80/tcp\"\nowner = \"none\"\nforward = \"nat\"\n"
+	for name, c := range map[string]struct {
+		text, want string
+		most       int
+	}{
+		"unknown tables":         {service + numbered(60_000, "[a%d]\n"), "more problems are not shown", 1001},
+		"unknown keys":           {service + numbered(60_000, "k%d = 1\n"), "more problems are not shown", 1001},
+		"services that are none": {numbered(20_000, "[service.a%d]\nlisten = 1\n"), "more problems are not shown", 1001},
+		"directors":              {service + numbered(5000, "[director.a%d]\n"), "a file has at most 64 directors, and this one has 5000", 10},
+		"conditions":             {service + numbered(10_000, "[track.a%d]\ntype = \"interface\"\n"), "more problems are not shown", 1001},
+		"a long value":           {service + "[[service.web.server]]\naddress = \"" + strings.Repeat("a", 8<<20) + "\"\n", "want", 10},
+		"a long number":          {service + "scale = " + strings.Repeat("9", 1<<20) + "\n", "the number is out of range for int64", 1},
+		"a long exponent":        {service + "scale = 1e" + strings.Repeat("9", 1<<20) + "\n", "the number is out of range for float64", 1},
+	} {
+		t.Run(name, func(t *testing.T) {
+			var before, after runtime.MemStats
+			runtime.ReadMemStats(&before)
+			_, err := config.Parse("lvsha.toml", []byte(c.text), config.Identity{Hostname: "lvs1"})
+			runtime.ReadMemStats(&after)
+			var all config.Problems
+			if !errors.As(err, &all) || !strings.Contains(err.Error(), c.want) {
+				t.Fatalf("got %.200v, want %q", err, c.want)
+			}
+			if len(all) > c.most || len(err.Error()) > 2<<20 {
+				t.Errorf("%d problems in %d octets", len(all), len(err.Error()))
+			}
+			for _, p := range all {
+				if len(p.Message) > 5000 {
+					t.Errorf("a problem of %d octets: %.200s", len(p.Message), p.Message)
+				}
+			}
+			if used := (after.TotalAlloc - before.TotalAlloc) >> 20; used > 2048 {
+				t.Errorf("took %d MiB for %d octets", used, len(c.text))
+			}
+		})
 	}
 }

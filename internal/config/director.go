@@ -11,6 +11,8 @@ import (
 const (
 	// defaultPriority is VRRP's own (RFC 9568 section 6.1).
 	defaultPriority = 100
+	// maxDirectors is how many a file may have: it is read once for each.
+	maxDirectors = 64
 	// ownerPriority is that of the router whose interface has the addresses.
 	ownerPriority = 255
 )
@@ -36,7 +38,12 @@ func (r *report) directors(top section) []director {
 	var out []director
 	owner := make(map[netip.Addr]string)
 	keyed := make(map[peer.Pin]string)
-	for _, c := range r.named(top.keys["director"], "director") {
+	named := r.named(top.keys["director"], "director")
+	if len(named) > maxDirectors {
+		r.at(named[maxDirectors].node, "a file has at most %d directors, and this one has %d", maxDirectors, len(named))
+		named = named[:maxDirectors]
+	}
+	for _, c := range named {
 		s, ok := r.section(c.node, directorKeys())
 		if !ok {
 			continue

@@ -79,9 +79,9 @@ func newNode(value any, p path, line int, lines map[path]int) *node {
 func syntaxProblem(text string, err error) Problem {
 	var syntax toml.ParseError
 	if !errors.As(err, &syntax) {
-		return Problem{Message: err.Error()}
+		return Problem{Message: shortened(err.Error())}
 	}
-	p := Problem{Line: syntaxLine(text, syntax.Position), Key: syntax.LastKey, Message: withoutValues(syntax.Message)}
+	p := Problem{Line: syntaxLine(text, syntax.Position), Key: syntax.LastKey, Message: shortened(withoutValues(syntax.Message))}
 	if syntax.Position.Col > 0 {
 		p.Message = fmt.Sprintf("column %d: %s", syntax.Position.Col, p.Message)
 	}
@@ -93,6 +93,9 @@ func syntaxProblem(text string, err error) Problem {
 func withoutValues(message string) string {
 	if strings.HasPrefix(message, "Key '") {
 		return message
+	}
+	if _, size, ok := strings.Cut(message, " is out of range for "); ok {
+		return "the number is out of range for " + size
 	}
 	for _, quotes := range []string{", but got ", " but got ", " but found ", ": '", " in string '", " '\\", " \""} {
 		message, _, _ = strings.Cut(message, quotes)

@@ -33,8 +33,23 @@ func (p Problem) String() string {
 	return b.String() + ": " + p.Message
 }
 
-// Problems are all things wrong with a file, sorted by line. It is the error
-// that Load and Parse return.
+const (
+	// mostProblems bounds the problems that are shown of one file.
+	mostProblems = 1000
+	// longestMessage bounds, in octets, what is said of one: it may quote what a file holds.
+	longestMessage = 4 << 10
+)
+
+// shortened is a message that is not longer than it may be.
+func shortened(message string) string {
+	if len(message) <= longestMessage {
+		return message
+	}
+	return strings.ToValidUTF8(message[:longestMessage], "") + "…"
+}
+
+// Problems are all things wrong with a file, sorted by line: the first thousand and how
+// many there are besides. It is the error that Load and Parse return.
 type Problems []Problem
 
 var _ error = Problems(nil)
@@ -54,7 +69,11 @@ func (p Problems) sorted() Problems {
 	slices.SortFunc(p, func(a, b Problem) int {
 		return cmp.Or(cmp.Compare(a.Line, b.Line), strings.Compare(sortable(a.Key), sortable(b.Key)), strings.Compare(a.Message, b.Message))
 	})
-	return slices.Compact(p)
+	p = slices.Compact(p)
+	if more := len(p) - mostProblems; more > 0 {
+		p = append(p[:mostProblems], Problem{File: p[0].File, Message: fmt.Sprintf("%d more problems are not shown", more)})
+	}
+	return p
 }
 
 // sortable is a key whose item numbers compare as text: [2] before [10].

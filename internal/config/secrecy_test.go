@@ -35,6 +35,27 @@ func TestMessagesQuoteNoSecret(t *testing.T) {
 	}
 }
 
+// TestMessagesQuoteNoNumber: a secret of digits without its quotes is as secret.
+func TestMessagesQuoteNoNumber(t *testing.T) {
+	for _, value := range []string{
+		"31415926535897932384", "-31415926535897932384", "0x31415926535897932384", "0o31415265335777323447777", "3141592653e99999", "31415926535.", "31415926_", "031415926535",
+		"3141592653-12-12", "3141-59-26", "31415926535", "314159.26535", "[31415926535897932384]", "{ a = 31415926535897932384 }", "+31415926535897932384", "31415926535897932384 # x",
+	} {
+		for _, text := range []string{
+			"[vrrp.web]\ninterface = \"eth0\"\n[vrrp.web.auth]\npassword = " + value + "\n",
+			"[service.web]\nlisten = \"192.0.2.1:80/tcp\"\ncheck = { type = \"radius\", secret = " + value + " }\n",
+			"[service.web]\nlisten = \"192.0.2.1:80/tcp\"\ncheck = [{ type = \"radius\", secret_file = " + value + " }]\n",
+		} {
+			_, err := config.Parse("lvsha.toml", []byte(text), config.Identity{})
+			if err == nil {
+				t.Errorf("%q is accepted", value)
+			} else if strings.Contains(err.Error(), "14159") || strings.Contains(err.Error(), "3141") {
+				t.Errorf("%q: %v", value, err)
+			}
+		}
+	}
+}
+
 // TestReadableSecret: a file with a secret that others can read is advice, and one
 // without a secret is not.
 func TestReadableSecret(t *testing.T) {

@@ -37,8 +37,14 @@ type report struct {
 	settings  map[reflect.Type][]questionField
 }
 
+// mostFound bounds the problems that are collected: there are others, but each costs memory
+// and time, and a text that has so many is no configuration.
+const mostFound = 10 * mostProblems
+
 func (r *report) add(line int, p path, format string, args ...any) {
-	r.problems = append(r.problems, Problem{Line: line, Key: string(p), Message: fmt.Sprintf(format, args...)})
+	if len(r.problems) < mostFound {
+		r.problems = append(r.problems, Problem{Line: line, Key: string(p), Message: shortened(fmt.Sprintf(format, args...))})
+	}
 }
 
 // at adds a problem of a value.
@@ -65,6 +71,9 @@ func (r *report) section(n *node, known []string) (section, bool) {
 		return section{}, false
 	}
 	for _, name := range t.names() {
+		if len(r.problems) == mostFound {
+			break
+		}
 		if !slices.Contains(known, name) {
 			hint := didYouMean(name, known)
 			if word := keepalivedWords()[name]; slices.Contains(known, word) {

@@ -30,13 +30,17 @@ type tracked struct {
 
 // conditions reads all [track.NAME].
 func (r *report) conditions(n *node, services []Service) (out []condition) {
-	for _, c := range r.named(n, "condition") {
-		known := trackKeys()
-		s, ok := r.section(c.node, slices.Sorted(maps.Keys(known)))
+	named := r.named(n, "condition")
+	if len(named) == 0 {
+		return nil
+	}
+	known, types := trackKeys(), trackTypes() // they cost more than a condition does
+	keys := slices.Sorted(maps.Keys(known))
+	for _, c := range named {
+		s, ok := r.section(c.node, keys)
 		if !ok {
 			continue
 		}
-		types := trackTypes()
 		kind := ""
 		if !s.missing("type", "want "+oneOf(types)) {
 			if kind, ok = s.text("type"); ok && !slices.Contains(types, kind) {

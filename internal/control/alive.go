@@ -74,17 +74,20 @@ func (c *Client) alive(ctx context.Context) error {
 	return nil
 }
 
+// errSilent is wrapped by the errors about a daemon that does not answer.
+var errSilent = errors.New("the daemon")
+
 // silent is the error about a daemon that does not answer, with what to look at.
 func (c *Client) silent(what string) error {
 	pid := c.pid.Load()
 	if pid == 0 {
-		return fmt.Errorf("the daemon on %s %s: see systemctl status lvsha and journalctl -u lvsha", c.path, what)
+		return fmt.Errorf("%w on %s %s: see systemctl status lvsha and journalctl -u lvsha", errSilent, c.path, what)
 	}
 	advice := "see systemctl status lvsha and journalctl -u lvsha"
 	if stopped(int(pid)) {
 		advice = fmt.Sprintf("it is stopped, by a signal or a debugger (kill -CONT %d lets it run)", pid)
 	}
-	return fmt.Errorf("the daemon (process %d) on %s %s: %s", pid, c.path, what, advice)
+	return fmt.Errorf("%w (process %d) on %s %s: %s", errSilent, pid, c.path, what, advice)
 }
 
 // stopped reports whether a process is stopped (proc(5), state T or t).

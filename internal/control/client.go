@@ -119,13 +119,20 @@ func (c *Client) Resync(ctx context.Context, ask ResyncRequest) (SyncResult, err
 
 // post asks for something to be done and reads what was.
 func (c *Client) post(ctx context.Context, within time.Duration, path string, ask, done any) error {
+	// A daemon that runs again finds the request, and cannot know that nobody waits.
+	unanswered := func(err error) error {
+		if errors.Is(err, errSilent) && path != pathPlan {
+			return fmt.Errorf("%w; what was asked for may still be done when it runs again", err)
+		}
+		return err
+	}
 	body, err := c.do(ctx, within, http.MethodPost, path, ask)
 	if err != nil {
-		return err
+		return unanswered(err)
 	}
 	defer body.Close()
 	if err := json.NewDecoder(body).Decode(done); err != nil {
-		return fmt.Errorf("reading the answer to %s: %w", path, err)
+		return unanswered(fmt.Errorf("reading the answer to %s: %w", path, err))
 	}
 	return nil
 }

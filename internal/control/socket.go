@@ -23,7 +23,13 @@ type Socket struct {
 	listener net.Listener
 	daemon   Daemon
 	log      *slog.Logger
+	// idle is for how long a client may keep a connection between two requests, and how long
+	// it may take to send one.
+	idle time.Duration
 }
+
+// idleTimeout is enough for the largest plan.
+const idleTimeout = 30 * time.Second
 
 // Listen takes the socket at path. A socket that nobody answers on is left
 // over from a dead daemon and replaced. The socket is open to root and, where
@@ -52,7 +58,7 @@ func listen(path, group string, daemon Daemon, log *slog.Logger) (*Socket, error
 		// Root can use it, and the addresses do not wait for the rest.
 		log.Warn("the control socket is not open to group "+group, "error", err)
 	}
-	return &Socket{listener: listener, daemon: daemon, log: log}, nil
+	return &Socket{listener: listener, daemon: daemon, log: log, idle: idleTimeout}, nil
 }
 
 // clear removes a socket that nobody answers on, and nothing else.
@@ -115,7 +121,8 @@ func (s *Socket) Run(ctx context.Context) error {
 	mux.HandleFunc("POST "+pathResync, s.resync)
 	server := &http.Server{
 		Handler:           mux,
-		ReadHeaderTimeout: 5 * time.Second,
+		ReadHeaderTimeout: min(5*time.Second, s.idle),
+		IdleTimeout:       s.idle,
 		BaseContext:       func(net.Listener) context.Context { return ctx },
 		ErrorLog:          slog.NewLogLogger(s.log.Handler(), slog.LevelWarn),
 	}
@@ -180,9 +187,17 @@ func read[T any](s *Socket, w http.ResponseWriter, r *http.Request) (ask T, ok b
 }
 
 func readUpTo[T any](s *Socket, w http.ResponseWriter, r *http.Request, most int64) (ask T, ok bool) {
-	in := json.NewDecoder(http.MaxBytesReader(w, r.Body, most))
-	in.DisallowUnknownFields()
-	if err := in.Decode(&ask); err != nil {
+	// Not for the whole request: a deadline that passes while it is carried out would end it.
+	deadline := http.NewResponseController(w)
+	err := deadline.SetReadDeadline(time.Now().Add(s.idle))
+	if err == nil {
+		in := json.NewDecoder(http.MaxBytesReader(w, r.Body, most))
+		in.DisallowUnknownFields()
+		if err = in.Decode(&ask); err == nil {
+			err = deadline.SetReadDeadline(time.Time{})
+		}
+	}
+	if err != nil {
 		s.answer(w, http.StatusBadRequest, failure{Error: "the request is not what this daemon understands: " + err.Error()})
 		return ask, false
 	}

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"io"
 	"log/slog"
 	"net"
 	"os"
@@ -113,6 +114,22 @@ func TestSilentDaemon(t *testing.T) {
 	if err == nil || !strings.Contains(err.Error(), "does not answer within 50ms") || !strings.Contains(err.Error(), "systemctl status lvsha") {
 		t.Errorf("status: %v", err)
 	}
+	// What changes something waits in the socket, and nobody takes it out.
+	const still = "may still be done when it runs again"
+	if err != nil && strings.Contains(err.Error(), still) {
+		t.Errorf("status: %v", err)
+	}
+	_, reload := c.Reload(t.Context())
+	_, drain := c.Servers(t.Context(), ServersRequest{Do: DoDrain})
+	_, yield := c.Yield(t.Context(), YieldRequest{})
+	for what, err := range map[string]error{"reload": reload, "drain": drain, "yield": yield} {
+		if err == nil || !strings.Contains(err.Error(), still) {
+			t.Errorf("%s: %v", what, err)
+		}
+	}
+	if _, err := c.Plan(t.Context(), PlanRequest{}); err == nil || strings.Contains(err.Error(), still) {
+		t.Errorf("plan: %v", err)
+	}
 	if err := c.Events(t.Context(), true, func(Event) error { return nil }); err == nil || !strings.Contains(err.Error(), "does not answer") {
 		t.Errorf("events: %v", err)
 	}
@@ -120,5 +137,65 @@ func TestSilentDaemon(t *testing.T) {
 	cancel()
 	if _, err := c.Reload(ctx); err == nil {
 		t.Error("a reload that was interrupted is done")
+	}
+}
+
+// idleDaemon is one that can be asked for its status, and takes its time to reload.
+type idleDaemon struct {
+	Daemon
+	takes time.Duration
+}
+
+func (idleDaemon) Status() Status { return Status{Director: "lvs1"} }
+
+func (d idleDaemon) Yield(ctx context.Context, _ YieldRequest) (Yielded, error) {
+	select {
+	case <-time.After(d.takes):
+		return Yielded{}, nil
+	case <-ctx.Done():
+		return Yielded{}, ctx.Err()
+	}
+}
+
+// TestIdleClients: who keeps a connection and says nothing, or never ends what it began to
+// say, loses it; who waits for what it asked for does not.
+func TestIdleClients(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "control.sock")
+	s, err := Listen(path, idleDaemon{takes: time.Second}, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.idle = 200 * time.Millisecond
+	ctx, cancel := context.WithCancel(t.Context())
+	done := make(chan error)
+	go func() { done <- s.Run(ctx) }()
+	defer func() {
+		cancel()
+		if err := <-done; err != nil {
+			t.Error(err)
+		}
+	}()
+	for name, said := range map[string]string{
+		"nothing":        "",
+		"half a header":  "GET " + pathStatus + " HTTP/1.1\r\nHost: ",
+		"after a status": "GET " + pathStatus + " HTTP/1.1\r\nHost: lvsha\r\n\r\n",
+		"half a body":    "POST " + pathServers + " HTTP/1.1\r\nHost: lvsha\r\nContent-Length: 100\r\n\r\n{",
+		"half a plan":    "POST " + pathPlan + " HTTP/1.1\r\nHost: lvsha\r\nContent-Length: 60000000\r\n\r\n{\"text\": \"",
+	} {
+		conn, err := net.Dial("unix", path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := io.WriteString(conn, said); err != nil {
+			t.Error(err)
+		}
+		conn.SetReadDeadline(time.Now().Add(20 * time.Second))
+		if _, err := io.Copy(io.Discard, conn); errors.Is(err, os.ErrDeadlineExceeded) {
+			t.Errorf("%s: the connection is still there", name)
+		}
+		conn.Close()
+	}
+	if _, err := NewClient(path).Yield(t.Context(), YieldRequest{}); err != nil {
+		t.Errorf("what took longer than that: %v", err)
 	}
 }

@@ -147,7 +147,11 @@ func (s *judgedServer) firstVerdict(initial healthcheck.State) (d time.Duration)
 // whether it goes on.
 func (row *judgedRow) await(now time.Time) bool {
 	if row.wait > 0 {
-		row.until, row.wait = now.Add(row.wait), 0
+		// Those of a file before may take longer than those of this one.
+		if until := now.Add(row.wait); until.After(row.until) {
+			row.until = until
+		}
+		row.wait = 0
 	}
 	return now.Before(row.until)
 }

@@ -60,22 +60,35 @@ type keptYield struct {
 	Until time.Time `json:"until,omitzero"`
 }
 
-// overrideStore keeps the overrides in a file that is replaced whole.
+// overrideStore keeps the overrides in a file that is replaced whole. The disk may take its
+// time, or hang: a goroutine waits for it, and others wait for that no longer than patience.
 type overrideStore struct {
 	path string
+	// replace is how the file is replaced.
+	replace func(path, text string) error
 
-	mu   sync.Mutex // guards all below, and the file
+	mu   sync.Mutex // guards all below; it is not held while the disk is waited for
 	kept overrides
-	// written is the file's text, and failed why it is not that of kept.
-	written string
-	failed  error
+	// wanted is the text of kept, written the file's, and failed why it is not that of kept.
+	wanted, written string
+	failed          error
+	// writing is closed when what writes has ended; nil is nobody. slow says that it has
+	// been waited for in vain.
+	writing chan struct{}
+	slow    bool
 }
+
+// patience is for how long the disk is waited for.
+const patience = 2 * time.Second
+
+// errSlow is the error of a disk that takes longer.
+var errSlow = fmt.Errorf("writing the operators' overrides: the disk has not taken them within %v", patience)
 
 // openOverrides reads the overrides in a directory, which need not exist. An error
 // is about a file that cannot be read; the store works all the same. A file that makes no
 // sense is put aside, with ".bad" behind its name, so that the next change does not lose it.
 func openOverrides(dir string) (*overrideStore, error) {
-	s := &overrideStore{path: filepath.Join(dir, "overrides.json")}
+	s := &overrideStore{path: filepath.Join(dir, "overrides.json"), replace: replaceInDirectory}
 	data, err := os.ReadFile(s.path)
 	if errors.Is(err, os.ErrNotExist) {
 		return s, nil
@@ -89,7 +102,7 @@ func openOverrides(dir string) (*overrideStore, error) {
 		}
 		return s, fmt.Errorf("reading the operators' overrides, which are put aside in %s.bad: %w", s.path, err)
 	}
-	s.written = string(data)
+	s.wanted, s.written = string(data), string(data)
 	return s, nil
 }
 
@@ -119,10 +132,14 @@ func (s *overrideStore) read() overrides {
 // this process although they cannot be written.
 func (s *overrideStore) update(change func(*overrides)) error {
 	s.mu.Lock()
-	defer s.mu.Unlock()
 	change(&s.kept)
-	s.failed = s.write()
-	return s.failed
+	writing := s.begin()
+	slow := s.slow
+	s.mu.Unlock()
+	if writing != nil && !slow {
+		s.await(writing)
+	}
+	return s.unwritten()
 }
 
 // unwritten is why the next process would not know of the overrides; nil when it would.
@@ -132,33 +149,93 @@ func (s *overrideStore) unwritten() error {
 	return s.failed
 }
 
-// retry writes again what could not be written.
+// retry has written again what could not be written, and does not wait for that.
 func (s *overrideStore) retry() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.failed != nil {
-		s.failed = s.write()
+		s.begin()
 	}
 }
 
-// write replaces the file, if it says something else. The caller holds mu.
-func (s *overrideStore) write() error {
+// settle waits for what writes, as long as it may take.
+func (s *overrideStore) settle() {
+	s.mu.Lock()
+	writing := s.writing
+	s.mu.Unlock()
+	if writing != nil {
+		s.await(writing)
+	}
+}
+
+// await waits for what writes, but not for ever.
+func (s *overrideStore) await(writing <-chan struct{}) {
+	late := time.NewTimer(patience)
+	defer late.Stop()
+	select {
+	case <-writing:
+		return
+	case <-late.C:
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.writing == writing {
+		s.slow, s.failed = true, errSlow
+	}
+}
+
+// begin has the file replaced, if it is to say something else, and returns what is closed
+// when that has ended; nil when there is nothing to do. The caller holds mu.
+func (s *overrideStore) begin() <-chan struct{} {
 	data, err := json.MarshalIndent(s.kept, "", "  ")
 	if err != nil {
-		return fmt.Errorf("encoding the operators' overrides: %w", err)
-	}
-	text := string(data) + "\n"
-	if text == s.written || (s.written == "" && text == "{}\n") {
+		s.failed = fmt.Errorf("encoding the operators' overrides: %w", err)
 		return nil
 	}
-	if err := os.MkdirAll(filepath.Dir(s.path), 0o755); err != nil {
-		return fmt.Errorf("writing the operators' overrides: %w", err)
+	s.wanted = string(data) + "\n"
+	if s.writing != nil {
+		return s.writing // it goes on with this
 	}
-	if err := replaceSynced(s.path, text); err != nil {
-		return fmt.Errorf("writing the operators' overrides: %w", err)
+	if s.wanted == s.written || s.written == "" && s.wanted == "{}\n" {
+		s.failed = nil
+		return nil
 	}
-	s.written = text
-	return nil
+	s.writing = make(chan struct{})
+	go s.write()
+	return s.writing
+}
+
+// write replaces the file until it says what is wanted, or cannot be replaced.
+func (s *overrideStore) write() {
+	for {
+		s.mu.Lock()
+		text := s.wanted
+		s.mu.Unlock()
+		err := s.replace(s.path, text)
+		s.mu.Lock()
+		if err == nil {
+			s.written = text
+		}
+		if s.wanted == text {
+			s.slow, s.failed = false, nil
+			if err != nil {
+				s.failed = fmt.Errorf("writing the operators' overrides: %w", err)
+			}
+			close(s.writing)
+			s.writing = nil
+			s.mu.Unlock()
+			return
+		}
+		s.mu.Unlock()
+	}
+}
+
+// replaceInDirectory is replaceSynced in a directory that need not exist.
+func replaceInDirectory(path, text string) error {
+	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+		return err
+	}
+	return replaceSynced(path, text)
 }
 
 // replaceSynced replaces a file whole, so that it survives a power cut.

@@ -2,9 +2,11 @@ package director
 
 import (
 	"encoding/json"
+	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -127,5 +129,46 @@ func TestRecordUnwritten(t *testing.T) {
 		if got := strings.Join(m.d.Status().Problems, "\n"); strings.Contains(got, "may leave behind") {
 			t.Errorf("problems: %q", got)
 		}
+	})
+}
+
+// TestDiskHangs: a disk that hangs keeps neither an operator nor the director waiting, whose
+// watchdog would end it. What was asked for last is written once the disk is back.
+func TestDiskHangs(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		m := newLone(t, drained)
+		back := make(chan struct{})
+		var begun atomic.Int32
+		m.d.overrides.replace = func(path, text string) error {
+			begun.Add(1)
+			<-back
+			return replaceInDirectory(path, text)
+		}
+		for i, weight := range []int{7, 8, 9} {
+			from := time.Now()
+			done, err := m.d.Servers(t.Context(), control.ServersRequest{Do: control.DoWeight, Service: "web", Server: "10.0.0.1", Weight: weight})
+			if err != nil || !strings.Contains(done.Unkept, "has not taken them within 2s") {
+				t.Errorf("unkept: %q, %v", done.Unkept, err)
+			}
+			took := time.Since(from)
+			if most := []time.Duration{2 * time.Second, 0, 0}[i]; took > most {
+				t.Errorf("request %d took %v, want %v", i+1, took, most)
+			}
+			m.has(fmt.Sprintf("192.0.2.10:80/tcp>10.0.0.1:80=%d 192.0.2.10:80/tcp>10.0.0.2:80=3", weight))
+		}
+		m.pass(10 * time.Second)
+		if got := strings.Join(m.d.Status().Problems, "\n"); !strings.Contains(got, "has not taken them within 2s") {
+			t.Errorf("problems: %q", got)
+		}
+		if n := begun.Load(); n != 1 {
+			t.Errorf("%d goroutines wait for the disk, want 1", n)
+		}
+		close(back)
+		m.pass(3 * time.Second)
+		if got := strings.Join(m.d.Status().Problems, "\n"); strings.Contains(got, "holds until this process ends") {
+			t.Errorf("problems: %q", got)
+		}
+		m.restart()
+		m.has("192.0.2.10:80/tcp>10.0.0.1:80=9 192.0.2.10:80/tcp>10.0.0.2:80=3")
 	})
 }

@@ -2,6 +2,7 @@ package reconcile
 
 import (
 	"context"
+	"errors"
 	"sync"
 	"time"
 )
@@ -46,6 +47,7 @@ type Reconciler[Desired, Status any] struct {
 	flushes   []chan error
 	refreshes []chan Status
 	asked     uint64 // how often Set was called
+	dropped   uint64 // of those, how many a Flush came after
 	settled   uint64 // of those, how many the last turn had seen
 	status    Status
 	applied   uint64        // the generation of the last turn
@@ -101,10 +103,22 @@ func (r *Reconciler[Desired, Status]) Refresh(ctx context.Context) (Status, erro
 	}
 }
 
+// ErrReleased is the error of waiting for what a Flush has overtaken.
+var ErrReleased = errors.New("it has been given up meanwhile")
+
 // Applied waits until the generation, or a later one, has been carried out, and returns
-// what kept that from being complete. It goes on being tried.
+// what kept that from being complete. It goes on being tried. Of what was set before a
+// Flush, and not carried out by then, the error is ErrReleased.
 func (r *Reconciler[Desired, Status]) Applied(ctx context.Context, generation uint64) error {
-	return r.await(ctx, func() bool { return r.applied >= generation })
+	released := false
+	err := r.await(ctx, func() bool {
+		released = r.applied < generation && r.dropped > 0 && r.dropped == r.asked && r.settled >= r.asked && len(r.flushes) == 0
+		return released || r.applied >= generation
+	})
+	if released {
+		return ErrReleased
+	}
+	return err
 }
 
 // Settled is Applied for what was set last, when it is called. It returns too when a
@@ -138,7 +152,7 @@ func (r *Reconciler[Desired, Status]) await(ctx context.Context, so func() bool)
 func (r *Reconciler[Desired, Status]) Flush(ctx context.Context) error {
 	done := make(chan error, 1)
 	r.post(func() {
-		r.pending = nil
+		r.pending, r.dropped = nil, r.asked
 		r.flushes = append(r.flushes, done)
 	})
 	select {

@@ -216,6 +216,13 @@ func TestFlush(t *testing.T) {
 				t.Errorf("Settled for what was flushed: %v", err)
 			}
 		})
+		group.Go(func() {
+			soon, cancel := context.WithTimeout(t.Context(), time.Minute)
+			defer cancel()
+			if err := r.Applied(soon, 3); !errors.Is(err, reconcile.ErrReleased) {
+				t.Errorf("Applied for what was flushed: %v", err)
+			}
+		})
 		synctest.Wait()
 		group.Go(func() {
 			if err := r.Flush(t.Context()); err != nil || s.holds() != "" {
@@ -229,6 +236,14 @@ func TestFlush(t *testing.T) {
 		time.Sleep(time.Hour)
 		if s.seen(); s.holds() != "" {
 			t.Errorf("%q came back", s.holds())
+		}
+
+		// What was flushed is not waited for, and what has been carried out was.
+		if err := errors.Join(r.Applied(t.Context(), 2), r.Settled(t.Context())); err != nil {
+			t.Error(err)
+		}
+		if err := r.Applied(t.Context(), 3); !errors.Is(err, reconcile.ErrReleased) {
+			t.Errorf("Applied after a flush: %v", err)
 		}
 
 		// Both wait at the same time: first the one, then the other.
