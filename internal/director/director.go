@@ -310,7 +310,7 @@ func (d *Director) Run(ctx context.Context) error {
 	if len(hang) > 0 {
 		d.log.Warn("ending although something does not: a file or a program that it waits for does not answer", "rooms", strings.Join(hang, ", "))
 	}
-	d.overrides.settle()
+	d.overrides.settle(endGrace)
 	return errors.Join(err, d.beats.close())
 }
 

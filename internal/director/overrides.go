@@ -137,7 +137,7 @@ func (s *overrideStore) update(change func(*overrides)) error {
 	slow := s.slow
 	s.mu.Unlock()
 	if writing != nil && !slow {
-		s.await(writing)
+		s.await(writing, patience)
 	}
 	return s.unwritten()
 }
@@ -158,19 +158,19 @@ func (s *overrideStore) retry() {
 	}
 }
 
-// settle waits for what writes, as long as it may take.
-func (s *overrideStore) settle() {
+// settle waits for what writes, but not for longer than that.
+func (s *overrideStore) settle(longest time.Duration) {
 	s.mu.Lock()
 	writing := s.writing
 	s.mu.Unlock()
 	if writing != nil {
-		s.await(writing)
+		s.await(writing, longest)
 	}
 }
 
-// await waits for what writes, but not for ever.
-func (s *overrideStore) await(writing <-chan struct{}) {
-	late := time.NewTimer(patience)
+// await waits for what writes, but not for longer than that.
+func (s *overrideStore) await(writing <-chan struct{}, longest time.Duration) {
+	late := time.NewTimer(longest)
 	defer late.Stop()
 	select {
 	case <-writing:
