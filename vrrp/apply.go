@@ -213,6 +213,7 @@ func (e *Engine) sawLinks(now *seen) {
 		if !m.router.Serving() {
 			continue
 		}
+		e.rehardened(m, before)
 		cfg := &m.router.cfg
 		var doubtful []Address
 		var on string
@@ -232,6 +233,32 @@ func (e *Engine) sawLinks(now *seen) {
 		if len(cfg.Routes)+len(cfg.Rules) > 0 {
 			e.stagePaths(m, jobVerifyPaths, nil, nil)
 		}
+	}
+}
+
+// rehardened announces what is on an interface that has another hardware address than
+// before, as after the failover of a bond.
+func (e *Engine) rehardened(m *member, before *seen) {
+	if m.router.State() != Active {
+		return
+	}
+	other := make(map[string]bool)
+	var moved []Address
+	for _, a := range m.router.all {
+		iface := m.router.cfg.carrier(a)
+		is, seen := other[iface]
+		if !seen {
+			was, there := before.link(iface)
+			now, _ := e.links.link(iface)
+			is = there && now.Up && now.MAC != was.MAC
+			other[iface] = is
+		}
+		if is {
+			moved = append(moved, a)
+		}
+	}
+	if len(moved) > 0 {
+		e.stage(m, jobAnnounce, moved, m.router.rounds())
 	}
 }
 

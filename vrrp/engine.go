@@ -300,15 +300,15 @@ func (e *Engine) Snapshot() []Status {
 	return out
 }
 
-// post queues a call into the loop.
+// post queues a call into the loop, which may not run yet.
 func (e *Engine) post(call func()) {
 	e.mu.Lock()
-	ok := e.phase == running
-	if ok {
+	if e.phase != stopped {
 		e.queue = append(e.queue, call)
 	}
+	runs := e.phase == running
 	e.mu.Unlock()
-	if ok {
+	if runs {
 		e.opt.Port.Wake()
 	}
 }

@@ -364,6 +364,109 @@ func TestEngineAbsence(t *testing.T) {
 	})
 }
 
+// TestEngineHardwareAddress: hosts learn at once that an interface has another hardware
+// address, as after the failover of a bond.
+func TestEngineHardwareAddress(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var lan vrrptest.Segment
+		one := newBox(t, &lan, 1, nil)
+		one.run(priority(255))
+		time.Sleep(7 * time.Second) // all rounds are over, and the refresh is not due
+		one.links.Log()
+		one.links.SetMAC("eth0", [6]byte{2, 0, 0, 0, 0, 9})
+		time.Sleep(time.Millisecond)
+		synctest.Wait()
+		if log := one.links.Log(); !strings.Contains(log, "announce") {
+			t.Errorf("after another hardware address it did %q", log)
+		}
+		one.stop(vrrp.Hold)
+	})
+}
+
+// TestLeavingMany: a router with many addresses serves until the next Active has told hosts
+// of all of them, however long that takes to install them, and what it hears of each costs
+// the same.
+func TestLeavingMany(t *testing.T) {
+	const many = 5000
+	start := time.Unix(1000, 0)
+	cfg := priority(150)
+	cfg.Interval = time.Second
+	for i := range many {
+		cfg.Excluded = append(cfg.Excluded, vrrp.Address{Prefix: netip.PrefixFrom(netip.AddrFrom4([4]byte{10, 1, byte(i >> 8), byte(i)}), 32)})
+	}
+	r := vrrp.NewRouter(cfg)
+	r.Step(start, vrrp.LinkChange{Source: netip.MustParseAddr("10.0.0.1")})
+	r.Step(start, vrrp.Startup{})
+	now := r.Deadline()
+	r.Step(now, vrrp.Tick{})
+	if r.State() != vrrp.Active {
+		t.Fatalf("it is %s", r.State())
+	}
+	r.Step(now, vrrp.Shutdown{})
+	r.Step(now, &vrrp.Received{Advertisement: vrrp.Advertisement{Version: 3, VRID: 51, Priority: 100, Interval: time.Second}, Source: netip.MustParseAddr("10.0.0.2"), At: now})
+	began := time.Now()
+	for i, a := range r.Held() {
+		// The next one installs for three seconds before it announces.
+		at := now.Add(3*time.Second + time.Duration(i)*time.Microsecond)
+		if due := r.Deadline(); due.Before(at) {
+			r.Step(due, vrrp.Tick{})
+		}
+		if r.State() != vrrp.Leaving || !r.Serving() {
+			t.Fatalf("after %d announcements it is %s: %s", i, r.State(), r.Reason())
+		}
+		r.Step(at, vrrp.Announced{Address: a.Prefix.Addr()})
+	}
+	if r.State() != vrrp.Initialize {
+		t.Errorf("when all are announced it is %s", r.State())
+	}
+	if took := time.Since(began); took > 2*time.Second {
+		t.Errorf("%d announcements took %v", many, took)
+	}
+}
+
+// TestEnginePreemptAfterShortened: a shorter delay before a takeover counts from the
+// advertisement that the longer one has begun with.
+func TestEnginePreemptAfterShortened(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var lan vrrptest.Segment
+		one, two := newBox(t, &lan, 1, nil), newBox(t, &lan, 2, nil)
+		two.run(priority(100))
+		time.Sleep(2 * time.Second)
+		patient := priority(150)
+		patient.PreemptAfter = time.Hour
+		one.run(patient)
+		time.Sleep(10 * time.Second)
+		if s := one.engine.Snapshot()[0]; s.State != vrrp.Backup {
+			t.Fatalf("it is %s: %s", s.State, s.Reason)
+		}
+		patient.PreemptAfter = 5 * time.Second
+		one.configure(patient)
+		time.Sleep(time.Second)
+		if s := one.engine.Snapshot()[0]; s.State != vrrp.Active {
+			t.Errorf("with a delay that is over it is %s: %s", s.State, s.Reason)
+		}
+		one.stop(vrrp.Release)
+		two.stop(vrrp.Release)
+	})
+}
+
+// TestEngineTracksEarly: what a router depends on is known to it although it was told before
+// the engine ran.
+func TestEngineTracksEarly(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var lan vrrptest.Segment
+		one := newBox(t, &lan, 1, nil)
+		one.configure(priority(150))
+		one.engine.Track(priority(150).Key(), vrrp.Tracked{Fault: "the uplink is down"})
+		one.run(priority(150))
+		time.Sleep(5 * time.Second)
+		if s := one.engine.Snapshot()[0]; s.State != vrrp.Fault || s.Reason != "the uplink is down" {
+			t.Errorf("it is %s: %s", s.State, s.Reason)
+		}
+		one.stop(vrrp.Release)
+	})
+}
+
 // TestEngineAnnounces: V3-INI-03, ARP-11 and SIM-CACHE-03, nothing is announced before the address
 // is there, nor after Active was left.
 func TestEngineAnnounces(t *testing.T) {

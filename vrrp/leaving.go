@@ -20,8 +20,33 @@ type leave struct {
 	until time.Time
 	// spoken says that the next Active has advertised.
 	spoken bool
-	// announced are the addresses that somebody else has announced.
-	announced []netip.Addr
+	// awaited are the addresses that nobody else has announced yet where we listen, and
+	// least is when those are there that are announced elsewhere.
+	awaited map[netip.Addr]bool
+	least   time.Time
+}
+
+// await has a router wait for the announcements of its addresses. The first of a list is no
+// sign that hosts know of the rest.
+func (r *Router) await() {
+	r.leave.awaited = make(map[netip.Addr]bool, len(r.all))
+	for _, a := range r.all {
+		if a.Interface == r.cfg.Interface && familyOf(a.Prefix.Addr()) == r.key.Family {
+			r.leave.awaited[a.Prefix.Addr()] = true
+		}
+	}
+}
+
+// takes is what the next Active needs beyond grace to install so many addresses.
+func takes(addresses int) time.Duration {
+	return min(max(0, time.Duration(addresses)*takesEach-grace), takesMost)
+}
+
+// spoke gives the next Active, which has advertised, the time that it needs.
+func (r *Router) spoke(at time.Time) {
+	r.leave.spoken = true
+	r.leave.until = at.Add(grace + takes(len(r.all)))
+	r.leave.least = at.Add(takes(len(r.all) - len(r.leave.awaited)))
 }
 
 // releasedTo hears an advertisement while leaving after a Shutdown: somebody
@@ -37,8 +62,7 @@ func (r *Router) releasedTo(ev *Received) {
 	if r.leave.spoken {
 		return
 	}
-	r.leave.spoken = true
-	r.leave.until = ev.At.Add(grace)
+	r.spoke(ev.At)
 	r.active = heard{ev.Source, ev.Advertisement.Priority, ev.At, 1}
 	r.reason = fmt.Sprintf("%s advertises %d, serving until it announces", r.name(ev.Source), ev.Advertisement.Priority)
 }
@@ -75,18 +99,20 @@ func (r *Router) finishLeaving(now time.Time) {
 
 // announced hears somebody else announce one of our addresses.
 func (r *Router) announced(now time.Time, ev Announced) {
-	if !slices.ContainsFunc(r.all, func(a Address) bool { return a.Prefix.Addr() == ev.Address }) {
-		return
-	}
 	switch r.state {
 	case Leaving:
-		if !slices.Contains(r.leave.announced, ev.Address) {
-			r.leave.announced = append(r.leave.announced, ev.Address)
-		}
-		if r.allAnnounced() {
+		delete(r.leave.awaited, ev.Address)
+		switch {
+		case len(r.leave.awaited) > 0:
+		case now.Before(r.leave.least):
+			r.leave.until = r.leave.least
+		default:
 			r.finishLeaving(now)
 		}
 	case Active:
+		if !slices.ContainsFunc(r.all, func(a Address) bool { return a.Prefix.Addr() == ev.Address }) {
+			return
+		}
 		if r.handover && now.Sub(r.since) < lastWords {
 			// The one before has sent it before it knew of us, and hosts are told again
 			// in any case.
@@ -99,14 +125,6 @@ func (r *Router) announced(now time.Time, ev Announced) {
 			r.defend(ev.Address)
 		}
 	}
-}
-
-// allAnnounced says whether hosts were told of every address that is announced
-// where we listen. The first of a list is no sign that they know of the rest.
-func (r *Router) allAnnounced() bool {
-	return !slices.ContainsFunc(r.all, func(a Address) bool {
-		return a.Interface == r.cfg.Interface && familyOf(a.Prefix.Addr()) == r.key.Family && !slices.Contains(r.leave.announced, a.Prefix.Addr())
-	})
 }
 
 // defend announces one address once (RFC 5227 section 2.4 c).

@@ -47,8 +47,9 @@ func (r *Router) receivedBackup(now time.Time, ev *Received) {
 		r.accept(ev)
 		if r.state == Backup && r.serving {
 			// A resumed router gives way, make before break.
-			r.becomeLeaving(now, leave{to: Backup, until: ev.At.Add(grace), spoken: true},
+			r.becomeLeaving(now, leave{to: Backup},
 				fmt.Sprintf("%s advertises %d, serving until it announces", r.name(ev.Source), adv.Priority))
+			r.spoke(ev.At)
 		} else if r.state == Backup {
 			r.reason = ""
 		}
@@ -92,7 +93,8 @@ func (r *Router) receivedActive(now time.Time, ev *Received) {
 		// V3-ACT-09, V3-ACT-10. Nothing is sent.
 		reason := fmt.Sprintf("%s advertises %d, serving until it announces", r.name(ev.Source), adv.Priority)
 		r.accept(ev)
-		r.becomeLeaving(now, leave{to: Backup, until: ev.At.Add(grace), spoken: true}, reason)
+		r.becomeLeaving(now, leave{to: Backup}, reason)
+		r.spoke(ev.At)
 	case adv.Priority == r.Priority() && order == 0:
 		// V3-ACT-12: an answer would be answered for ever.
 		r.raise(now, NoticeTwin, r.rivalSilent(ev), "%s advertises our own priority %d from our own address", ev.Source, adv.Priority)

@@ -37,6 +37,10 @@ func (r *Router) reconfigure(now time.Time, cfg Config) {
 			r.letGo(&old, removed)
 		}
 	}
+	if !r.preemptAt.IsZero() {
+		// Counted from the same advertisement.
+		r.preemptAt = r.preemptAt.Add(cfg.PreemptAfter - old.PreemptAfter)
+	}
 	switch r.state {
 	case Active:
 		// A shorter interval must not make the others wait for the end of the

@@ -12,6 +12,10 @@ const (
 	// grace is how long a leaving router serves after the next Active's first
 	// advertisement: keepalived advertises before it installs addresses.
 	grace = 50 * time.Millisecond
+	// takesEach is what the next Active is given for each address that it has to install,
+	// in some systems one after another, and takesMost what it is given for all.
+	takesEach = 3 * time.Millisecond
+	takesMost = 10 * time.Second
 	// leaveSlack is how much later than it should a peer may take over from a
 	// released router without a gap: it may be starved of its processor for a while.
 	// The released router serves meanwhile, so the wait costs nothing.

@@ -45,7 +45,12 @@ func (e *Engine) Yield(ctx context.Context, key Key, until time.Time) error {
 		if m.router.cfg.Priority == priorityOwner {
 			return fmt.Errorf("%s owns its addresses (priority 255) and cannot yield them", m.router.cfg.Name)
 		}
-		e.step(m, time.Now(), Yield{Until: until})
+		now := time.Now()
+		if !until.IsZero() {
+			// By the clock that nobody sets.
+			until = now.Add(until.Sub(now))
+		}
+		e.step(m, now, Yield{Until: until})
 		return nil
 	})
 }

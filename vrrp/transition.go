@@ -79,6 +79,7 @@ func (r *Router) becomeLeaving(now time.Time, l leave, reason string) {
 	r.group.ready = ""
 	r.become(now, Leaving, reason)
 	r.leave = l
+	r.await()
 }
 
 // becomeFault ends every part in the protocol. Nothing can be sent where the

@@ -100,6 +100,9 @@ func (l *Links) Rename(from, to string) {
 // SetUp gives an interface a carrier or takes it away.
 func (l *Links) SetUp(iface string, up bool) { l.change(func() { l.links[iface].Up = up }) }
 
+// SetMAC gives an interface another hardware address.
+func (l *Links) SetMAC(iface string, mac [6]byte) { l.change(func() { l.links[iface].MAC = mac }) }
+
 // Take removes an address as somebody else would.
 func (l *Links) Take(iface, prefix string) {
 	l.change(func() { l.remove(iface, netip.MustParsePrefix(prefix)) })
