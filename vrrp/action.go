@@ -78,6 +78,8 @@ const (
 	NoticeDeaf NoticeKind = "peer-does-not-hear"
 	// NoticeTwin is a sender with our own priority and address.
 	NoticeTwin NoticeKind = "duplicate-router"
+	// NoticeStranger is other routers on the segment that have our VRID.
+	NoticeStranger NoticeKind = "foreign-vrid"
 	// NoticeMismatch is a packet that differs from the configuration.
 	NoticeMismatch NoticeKind = "mismatch"
 	// NoticeDropped is a packet that is not acceptable: one a minute for each

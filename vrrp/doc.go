@@ -41,6 +41,10 @@
 //     (V2-FSM-01, V2-FSM-02), and never more than a token bucket has (V3-ACT-13).
 //   - Version 2 uses a packet whose address list differs (V2-RX-02), as keepalived
 //     does: the alternative is two Actives while a change is rolled out.
+//   - An advertisement that has none of our addresses, from a sender that is no director
+//     of the file, does not count: other routers on the segment have our VRID by accident,
+//     and the lower of the two would give its addresses to nobody. Where keys or unicast
+//     peers say who belongs together, or with a virtual MAC, it counts.
 //   - Advertisements of priority 0 set Active_Down_Timer once, until another is
 //     accepted (V3-BCK-13): a flood cannot postpone the takeover.
 //   - A Backup whose timer runs more than an interval late listens for one more

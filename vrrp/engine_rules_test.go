@@ -215,7 +215,8 @@ func TestEngineReceives(t *testing.T) {
 			if got := tt.count(after.Counters) - tt.count(before.Counters); got != 3 {
 				t.Errorf("%s: counted %d times", tt.name, got)
 			}
-			if after.State != vrrp.Active || after.Counters.AdvertisementsReceived != 0 || len(after.Peers) != 0 {
+			counted := slices.ContainsFunc(after.Peers, func(p vrrp.PeerStatus) bool { return !p.LastSeen.IsZero() || p.Refused == "" })
+			if after.State != vrrp.Active || after.Counters.AdvertisementsReceived != 0 || counted {
 				t.Errorf("%s had an effect: %+v", tt.name, after)
 			}
 			// V3-RX-20.
@@ -464,6 +465,81 @@ func TestEngineTracksEarly(t *testing.T) {
 			t.Errorf("it is %s: %s", s.State, s.Reason)
 		}
 		one.stop(vrrp.Release)
+	})
+}
+
+// TestEngineStranger: other routers that happen to have our VRID do not take our addresses,
+// and are shown; not so those that are in the file, have one of our addresses, or would
+// share a MAC address with us.
+func TestEngineStranger(t *testing.T) {
+	other := priority(200)
+	other.Addresses = []vrrp.Address{{Prefix: netip.MustParsePrefix("198.51.100.7/24")}}
+	for name, tt := range map[string]struct {
+		change func(own, other *vrrp.Config)
+		obeyed bool
+		alarm  string
+	}{
+		"a stranger": {func(*vrrp.Config, *vrrp.Config) {}, false, "10.0.0.2 uses our VRID 51 for [198.51.100.7], none of which is ours: other routers on this segment have this VRID, and it is not obeyed; give one of them another vrid"},
+		"version 2": {func(own, other *vrrp.Config) {
+			own.Version, own.Interval = 2, time.Second
+			other.Version, other.Interval = 2, time.Second
+		}, false, "it is not obeyed"},
+		"of the file": {func(own, _ *vrrp.Config) {
+			own.Peers = []vrrp.Peer{{Name: "lvs2", Address: netip.MustParseAddr("10.0.0.2"), Priority: 200}}
+		}, true, ""},
+		"one of ours":        {func(own, other *vrrp.Config) { other.Addresses = append(other.Addresses, own.Addresses...) }, true, ""},
+		"with a MAC address": {func(own, other *vrrp.Config) { own.Virtual, other.Virtual = "vip51", "vip51" }, true, "both have one MAC address, so that only one of the two can be active"},
+		"from a unicast peer": {func(own, other *vrrp.Config) {
+			own.Unicast, other.Unicast = []netip.Addr{netip.MustParseAddr("10.0.0.2")}, []netip.Addr{netip.MustParseAddr("10.0.0.1")}
+		}, true, ""},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				var lan vrrptest.Segment
+				one, two := newBox(t, &lan, 1, nil), newBox(t, &lan, 2, nil)
+				a, b := priority(100), other
+				tt.change(&a, &b)
+				one.run(a)
+				two.run(b)
+				time.Sleep(20 * time.Second)
+				s := one.engine.Snapshot()[0]
+				if (s.State == vrrp.Backup) != tt.obeyed {
+					t.Errorf("it is %s: %s", s.State, s.Reason)
+				}
+				told := ""
+				for _, a := range s.Alarms {
+					told += a.Text
+				}
+				if !strings.Contains(told, tt.alarm) || (told == "") != (tt.alarm == "") {
+					t.Errorf("alarms %q, want %q", told, tt.alarm)
+				}
+				one.stop(vrrp.Hold)
+				two.stop(vrrp.Hold)
+			})
+		})
+	}
+}
+
+// TestEngineRefused: whose advertisements are dropped is shown with the reason.
+func TestEngineRefused(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var lan vrrptest.Segment
+		one, two := newBox(t, &lan, 1, nil), newBox(t, &lan, 2, nil)
+		a, b := priority(150), priority(100)
+		a.Version, a.Interval, b.Version, b.Interval = 2, time.Second, 2, 2*time.Second
+		a.Peers = []vrrp.Peer{{Name: "lvs2", Address: netip.MustParseAddr("10.0.0.2"), Priority: 100}}
+		one.run(a)
+		two.run(b)
+		time.Sleep(20 * time.Second)
+		peers := one.engine.Snapshot()[0].Peers
+		if len(peers) != 1 || !peers[0].LastSeen.IsZero() || peers[0].Refused != "advertisement interval is not acceptable (every 2s, and every 1s here: in version 2 all need the same)" {
+			t.Errorf("peers %+v", peers)
+		}
+		b.Interval = time.Second
+		two.configure(b)
+		time.Sleep(500 * time.Millisecond)
+		one.stop(vrrp.Hold)
+		two.stop(vrrp.Hold)
 	})
 }
 

@@ -132,6 +132,8 @@ type Counters struct {
 	// used although they differ from the configuration.
 	IntervalMismatches    uint64 `json:"interval_mismatches"`
 	AddressListMismatches uint64 `json:"address_list_mismatches"`
+	// Strangers counts packets of other routers with our VRID, which are not obeyed.
+	Strangers uint64 `json:"foreign_vrid"`
 	// The rest count dropped packets by reason.
 	TTLErrors         uint64 `json:"ttl_errors"`
 	LengthErrors      uint64 `json:"length_errors"`

@@ -7,6 +7,9 @@ import (
 
 // received is an advertisement that passed every test.
 func (r *Router) received(now time.Time, ev *Received) {
+	if r.state != Initialize && r.strange(now, ev) {
+		return
+	}
 	switch r.state {
 	case Active:
 		r.hear(ev)

@@ -115,8 +115,10 @@ type Router struct {
 	holdUntil time.Time
 	holdDown  time.Duration
 
-	peers    []peer
-	counters Counters
+	peers []peer
+	// strangerTold is when a mismatch of a sender was told that the file does not know.
+	strangerTold time.Time
+	counters     Counters
 	// alarms are the conditions that operators should know of now.
 	alarms []Alarm
 	// out holds the actions of the last Step.

@@ -54,8 +54,10 @@ type PeerStatus struct {
 	Priority uint8
 	// Source says where the priority comes from: "file" or "vrrp".
 	Source string
-	// LastSeen is when its last advertisement arrived; zero is never.
+	// LastSeen is when its last advertisement arrived that counted; zero is never.
 	LastSeen time.Time
+	// Refused says why what arrived last did not count; empty when it did.
+	Refused string
 }
 
 // peer is a sender that was heard.
@@ -65,6 +67,17 @@ type peer struct {
 	at       time.Time
 	// mismatched is when the sender's last mismatch was told.
 	mismatched time.Time
+	// refused is why a packet of it did not count that arrived at refusedAt.
+	refused   string
+	refusedAt time.Time
+}
+
+// last is when anything of the sender arrived.
+func (p *peer) last() time.Time {
+	if p.refusedAt.After(p.at) {
+		return p.refusedAt
+	}
+	return p.at
 }
 
 // maxPeers bounds what a flood of forged sources can make us remember.
@@ -77,25 +90,40 @@ func (r *Router) hear(ev *Received) {
 	if adv.Priority == 0 {
 		r.counters.PriorityZeroReceived++
 	}
-	i := slices.IndexFunc(r.peers, func(p peer) bool { return p.address == ev.Source })
-	if i < 0 {
-		if i = len(r.peers); i < maxPeers {
-			r.peers = append(r.peers, peer{})
-		} else {
-			// The one that was silent longest goes.
-			i = 0
-			for j := range r.peers {
-				if r.peers[j].at.Before(r.peers[i].at) {
-					i = j
-				}
-			}
-			r.peers[i] = peer{}
-		}
-		r.peers[i].address = ev.Source
-	}
-	p := &r.peers[i]
+	p := r.peer(ev.Source, func(*peer) bool { return true })
 	p.priority, p.at = adv.Priority, ev.At
 	r.compare(p, ev)
+}
+
+// refuse remembers why a packet of a sender did not count. It takes no place from one whose
+// packets did.
+func (r *Router) refuse(source netip.Addr, why string, at time.Time) {
+	if p := r.peer(source, func(p *peer) bool { return p.at.IsZero() }); p != nil {
+		p.refused, p.refusedAt = why, at
+	}
+}
+
+// peer is what is known of a sender. When there are too many it takes the place of the one
+// that was silent longest among those that may go; nil if none may.
+func (r *Router) peer(source netip.Addr, mayGo func(*peer) bool) *peer {
+	oldest := -1
+	for i := range r.peers {
+		switch p := &r.peers[i]; {
+		case p.address == source:
+			return p
+		case mayGo(p) && (oldest < 0 || p.last().Before(r.peers[oldest].last())):
+			oldest = i
+		}
+	}
+	if len(r.peers) < maxPeers {
+		r.peers = append(r.peers, peer{address: source})
+		return &r.peers[len(r.peers)-1]
+	}
+	if oldest < 0 {
+		return nil
+	}
+	r.peers[oldest] = peer{address: source}
+	return &r.peers[oldest]
 }
 
 // mismatchEvery limits notices about one sender's configuration.
@@ -114,6 +142,12 @@ func (r *Router) compare(p *peer, ev *Received) {
 	}
 	if (!interval && !list) || (!p.mismatched.IsZero() && ev.At.Sub(p.mismatched) < mismatchEvery) {
 		return
+	}
+	if !r.knows(ev.Source) {
+		if !r.strangerTold.IsZero() && ev.At.Sub(r.strangerTold) < strangerEvery {
+			return
+		}
+		r.strangerTold = ev.At
 	}
 	p.mismatched = ev.At
 	if interval {
@@ -151,7 +185,10 @@ func (r *Router) Status() Status {
 			s.Peers = append(s.Peers, PeerStatus{Address: h.address})
 		}
 		s.Peers[i].LastSeen = h.at
-		if h.priority != 0 || s.Peers[i].Source == "" {
+		if h.refusedAt.After(h.at) {
+			s.Peers[i].Refused = h.refused
+		}
+		if !h.at.IsZero() && (h.priority != 0 || s.Peers[i].Source == "") {
 			// A release is not the priority it runs with.
 			s.Peers[i].Priority, s.Peers[i].Source = h.priority, "vrrp"
 		}

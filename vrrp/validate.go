@@ -170,7 +170,13 @@ func (e *Engine) admits(m *member, p *Packet, now time.Time) bool {
 		if reason == AuthStale {
 			detail = fmt.Sprintf(" (%s, window %s)", apart(offset), m.auth.window)
 		}
+		if reason == BadInterval && cfg.Version == 2 {
+			detail = fmt.Sprintf(" (every %s, and every %s here: in version 2 all need the same)", adv.Interval, cfg.Interval)
+		}
 		m.router.counters.drop(reason)
+		if reason != OwnPacket {
+			m.router.refuse(p.Source, reason.String()+detail, p.At)
+		}
 		e.complain(m, p, m.router.key.VRID, reason, detail)
 		return false
 	}

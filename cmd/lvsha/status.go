@@ -84,6 +84,12 @@ func printStatus(w io.Writer, s control.Status, detail bool, now time.Time) erro
 			if p.LastSeen != nil {
 				seen = fmt.Sprintf("heard %s ago", age(*p.LastSeen, now))
 			}
+			if p.Refused != "" {
+				seen += ", and what it sends now is dropped: " + p.Refused
+				if p.LastSeen == nil {
+					seen = "heard, and all that it sends is dropped: " + p.Refused
+				}
+			}
 			who := p.Name + " " + p.Address
 			switch {
 			case p.Name == "":
@@ -91,7 +97,11 @@ func printStatus(w io.Writer, s control.Status, detail bool, now time.Time) erro
 			case p.Address == "":
 				who = p.Name + " (the file has no address of it in this family)"
 			}
-			fmt.Fprintf(t, "  peer %s, priority %d (%s), %s\n", who, p.Priority, p.Source, seen)
+			priority := ""
+			if p.Source != "" {
+				priority = fmt.Sprintf("priority %d (%s), ", p.Priority, p.Source)
+			}
+			fmt.Fprintf(t, "  peer %s, %s%s\n", who, priority, seen)
 		}
 	}
 	if len(s.Conditions) > 0 {

@@ -182,6 +182,8 @@ type Peer struct {
 	// Source tells where the priority is from: file, vrrp or channel.
 	Source   string     `json:"source"`
 	LastSeen *time.Time `json:"last_seen"`
+	// Refused says why what it sent last does not count; empty when it does.
+	Refused string `json:"refused,omitempty"`
 }
 
 // Service is one virtual service.

@@ -233,7 +233,7 @@ func routerStatus(r vrrp.Status) control.Router {
 		out.Addresses = append(out.Addresses, a.String())
 	}
 	for _, p := range r.Peers {
-		peer := control.Peer{Name: p.Name, Priority: int(p.Priority), Source: p.Source}
+		peer := control.Peer{Name: p.Name, Priority: int(p.Priority), Source: p.Source, Refused: p.Refused}
 		if p.Address.IsValid() {
 			peer.Address = p.Address.String()
 		}
