@@ -22,7 +22,8 @@ type Memory struct {
 	schedulers map[string]bool
 	engines    map[string]bool
 	timeouts   Timeouts
-	fault      func(what string) error
+	module
+	fault func(what string) error
 }
 
 var _ Kernel = (*Memory)(nil)
