@@ -110,6 +110,7 @@ type Exchange struct {
 	taking   *taking
 	pulls    uint32
 	counted  time.Time
+	unknown  int // entries that could not be handed over the last time
 	tokens   uint64
 	extras   map[string]map[ConnKey]bool
 	shadow   *Shadow

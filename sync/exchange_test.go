@@ -37,6 +37,7 @@ type fakeKernel struct {
 type fakeConn struct {
 	Conn
 	flags Flags
+	mark  uint32
 	bound *Server
 	until time.Time
 }
@@ -128,7 +129,7 @@ func (k *fakeKernel) process(r Record) {
 		if k.memory > 0 && len(k.conns) >= k.memory {
 			return
 		}
-		c = &fakeConn{Conn: Conn{Key: r.Key, Server: r.Server, Synced: true}}
+		c = &fakeConn{Conn: Conn{Key: r.Key, Server: r.Server, Synced: true}, mark: r.Mark}
 		k.conns[r.Key] = c
 	}
 	if c.bound == nil {
@@ -142,10 +143,24 @@ func (k *fakeKernel) process(r Record) {
 }
 
 // open makes a connection as a packet does.
-func (k *fakeKernel) open(key ConnKey, server int) {
+func (k *fakeKernel) open(key ConnKey, server int) { k.openTo(key, 0, server) }
+
+// openTo makes one of a service.
+func (k *fakeKernel) openTo(key ConnKey, service, server int) {
 	k.mu.Lock()
-	to := &k.services[0].Servers[server]
-	k.conns[key] = &fakeConn{Conn: Conn{Key: key, Server: to.Addr, State: tcpEstablished}, flags: to.Forward | NoOutput, bound: to, until: time.Now().Add(15 * time.Minute)}
+	s := &k.services[service]
+	to := &s.Servers[server]
+	at := to.Addr
+	if at.Port() == 0 {
+		at = netip.AddrPortFrom(at.Addr(), key.Virtual.Port())
+	}
+	flags := to.Forward
+	if flags != ForwardNAT {
+		flags |= NoOutput
+	}
+	k.conns[key] = &fakeConn{
+		Conn: Conn{Key: key, Server: at, State: tcpEstablished}, flags: flags, mark: s.Mark, bound: to, until: time.Now().Add(15 * time.Minute),
+	}
 	k.say(key)
 	k.mu.Unlock()
 }
@@ -162,7 +177,7 @@ func (k *fakeKernel) close(key ConnKey) {
 // say is the master daemon, without its buffer. The caller holds the lock.
 func (k *fakeKernel) say(key ConnKey) {
 	c := k.conns[key]
-	r := Record{Key: key, Server: c.Server, Flags: c.flags, State: c.State, Timeout: uint32(time.Until(c.until) / time.Second)}
+	r := Record{Key: key, Server: c.Server, Flags: c.flags, Mark: c.mark, State: c.State, Timeout: uint32(time.Until(c.until) / time.Second)}
 	b, _ := AppendMessage(nil, 1, 1472, []Record{r})
 	for _, t := range k.taps {
 		t.said <- b

@@ -102,8 +102,8 @@ func FuzzListing(f *testing.F) {
 			if err != nil {
 				return
 			}
-			r, ok := p.Record(c)
-			if !ok {
+			r, why := p.Record(c, &Record{Server: c.Server})
+			if why != fit {
 				continue
 			}
 			// What may be shown may be handed over, and is read as it was meant.

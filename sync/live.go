@@ -172,12 +172,12 @@ func (e *Exchange) seed() {
 			e.trouble(aboutTable, err)
 			return
 		}
-		r, ok := pool.Record(c)
-		if !ok {
+		r, why := pool.Record(c, nil)
+		if why == passing {
 			continue
 		}
 		e.mu.Lock()
-		shadow.Seed(time.Now(), r, time.Duration(c.Expires)*time.Second)
+		shadow.Seed(time.Now(), r, time.Duration(c.Expires)*time.Second, why)
 		e.mu.Unlock()
 		if e.run.Err() != nil {
 			return
@@ -295,8 +295,7 @@ func (e *Exchange) takeLive(ctx context.Context, s *session, b []byte) error {
 		if !own || e.shadow == nil {
 			return false
 		}
-		_, known := e.shadow.Get(now, r.Key)
-		return known
+		return e.shadow.Has(now, r.Key)
 	})
 	on := e.s.problem == "" && e.s.unready == ""
 	t := e.taking

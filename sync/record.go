@@ -265,6 +265,19 @@ func (r *Record) same(o *Record) bool {
 // goneTimeout is the timeout, in seconds, of what is to end at once.
 const goneTimeout = 1
 
+// gone is the record that takes the entry out of a kernel's table, for which its service
+// need not be known.
+func (c *Conn) gone() Record {
+	r := Record{Key: c.Key, Server: c.Server, State: c.State}
+	switch {
+	case c.Key.Template:
+		r.Flags = Template
+	case c.Key.Client.Port() == 0:
+		r.Flags = NoClientPort
+	}
+	return r.gone()
+}
+
 // gone is the record that takes the entry out of a kernel's table: closed and
 // about to end.
 func (r Record) gone() Record {

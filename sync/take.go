@@ -168,6 +168,7 @@ func (e *Exchange) conclude(ctx context.Context, s *session, m endMessage) {
 		return
 	}
 	t.result.Taking = time.Since(t.began) - t.result.Waiting
+	t.result.Unknown = m.Unknown
 	problem := m.Problem
 	if problem == "" && t.result.Records != m.Total {
 		problem = fmt.Sprintf("%d of %d records have come", t.result.Records, m.Total)
@@ -301,13 +302,10 @@ func (e *Exchange) differences(ctx context.Context, t *taking) (missing []Record
 // removes nothing of what is served here, nor what a packet made.
 func (e *Exchange) prune(ctx context.Context, t *taking, extra []Conn) error {
 	last := e.takeExtras(t.result.Peer, extra)
-	e.mu.Lock()
-	pool := e.pool
-	e.mu.Unlock()
 	var over []Record
 	for _, c := range extra {
-		if r, ok := pool.Record(c); ok && last[c.Key] {
-			over = append(over, r.gone())
+		if last[c.Key] {
+			over = append(over, c.gone())
 		}
 	}
 	t.result.Extra = len(extra) - len(over)

@@ -79,6 +79,9 @@ type endMessage struct {
 	ID uint32 `json:"id"`
 	// Total counts the records that were sent.
 	Total int `json:"total"`
+	// Unknown counts entries that the giver has and does not send, because it does not
+	// know their service, and so neither the mark nor the forwarding method.
+	Unknown int `json:"unknown,omitempty"`
 	// Problem is why the giver has stopped before the end.
 	Problem string `json:"problem,omitempty"`
 }
@@ -122,6 +125,9 @@ type Result struct {
 	Wrong   int `json:"wrong"`
 	Unbound int `json:"unbound"`
 	Removed int `json:"removed"`
+	// Unknown are entries that the other director has and did not hand over, because it
+	// does not know which service they belong to.
+	Unknown int `json:"unknown,omitempty"`
 	// Compared says what that is from: "entries", each, or "counters", per server.
 	Compared string `json:"compared,omitempty"`
 	// Repeated counts datagrams that the kernel's socket dropped and that were put
@@ -149,6 +155,7 @@ func (r Result) String() string {
 	}{
 		{r.Missing, "missing"}, {r.Extra, "that only this director has"}, {r.Wrong, "on another server"},
 		{r.Unbound, "without a server in the services here"}, {r.Removed, "removed that were over"},
+		{r.Unknown, "not handed over because their service is not known there"},
 	} {
 		if part.n > 0 {
 			s += fmt.Sprintf(", %d %s", part.n, part.what)
