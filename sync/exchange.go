@@ -199,11 +199,14 @@ func (e *Exchange) Set(cfg ExchangeConfig) {
 func (e *Exchange) Serves(addresses []netip.Addr) {
 	slices.SortFunc(addresses, netip.Addr.Compare)
 	e.mu.Lock()
-	came := false
+	e.s.now = time.Now()
+	var came []netip.Addr
 	for _, a := range addresses {
-		came = came || !slices.Contains(e.serves, a)
+		if !slices.Contains(e.serves, a) {
+			came = append(came, a)
+		}
 	}
-	if came {
+	if len(came) > 0 {
 		e.turns++
 	}
 	if e.s.serving && len(addresses) == 0 {
@@ -217,7 +220,8 @@ func (e *Exchange) Serves(addresses []netip.Addr) {
 			}
 		}
 	}
-	e.serves, e.s.serving = addresses, len(addresses) > 0
+	e.serves, e.s.serves, e.s.serving = addresses, addresses, len(addresses) > 0
+	e.s.gain(came)
 	e.mu.Unlock()
 	e.kick()
 }
@@ -257,7 +261,7 @@ func (e *Exchange) Open(link Link) {
 	s := &session{link: link, asks: make(chan pullMessage, 1), live: make(chan []byte, liveLimit), out: make(chan []byte, 64), done: make(chan struct{})}
 	s.ctx, s.end = context.WithCancel(e.run)
 	s.partner = e.partner(link.Peer())
-	s.partner.connected, s.partner.heard, s.partner.whole = true, false, false
+	s.partner.connected, s.partner.heard, s.partner.whole, s.partner.looked = true, false, false, false
 	s.partner.due, s.partner.token, s.partner.retry = "", 0, 0
 	s.partner.notBefore, s.partner.again = time.Time{}, time.Time{}
 	e.sessions[link.Peer()] = s
@@ -298,7 +302,7 @@ func (e *Exchange) partner(name string) *partner {
 			return p
 		}
 	}
-	p := &partner{name: name}
+	p := &partner{name: name, full: make(map[netip.Addr]bool)}
 	e.s.partners = append(e.s.partners, p)
 	return p
 }
@@ -315,6 +319,9 @@ func (e *Exchange) Compose(link Link) []byte {
 		Epoch: e.epoch, Conns: e.conns, Waiting: e.lastWait != "" && !e.s.serving, Serves: len(e.serves), Turns: e.turns, Pool: e.poolHash,
 		Transport: e.cfg.Transport, Problem: e.s.problem, Unready: e.s.unready != "",
 	}
+	if len(e.serves) <= maxServes {
+		now.At = e.serves
+	}
 	if s.toldAny && s.told.equal(now) {
 		return nil
 	}
@@ -326,7 +333,7 @@ func (e *Exchange) Compose(link Link) []byte {
 func (r report) equal(o report) bool {
 	// A count that moves a little is none.
 	near := r.Conns == o.Conns || r.Conns > 0 && o.Conns > 0 && max(r.Conns, o.Conns) < 2*min(r.Conns, o.Conns)
-	return near && r.Serves == o.Serves && r.Unready == o.Unready && r.Epoch == o.Epoch && r.Waiting == o.Waiting && r.Turns == o.Turns &&
+	return near && r.Serves == o.Serves && slices.Equal(r.At, o.At) && r.Unready == o.Unready && r.Epoch == o.Epoch && r.Waiting == o.Waiting && r.Turns == o.Turns &&
 		r.Pool == o.Pool && r.Transport == o.Transport && r.Problem == o.Problem
 }
 
@@ -417,14 +424,33 @@ func (e *Exchange) turn(ctx context.Context, now time.Time) time.Duration {
 
 // look takes the services in. The caller holds the lock.
 func (e *Exchange) look(pool *Pool) {
-	hash := e.poolHash
+	hash, had := e.poolHash, e.conns
 	e.pool, e.poolHash, e.conns = pool, pool.Hash(), pool.conns()
+	if emptied(had, e.conns) {
+		e.lost()
+	}
 	if hash == e.poolHash {
 		return
 	}
 	for _, p := range e.s.partners {
 		if p.result != nil && p.result.Unbound > 0 && p.due == "" {
 			p.due = "the services have changed"
+		}
+	}
+}
+
+// lost takes notice that somebody has taken the table away from under the kernel: other
+// directors have the last copy. The caller holds the lock.
+func (e *Exchange) lost() {
+	e.s.whole, e.conns = false, 0
+	if e.shadow != nil {
+		e.shadow, e.warm = NewShadow(slack(e.cfg)), false
+	}
+	for _, p := range e.s.partners {
+		clear(p.full)
+		p.whole, p.looked = false, false
+		if p.connected && p.heard && p.told.Conns > 0 {
+			p.due, p.notBefore = "the table here was emptied", time.Time{}
 		}
 	}
 }
@@ -462,7 +488,7 @@ func (e *Exchange) Receive(ctx context.Context, link Link, payload []byte) error
 		if p.heard && r.Transport != p.told.Transport && p.due == "" {
 			p.due = "its transport has changed"
 		}
-		p.told, p.heard = r, true
+		p.hears(r, first, e.serves)
 		if why := e.s.greet(p); first && why != "" {
 			p.due = why
 		} else if !first && p.result == nil && was == 0 && r.Conns > 0 && p.due == "" && (!e.s.serving || r.Serves > 0) {
@@ -491,7 +517,7 @@ func (e *Exchange) Receive(ctx context.Context, link Link, payload []byte) error
 		if err != nil {
 			return err
 		}
-		return e.begin(ctx, s, m)
+		e.begin(s, m)
 	case sayRecords:
 		return e.take(ctx, s, payload)
 	case sayEnd:
@@ -508,6 +534,9 @@ func (e *Exchange) Receive(ctx context.Context, link Link, payload []byte) error
 		e.mu.Lock()
 		if m.Result.Problem == "" {
 			s.token = max(s.token, m.Token)
+		}
+		if p := s.partner; m.Result.Problem == "" && m.Result.Offered > 0 && e.s.serving && p.due == "" {
+			p.due = "it has entries that are not here" // and may be the last to have them
 		}
 		close(s.done)
 		s.done = make(chan struct{})

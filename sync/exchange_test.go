@@ -276,6 +276,8 @@ type cluster struct {
 	transport Transport
 	mu        sync.Mutex // guards links
 	links     [2]*fakeLink
+	// idle is a director whose pulls are lost.
+	idle atomic.Pointer[node]
 	// spoil changes what is sent, nil drops it.
 	spoil atomic.Pointer[func(payload []byte) []byte]
 }
@@ -311,11 +313,17 @@ func newCluster(t *testing.T, transport Transport) *cluster {
 }
 
 func (c *cluster) start(name string, kernel *fakeKernel) *node {
+	other := map[string]string{"lvs1": "lvs2", "lvs2": "lvs1"}[name]
+	return c.startBeside(name, kernel, []string{other}, func() []*fakeLink { links := c.joined(); return links[:] })
+}
+
+// startBeside starts a director beside others, with links that may be nil.
+func (c *cluster) startBeside(name string, kernel *fakeKernel, others []string, links func() []*fakeLink) *node {
 	n := &node{name: name, kernel: kernel, done: make(chan struct{})}
 	n.Exchange = NewExchange(ExchangeOptions{
 		System: kernel, Pool: kernel.pool, OnWait: func() {},
 		Wake: func() {
-			for _, l := range c.joined() {
+			for _, l := range links() {
 				if l != nil && l.from == n {
 					l.compose()
 				}
@@ -329,7 +337,7 @@ func (c *cluster) start(name string, kernel *fakeKernel) *node {
 	})
 	n.Set(ExchangeConfig{
 		On: true, Daemons: Config{Interface: "eth0", ID: 1, Transport: c.transport}.Daemons(), Transport: c.transport,
-		Others: []string{map[string]string{"lvs1": "lvs2", "lvs2": "lvs1"}[name]}, Gate: DefaultGate, Refresh: time.Minute,
+		Others: others, Gate: DefaultGate, Refresh: time.Minute,
 	})
 	var ctx context.Context
 	ctx, n.stop = context.WithCancel(c.Context())
@@ -364,6 +372,9 @@ type fakeLink struct {
 func (l *fakeLink) Peer() string { return l.to.name }
 
 func (l *fakeLink) Send(ctx context.Context, payload []byte) error {
+	if payload[0] == sayPull && l.c.idle.Load() == l.from {
+		return nil
+	}
 	if spoil := l.c.spoil.Load(); spoil != nil {
 		if payload = (*spoil)(payload); payload == nil {
 			return nil
@@ -389,13 +400,16 @@ func (l *fakeLink) compose() {
 }
 
 // connect joins both directors.
-func (c *cluster) connect() {
+func (c *cluster) connect() { c.connectPair(c.nodes[0], c.nodes[1], c.join) }
+
+// connectPair joins two directors, whose links it tells before it opens them.
+func (c *cluster) connectPair(one, two *node, tell func([2]*fakeLink)) {
 	var links [2]*fakeLink
-	for i := range links {
-		links[i] = &fakeLink{c: c, from: c.nodes[i], to: c.nodes[1-i], queue: make(chan []byte, 64), closed: make(chan struct{}), done: make(chan struct{})}
+	for i, ends := range [2][2]*node{{one, two}, {two, one}} {
+		links[i] = &fakeLink{c: c, from: ends[0], to: ends[1], queue: make(chan []byte, 64), closed: make(chan struct{}), done: make(chan struct{})}
 	}
 	links[0].back, links[1].back = links[1], links[0]
-	c.join(links)
+	tell(links)
 	for _, l := range links {
 		l.from.Open(l)
 	}
@@ -568,8 +582,10 @@ func TestExchangeGhosts(t *testing.T) {
 			return k == key(100) && looks <= listings+2
 		}
 		one.mu.Unlock()
-		// And the backup made one itself, which is not the other one's to end.
-		two.open(key(999), 0)
+		// And the backup has one of an address that the other one does not serve.
+		elsewhere := key(999)
+		elsewhere.Virtual = ap("192.0.2.11:80")
+		two.open(elsewhere, 0)
 		c.connect()
 		c.until("a second look", time.Minute, func() bool {
 			last := c.nodes[1].Snapshot().Partners[0].Last
@@ -582,8 +598,115 @@ func TestExchangeGhosts(t *testing.T) {
 				t.Errorf("connection %d is there: %t", i, there)
 			}
 		}
-		if _, there := keys[key(999)]; !there {
-			t.Error("a connection of its own was removed")
+		if _, there := keys[elsewhere]; !there {
+			t.Error("a connection to another address was removed")
+		}
+	})
+}
+
+// TestExchangeGhostsOfItsOwn: an active director is stopped and comes back with its kernel's
+// table, of which 50 connections have ended on the other one meanwhile. They go, though a
+// packet made them here, and are not copied to the other one when the addresses come back.
+func TestExchangeGhostsOfItsOwn(t *testing.T) {
+	transports(t, func(t *testing.T, transport Transport) {
+		c := newCluster(t, transport)
+		c.serve(200)
+		c.connect()
+		c.equal(10 * time.Second)
+		one, two := c.nodes[0], c.nodes[1]
+		handOver := func(from *node) {
+			t.Helper()
+			ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+			defer cancel()
+			if err := from.HandOver(ctx); err != nil {
+				t.Fatal(err)
+			}
+		}
+		handOver(one)
+		two.Serves([]netip.Addr{virtual})
+		one.Serves(nil)
+		time.Sleep(100 * time.Millisecond)
+		handOver(one) // the last ones
+		c.cut()
+		one.stop()
+		<-one.done
+		for i := range 50 {
+			two.kernel.close(key(i))
+		}
+		time.Sleep(time.Minute)
+		c.nodes[0] = c.start("lvs1", one.kernel)
+		one = c.nodes[0]
+		c.until("a reason to wait", time.Second, func() bool { return one.Waiting() != "" })
+		c.connect()
+		c.until("no reason to wait", 20*time.Second, func() bool { return one.Waiting() == "" })
+		if n := len(one.kernel.keys()); n != 150 {
+			t.Errorf("it does not wait any more and has %d connections, want 150", n)
+		}
+		handOver(two)
+		one.Serves([]netip.Addr{virtual})
+		two.Serves(nil)
+		time.Sleep(2 * time.Minute)
+		for _, n := range c.nodes {
+			if n := len(n.kernel.keys()); n != 150 {
+				t.Errorf("%d connections in the end, want 150", n)
+			}
+		}
+	})
+}
+
+// TestExchangeLastCopy: what the director that serves has lost, because its gate timed out
+// or somebody emptied its table, is not over: the other one keeps it and offers it.
+func TestExchangeLastCopy(t *testing.T) {
+	transports(t, func(t *testing.T, transport Transport) {
+		for _, lose := range []struct {
+			name string
+			late bool
+			do   func(c *cluster)
+		}{
+			{"a gate that timed out", true, func(c *cluster) {
+				c.reboot(0)
+				c.idle.Store(c.nodes[0])
+				c.until("the gate", DefaultGate+5*time.Second, func() bool { return c.nodes[0].Waiting() == "" })
+				c.nodes[0].Serves([]netip.Addr{virtual})
+				time.Sleep(time.Minute)
+				c.connect()
+			}},
+			{"a table that was emptied", true, func(c *cluster) {
+				c.idle.Store(c.nodes[0])
+				c.nodes[0].kernel.set(func(k *fakeKernel) { clear(k.conns) })
+				if _, err := c.nodes[1].Resync(c.Context(), "", false); err != nil {
+					c.Error(err)
+				}
+				if _, err := c.nodes[1].Resync(c.Context(), "", false); err != nil {
+					c.Error(err)
+				}
+			}},
+			{"a module that was loaded again while the channel was cut", false, func(c *cluster) {
+				c.cut()
+				c.nodes[0].kernel.set(func(k *fakeKernel) { clear(k.conns) })
+				time.Sleep(5 * time.Second)
+				c.connect()
+			}},
+		} {
+			c := newCluster(t, transport)
+			c.connect()
+			c.until("each other", time.Minute, func() bool { return c.nodes[0].Waiting() == "" && c.nodes[1].Waiting() == "" })
+			c.serve(100)
+			c.until("all connections", time.Minute, func() bool { return len(c.nodes[1].kernel.keys()) == 100 })
+			time.Sleep(time.Minute)
+			if late := lose.late; late {
+				// It does not take them before the other one has looked more than twice.
+				time.AfterFunc(2*time.Minute, func() { c.idle.Store(nil) })
+			}
+			lose.do(c)
+			c.until("the other one's looks", 5*time.Minute, func() bool { return c.idle.Load() == nil })
+			c.until("the last copies", takeTimeout+time.Minute, func() bool { return len(c.nodes[0].kernel.keys()) == 100 })
+			time.Sleep(time.Minute)
+			for _, n := range c.nodes {
+				if got := len(n.kernel.keys()); got != 100 {
+					t.Errorf("%s: %s has %d connections, want 100", lose.name, n.name, got)
+				}
+			}
 		}
 	})
 }

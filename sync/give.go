@@ -23,6 +23,9 @@ func (e *Exchange) give(s *session) {
 // dealt with elsewhere.
 func (e *Exchange) answer(s *session, m pullMessage) {
 	ctx := s.ctx
+	e.mu.Lock()
+	serves := e.serves // before the table is read
+	e.mu.Unlock()
 	first, err := e.table(ctx, m.Token != 0)
 	if err != nil {
 		_ = s.link.Send(ctx, say(sayEnd, endMessage{ID: m.ID, Problem: err.Error()}))
@@ -31,8 +34,14 @@ func (e *Exchange) answer(s *session, m pullMessage) {
 	e.mu.Lock()
 	begin := beginMessage{ID: m.ID, Total: len(first.records)}
 	e.unknown = first.unknown
-	if len(e.serves) <= maxServes {
-		begin.Serves = e.serves
+	if first.listed && emptied(e.conns, len(first.records)+len(first.over)+first.unknown) {
+		e.lost() // before the counters show it
+	}
+	if len(serves) <= maxServes {
+		begin.Serves = serves
+	}
+	if first.unknown == 0 {
+		begin.Complete = s.partner.complete(begin.Serves)
 	}
 	e.mu.Unlock()
 	if s.link.Send(ctx, say(sayBegin, begin)) != nil {
@@ -153,6 +162,7 @@ func (e *Exchange) list(ctx context.Context, t *wholeTable) error {
 				t.unknown++
 				continue
 			}
+			r.withLeft(c.Expires)
 			if refresh > 0 && !r.Key.Template {
 				// The kernel tells of what goes on, so that what does not need not live
 				// longer there than here.

@@ -289,14 +289,8 @@ func (e *Exchange) takeLive(ctx context.Context, s *session, b []byte) error {
 	e.mu.Lock()
 	s.received += uint64(len(records))
 	now := time.Now()
-	records = slices.DeleteFunc(records, func(r Record) bool {
-		marked := r.Key.Template && r.Key.Protocol == protocolAny
-		own := slices.Contains(e.serves, r.Key.Virtual.Addr()) || e.s.serving && (marked || s.partner.told.Serves == 0)
-		if !own || e.shadow == nil {
-			return false
-		}
-		return e.shadow.Has(now, r.Key)
-	})
+	o := e.owners(s.partner)
+	records = slices.DeleteFunc(records, func(r Record) bool { return !e.takesLive(o, now, s, &r) })
 	on := e.s.problem == "" && e.s.unready == ""
 	t := e.taking
 	e.mu.Unlock()

@@ -72,6 +72,9 @@ func TestExchangeMarks(t *testing.T) {
 			for i := range count {
 				one.kernel.openTo(markKey(i), i%2, 0)
 			}
+			if told && !known {
+				c.until("all of it heard", time.Minute, func() bool { return one.Snapshot().Heard == count })
+			}
 			c.connect()
 			c.until("a table", time.Minute, func() bool {
 				p := c.nodes[1].Snapshot().Partners[0]

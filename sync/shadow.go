@@ -123,6 +123,11 @@ func (s *Shadow) Left(now time.Time) iter.Seq[Record] {
 			if left <= 0 || e.unfit || k.passing(e.record.State) {
 				continue
 			}
+			idle := left
+			if !k.ending(e.record.State) {
+				idle -= s.Slack
+			}
+			e.record.withLeft(uint32(max(idle, 0) / time.Second))
 			if !k.Template {
 				e.record.Timeout = uint32(left/time.Second) + 1
 			}

@@ -2,6 +2,7 @@ package connsync
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"net/netip"
@@ -28,12 +29,18 @@ type taking struct {
 	heard   time.Time // when something of it last came
 	total   int
 	serves  []netip.Addr // the giver's
+	// complete are those of them of which the giver had all that is here.
+	complete map[netip.Addr]bool
 	// records are those that were put in, to be compared with; nil where there are
 	// too many.
 	records map[ConnKey]Record
-	// known are the entries that are here already, if this director serves, and fresh
-	// those that live records have told of meanwhile, which are newer than the table.
-	known, fresh map[ConnKey]bool
+	// owners say whose word counts. own are the entries that are here, nil until that
+	// matters, won those of the table that count though they were not the giver's to
+	// say, and had all of the table; fresh are those that live records have told of
+	// meanwhile, which are newer than the table.
+	owners          *owners
+	own             map[ConnKey]ownConn
+	won, had, fresh map[ConnKey]bool
 	// asks are the wishes that it answers.
 	asks []*ask
 	// result grows on the session's goroutine; base is what it began with, and
@@ -51,7 +58,7 @@ func (e *Exchange) pull(now time.Time, p *partner) {
 		return
 	}
 	e.pulls++
-	t := &taking{session: s, id: e.pulls, token: p.token, began: now, heard: now, fresh: make(map[ConnKey]bool)}
+	t := &taking{session: s, id: e.pulls, token: p.token, began: now, heard: now, fresh: make(map[ConnKey]bool), won: make(map[ConnKey]bool)}
 	why := p.due
 	if why == "" {
 		// An operator's wish alone.
@@ -89,39 +96,46 @@ func (e *Exchange) current(s *session, id uint32) *taking {
 
 // begin prepares for the records of a table. What is of it belongs to the
 // session's goroutine from here on.
-func (e *Exchange) begin(ctx context.Context, s *session, m beginMessage) error {
+func (e *Exchange) begin(s *session, m beginMessage) {
 	t := e.current(s, m.ID)
 	if t == nil {
-		return nil
+		return
 	}
-	t.serves = m.Serves
-	t.result.Waiting = time.Since(t.began)
+	t.serves, t.result.serves = m.Serves, m.Serves
+	t.result.Waiting, t.complete = time.Since(t.began), addressSet(m.Complete)
 	if m.Total <= listLimit {
-		t.records = make(map[ConnKey]Record, m.Total)
+		t.records, t.had = make(map[ConnKey]Record, m.Total), make(map[ConnKey]bool, m.Total)
 	}
 	e.mu.Lock()
-	serves := e.serves
 	t.total = m.Total
+	t.owners = e.owners(s.partner)
+	t.owners.giver = addressSet(m.Serves, s.partner.told.At)
 	e.mu.Unlock()
-	if len(serves) == 0 {
-		return nil
+}
+
+// ownConns are the entries that are here.
+func (e *Exchange) ownConns(ctx context.Context) (map[ConnKey]ownConn, error) {
+	out := make(map[ConnKey]ownConn)
+	e.mu.Lock()
+	if e.shadow != nil && e.warm && e.cfg.Refresh > 0 {
+		for r := range e.shadow.Left(time.Now()) {
+			left, _ := r.takeLeft()
+			out[r.Key] = ownConn{r.Server, ageOf(r.Key, r.State, left)}
+		}
+		e.mu.Unlock()
+		return out, nil
 	}
-	// A director that serves knows better.
-	t.known = make(map[ConnKey]bool)
+	e.mu.Unlock()
 	for c, err := range e.opts.System.Conns(true) {
 		if err != nil {
-			e.fail(t, err)
-			return nil
-		}
-		// Unless it is the other one that serves the address.
-		if v := c.Key.Virtual.Addr(); slices.Contains(serves, v) || !slices.Contains(m.Serves, v) {
-			t.known[c.Key] = true
+			return nil, err
 		}
 		if ctx.Err() != nil {
-			return context.Cause(ctx)
+			return nil, context.Cause(ctx)
 		}
+		out[c.Key] = ownConn{c.Server, ageOf(c.Key, c.State, c.Expires)}
 	}
-	return nil
+	return out, nil
 }
 
 // take puts records of a table into the kernel.
@@ -135,7 +149,14 @@ func (e *Exchange) take(ctx context.Context, s *session, payload []byte) error {
 		return nil
 	}
 	t.result.Records += len(records)
-	records = slices.DeleteFunc(records, func(r Record) bool { return t.known[r.Key] || t.fresh[r.Key] })
+	if t.owners == nil {
+		return errors.New("records ahead of the table that they are of")
+	}
+	records, err = t.judge(records, func() (map[ConnKey]ownConn, error) { return e.ownConns(ctx) })
+	if err != nil {
+		e.fail(t, err)
+		return nil
+	}
 	e.mu.Lock()
 	pool := e.pool
 	e.mu.Unlock()
@@ -266,7 +287,7 @@ func (e *Exchange) verify(ctx context.Context, t *taking) error {
 }
 
 // differences are the records that the kernel has not taken in, or otherwise, and
-// the entries that a sync daemon made of what the giver serves and has not.
+// the entries of addresses that the giver alone serves, and that it has not.
 func (e *Exchange) differences(ctx context.Context, t *taking) (missing []Record, extra []Conn, err error) {
 	e.mu.Lock()
 	serves := e.serves
@@ -281,12 +302,13 @@ func (e *Exchange) differences(ctx context.Context, t *taking) (missing []Record
 			return nil, nil, context.Cause(ctx)
 		}
 		r, sent := t.records[c.Key]
+		v := c.Key.Virtual.Addr()
 		switch {
 		case sent && c.Server == r.Server:
 			seen[c.Key] = true
 		case sent && !seen[c.Key]:
 			t.result.Wrong++
-		case !sent && c.Synced && !c.Key.passing(c.State) && slices.Contains(t.serves, c.Key.Virtual.Addr()) && !slices.Contains(serves, c.Key.Virtual.Addr()):
+		case !sent && !t.had[c.Key] && !t.fresh[c.Key] && !c.Key.passing(c.State) && slices.Contains(t.serves, v) && !t.owners.others[v] && !slices.Contains(serves, v):
 			extra = append(extra, c)
 		}
 	}
@@ -298,12 +320,17 @@ func (e *Exchange) differences(ctx context.Context, t *taking) (missing []Record
 	return missing, extra, nil
 }
 
-// prune removes the entries that two tables of a giver in a row did not have. It
-// removes nothing of what is served here, nor what a packet made.
+// prune removes the entries that two tables of a giver in a row did not have though it
+// had them once. Others may be the last copy: after a gate that timed out, or because
+// somebody emptied its table; it takes those over. Nothing is removed of what is served
+// here.
 func (e *Exchange) prune(ctx context.Context, t *taking, extra []Conn) error {
-	last := e.takeExtras(t.result.Peer, extra)
+	sure := slices.Clone(extra)
+	sure = slices.DeleteFunc(sure, func(c Conn) bool { return !t.complete[c.Key.Virtual.Addr()] || t.result.Unknown > 0 })
+	t.result.Offered = len(extra) - len(sure)
+	last := e.takeExtras(t.result.Peer, sure)
 	var over []Record
-	for _, c := range extra {
+	for _, c := range sure {
 		if last[c.Key] {
 			over = append(over, c.gone())
 		}

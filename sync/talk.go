@@ -45,6 +45,8 @@ type report struct {
 	Waiting bool `json:"waiting,omitempty"`
 	// Serves counts the virtual addresses that are here.
 	Serves int `json:"serves,omitempty"`
+	// At are those addresses, none if they are too many to tell.
+	At []netip.Addr `json:"at,omitempty"`
 	// Turns counts how often addresses came here.
 	Turns int `json:"turns"`
 	// Pool is Pool.Hash.
@@ -73,6 +75,9 @@ type beginMessage struct {
 	// Serves are the virtual addresses that the giver serves; none if they are too many
 	// to tell.
 	Serves []netip.Addr `json:"serves,omitempty"`
+	// Complete are those of which all that the receiver has was there once since they are
+	// there, so that what is not in the table is over.
+	Complete []netip.Addr `json:"complete,omitempty"`
 }
 
 type endMessage struct {
@@ -128,6 +133,11 @@ type Result struct {
 	// Unknown are entries that the other director has and did not hand over, because it
 	// does not know which service they belong to.
 	Unknown int `json:"unknown,omitempty"`
+	// Offered are the extras that the other director may never have had: they are not over
+	// for all that is known, and it may take them over.
+	Offered int `json:"offered,omitempty"`
+	// serves are the addresses that the other director served when it told its table.
+	serves []netip.Addr
 	// Compared says what that is from: "entries", each, or "counters", per server.
 	Compared string `json:"compared,omitempty"`
 	// Repeated counts datagrams that the kernel's socket dropped and that were put
