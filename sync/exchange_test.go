@@ -711,6 +711,30 @@ func TestExchangeLastCopy(t *testing.T) {
 	})
 }
 
+// TestExchangeDrops: what the backup daemon's socket drops is made good when it is next
+// looked at, though it has dropped nothing before, or was opened anew since.
+func TestExchangeDrops(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := newCluster(t, Multicast)
+		c.serve(20)
+		c.connect()
+		c.equal(10 * time.Second)
+		time.Sleep(20 * time.Second)
+		next := 100
+		for _, count := range []uint64{8, 9, 3} { // the last of another socket
+			for range 8 {
+				c.nodes[0].kernel.open(key(next), 0)
+				next++
+			}
+			c.nodes[1].kernel.set(func(k *fakeKernel) { k.dropped = count })
+			c.equal(meterEvery + 2*time.Second)
+		}
+		if got := c.nodes[1].Snapshot().Dropped; got != 3 {
+			t.Errorf("%d drops, want 3", got)
+		}
+	})
+}
+
 // TestExchangeLive: over the channel connections come as they are made, and go as
 // they end; what was lost in between is made good.
 func TestExchangeLive(t *testing.T) {

@@ -215,7 +215,9 @@ func (e *Exchange) meter(now time.Time) {
 	e.failed++
 	if err == nil {
 		e.failed = 0
-		if dropped > e.dropped && e.dropped > 0 {
+		// A socket begins with none, so that the first reading is one too, and so is that of a
+		// daemon that was started anew, which counts from none again.
+		if dropped != e.dropped && dropped > 0 {
 			e.behindAll("the backup daemon's socket has dropped messages")
 		}
 	}
