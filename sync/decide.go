@@ -74,7 +74,9 @@ type situation struct {
 	now time.Time
 	// behind is when this director began to lack what others may have: it started, or
 	// lost another one while it did not serve.
-	behind   time.Time
+	behind time.Time
+	// since is from when on there has been no reason to wait; zero while there is one.
+	since    time.Time
 	gate     time.Duration
 	expected int // other directors that the channel knows
 	serving  bool
@@ -198,6 +200,24 @@ func (s *situation) wait() (wait, open string) {
 		return "it waits for other directors to tell of their connections", ""
 	default:
 		return "", strings.Join(empty, ", ") + " has no other connections to give"
+	}
+}
+
+// opened takes notice whether there is no reason to wait.
+func (s *situation) opened(open bool) {
+	switch {
+	case !open:
+		s.since = time.Time{}
+	case s.since.IsZero():
+		s.since = s.now
+	}
+}
+
+// fallBehind begins to wait anew, if there was no reason to wait for so long as the gate
+// lasts: a channel that comes and goes must not keep it closed for ever.
+func (s *situation) fallBehind(now time.Time) {
+	if !s.since.IsZero() && now.Sub(s.since) >= s.gate {
+		s.behind = now
 	}
 }
 

@@ -106,6 +106,7 @@ type Exchange struct {
 	poolHash uint64
 	conns    int
 	lastWait string
+	shown    string // the one that OnWait was told of
 	sessions map[string]*session
 	taking   *taking
 	pulls    uint32
@@ -131,6 +132,7 @@ type Exchange struct {
 
 // session is one connection with a partner.
 type session struct {
+	began   time.Time
 	link    Link
 	partner *partner
 	ctx     context.Context
@@ -173,6 +175,11 @@ func (e *Exchange) Set(cfg ExchangeConfig) {
 	if e.cfg.On && cfg.On && e.cfg.Transport != cfg.Transport {
 		e.behindAll("the transport has changed")
 	}
+	if !e.cfg.On && cfg.On {
+		// As at the start: others may have what was never told to this director.
+		e.s.behind, e.s.since = time.Now(), time.Time{}
+		e.s.whole = false
+	}
 	e.cfg = cfg
 	if e.shadow != nil {
 		e.shadow.Slack = slack(cfg)
@@ -191,6 +198,7 @@ func (e *Exchange) Set(cfg ExchangeConfig) {
 	}
 	e.s.now = time.Now()
 	e.lastWait, _ = e.s.wait()
+	e.s.opened(e.lastWait == "")
 	e.mu.Unlock()
 	e.kick()
 }
@@ -211,7 +219,7 @@ func (e *Exchange) Serves(addresses []netip.Addr) {
 	}
 	if e.s.serving && len(addresses) == 0 {
 		if len(e.sessions) == 0 {
-			e.s.behind = time.Now() // whoever serves now is not heard
+			e.s.fallBehind(e.s.now) // whoever serves now is not heard
 		}
 		// Whoever has them may have had another idea of some connections.
 		for _, p := range e.s.partners {
@@ -258,7 +266,7 @@ func (e *Exchange) Open(link Link) {
 		return // it comes while all ends
 	}
 	delete(e.extras, link.Peer())
-	s := &session{link: link, asks: make(chan pullMessage, 1), live: make(chan []byte, liveLimit), out: make(chan []byte, 64), done: make(chan struct{})}
+	s := &session{began: time.Now(), link: link, asks: make(chan pullMessage, 1), live: make(chan []byte, liveLimit), out: make(chan []byte, 64), done: make(chan struct{})}
 	s.ctx, s.end = context.WithCancel(e.run)
 	s.partner = e.partner(link.Peer())
 	s.partner.connected, s.partner.heard, s.partner.whole, s.partner.looked = true, false, false, false
@@ -280,8 +288,9 @@ func (e *Exchange) Close(link Link) {
 	}
 	s.end()
 	delete(e.sessions, link.Peer())
-	if s.partner.heard && !e.s.serving {
-		e.s.behind = time.Now() // what becomes of its connections is not heard
+	// A channel that comes and goes must not keep the gate closed for ever.
+	if s.partner.heard && !e.s.serving && time.Since(s.began) >= e.s.gate {
+		e.s.fallBehind(time.Now()) // what becomes of its connections is not heard
 	}
 	s.partner.connected, s.partner.met, s.partner.turns = false, s.partner.told.Epoch, s.partner.told.Turns
 	if t := e.taking; t != nil && t.session == s {
@@ -393,9 +402,10 @@ func (e *Exchange) turn(ctx context.Context, now time.Time) time.Duration {
 	}
 	e.s.now = now
 	wait, open := e.s.wait()
-	changed := wait != e.lastWait
+	changed := wait != e.shown
 	tell := changed && e.lastWait != "" && wait == ""
-	e.lastWait = wait
+	e.lastWait, e.shown = wait, wait
+	e.s.opened(wait == "")
 	if p := e.s.next(); p != nil {
 		e.pull(now, p)
 	}

@@ -263,10 +263,11 @@ type node struct {
 	name   string
 	kernel *fakeKernel
 	*Exchange
-	stop context.CancelFunc
-	done chan struct{}
-	mu   sync.Mutex
-	said []string
+	stop  context.CancelFunc
+	done  chan struct{}
+	waits atomic.Int32 // how often OnWait was told
+	mu    sync.Mutex
+	said  []string
 }
 
 // cluster is two directors whose channel can be cut.
@@ -321,7 +322,7 @@ func (c *cluster) start(name string, kernel *fakeKernel) *node {
 func (c *cluster) startBeside(name string, kernel *fakeKernel, others []string, links func() []*fakeLink) *node {
 	n := &node{name: name, kernel: kernel, done: make(chan struct{})}
 	n.Exchange = NewExchange(ExchangeOptions{
-		System: kernel, Pool: kernel.pool, OnWait: func() {},
+		System: kernel, Pool: kernel.pool, OnWait: func() { n.waits.Add(1) },
 		Wake: func() {
 			for _, l := range links() {
 				if l != nil && l.from == n {
@@ -1050,6 +1051,77 @@ func TestExchangeBehind(t *testing.T) {
 		// Nobody waits for one that is dead for longer than the gate.
 		c.cut()
 		c.until("the gate", DefaultGate+2*time.Second, func() bool { return two.Waiting() == "" })
+	})
+}
+
+// TestExchangeFlaps: a channel that comes and goes, so that no table gets through, keeps a
+// director waiting for as long as the gate lasts from its start, and not for longer.
+func TestExchangeFlaps(t *testing.T) {
+	transports(t, func(t *testing.T, transport Transport) {
+		for _, through := range []bool{false, true} {
+			c := newCluster(t, transport)
+			c.serve(100)
+			two := c.nodes[1]
+			if !through {
+				c.spoilBy(func(b []byte) []byte {
+					if b[0] == sayRecords {
+						return nil
+					}
+					return b
+				})
+			}
+			began, waited := time.Now(), time.Duration(0)
+			for time.Since(began) < 10*time.Minute {
+				if c.joined()[0] == nil {
+					c.connect()
+				} else {
+					c.cut()
+				}
+				for range 30 {
+					time.Sleep(100 * time.Millisecond)
+					if two.Waiting() != "" {
+						waited += 100 * time.Millisecond
+						if time.Since(began) > DefaultGate+2*time.Second {
+							t.Fatalf("tables get through %t: it waits after %s: %s", through, time.Since(began), two.Waiting())
+						}
+					}
+				}
+			}
+			if !through && waited < DefaultGate-2*time.Second {
+				t.Errorf("it waited for %s, want %s", waited, DefaultGate)
+			}
+		}
+	})
+}
+
+// TestExchangeTurnedOn: a reload that turns connection synchronisation on has the director
+// wait for the connections of the one that serves, as a start has.
+func TestExchangeTurnedOn(t *testing.T) {
+	transports(t, func(t *testing.T, transport Transport) {
+		c := newCluster(t, transport)
+		c.serve(100)
+		two := c.nodes[1]
+		two.Exchange.mu.Lock()
+		on := two.cfg
+		two.Exchange.mu.Unlock()
+		two.Set(ExchangeConfig{Off: "the file has no [sync]"})
+		time.Sleep(10 * time.Minute)
+		if why := two.Waiting(); why != "" {
+			t.Fatalf("it waits without [sync]: %s", why)
+		}
+		two.Set(on)
+		told := two.waits.Load()
+		if two.Waiting() == "" {
+			t.Fatal("it does not wait")
+		}
+		if time.Sleep(tick); two.waits.Load() == told {
+			t.Error("nobody is told that it waits")
+		}
+		c.connect()
+		c.until("all connections", 10*time.Second, func() bool { return two.Waiting() == "" })
+		if n := len(two.kernel.keys()); n != 100 {
+			t.Errorf("it does not wait any more and has %d connections, want 100", n)
+		}
 	})
 }
 
