@@ -736,6 +736,59 @@ func TestExchangeDrops(t *testing.T) {
 	})
 }
 
+// TestExchangeEngine: a client has a template for each Call-ID, and all are handed over,
+// compared and, when they are over, removed one by one.
+func TestExchangeEngine(t *testing.T) {
+	transports(t, func(t *testing.T, transport Transport) {
+		c := newCluster(t, transport)
+		call := func(i int) Conn {
+			out := Conn{
+				Key:    ConnKey{Protocol: protocolTCP, Template: true, Client: ap("192.0.2.9:0"), Virtual: ap("192.0.2.10:80")},
+				Server: ap([]string{"192.0.2.21:80", "192.0.2.22:80"}[i%2]), State: 1, Engine: "sip", EngineData: fmt.Sprintf("%d@b.c", i),
+			}
+			out.Key.Engine = engineKey(out.Engine, out.EngineData)
+			return out
+		}
+		one, two := c.nodes[0], c.nodes[1]
+		one.Serves([]netip.Addr{virtual})
+		one.kernel.set(func(k *fakeKernel) {
+			for i := range 5 {
+				conn := call(i)
+				k.conns[conn.Key] = &fakeConn{Conn: conn, flags: ForwardDR | NoOutput | Template, bound: &k.services[0].Servers[i%2], until: time.Now().Add(time.Hour)}
+			}
+		})
+		c.connect()
+		c.until("five templates", 10*time.Second, func() bool { return len(two.kernel.keys()) == 5 })
+		c.equal(time.Second)
+		r, err := two.Resync(t.Context(), "", true)
+		if err != nil || r.Records != 5 || r.Missing+r.Extra+r.Wrong != 0 {
+			t.Errorf("compared: %+v, %v", r, err)
+		}
+		gone := call(3)
+		for _, n := range c.nodes {
+			n.kernel.set(func(k *fakeKernel) {
+				// Of the kernel's listing, the data is what tells them apart.
+				for _, conn := range k.conns {
+					if conn.Engine == "" || conn.EngineData == "" {
+						conn.Engine, conn.EngineData, _ = strings.Cut(conn.Key.Engine, " ")
+					}
+				}
+			})
+		}
+		one.kernel.set(func(k *fakeKernel) { delete(k.conns, gone.Key) })
+		c.until("one less", 5*time.Minute, func() bool {
+			if _, err := two.Resync(t.Context(), "", false); err != nil {
+				t.Fatal(err)
+			}
+			time.Sleep(2 * time.Second)
+			return len(two.kernel.keys()) == 4
+		})
+		if _, there := two.kernel.keys()[gone.Key]; there {
+			t.Error("another one was removed")
+		}
+	})
+}
+
 // TestExchangeLive: over the channel connections come as they are made, and go as
 // they end; what was lost in between is made good.
 func TestExchangeLive(t *testing.T) {

@@ -271,10 +271,7 @@ func (p *Pool) Record(c Conn, told *Record) (r Record, why unfit) {
 	if !c.Key.Template && c.Key.inactive(c.State) {
 		r.Flags |= Inactive
 	}
-	if c.Engine != "" && len(c.EngineData) > 0 && len(c.EngineData) <= 255 && len(c.Engine) <= maxEngine {
-		r.Options = string([]byte{optEngineData, byte(len(c.EngineData))}) + c.EngineData +
-			string([]byte{optEngine, byte(len(c.Engine))}) + c.Engine
-	}
+	r.Options = c.engineOptions()
 	return r, fit
 }
 

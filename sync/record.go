@@ -131,6 +131,9 @@ func Decode(b []byte) (Message, error) {
 			return m, fmt.Errorf("sync record %d: %w", i+1, err)
 		}
 		r.Options = string(b[at+size : at+length])
+		if r.Key.Template {
+			r.Key.Engine = engineKey(option(r.Options, optEngine), option(r.Options, optEngineData))
+		}
 		if known && r.valid() {
 			m.Records = append(m.Records, r)
 		} else {
@@ -197,6 +200,18 @@ func checkOptions(b []byte) (known bool, err error) {
 		seen |= 1 << kind
 	}
 	return known, nil
+}
+
+// option is the data of the first option of a kind, empty if there is none.
+func option(options string, kind byte) string {
+	for len(options) >= 2 && len(options) >= 2+int(options[1]) {
+		data := options[2 : 2+int(options[1])]
+		if options[0] == kind {
+			return data
+		}
+		options = options[2+len(data):]
+	}
+	return ""
 }
 
 // size is the length of the record in a message, without padding.
@@ -268,7 +283,7 @@ const goneTimeout = 1
 // gone is the record that takes the entry out of a kernel's table, for which its service
 // need not be known.
 func (c *Conn) gone() Record {
-	r := Record{Key: c.Key, Server: c.Server, State: c.State}
+	r := Record{Key: c.Key, Server: c.Server, State: c.State, Options: c.engineOptions()}
 	switch {
 	case c.Key.Template:
 		r.Flags = Template
@@ -279,9 +294,14 @@ func (c *Conn) gone() Record {
 }
 
 // gone is the record that takes the entry out of a kernel's table: closed and
-// about to end.
+// about to end. The data of a persistence engine says which template it is.
 func (r Record) gone() Record {
-	r.Timeout, r.Options = goneTimeout, ""
+	r.Timeout = goneTimeout
+	if r.Key.Engine == "" {
+		r.Options = ""
+	} else {
+		r.takeLeft()
+	}
 	r.Flags = r.Flags&^SeqMask | Inactive
 	switch {
 	case r.Key.Template:

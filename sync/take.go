@@ -126,7 +126,7 @@ func (e *Exchange) ownConns(ctx context.Context) (map[ConnKey]ownConn, error) {
 		return out, nil
 	}
 	e.mu.Unlock()
-	for c, err := range e.opts.System.Conns(true) {
+	for c, err := range e.opts.System.Conns(false) {
 		if err != nil {
 			return nil, err
 		}
@@ -294,7 +294,7 @@ func (e *Exchange) differences(ctx context.Context, t *taking) (missing []Record
 	e.mu.Unlock()
 	seen := make(map[ConnKey]bool, len(t.records))
 	t.result.Wrong = 0
-	for c, err := range e.opts.System.Conns(true) {
+	for c, err := range e.opts.System.Conns(false) {
 		if err != nil {
 			return nil, nil, err
 		}
