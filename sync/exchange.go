@@ -104,6 +104,7 @@ type Exchange struct {
 	turns    int
 	pool     *Pool
 	poolHash uint64
+	seen     bool // pool is the kernel's
 	conns    int
 	lastWait string
 	shown    string // the one that OnWait was told of
@@ -364,7 +365,7 @@ func (e *Exchange) Run(ctx context.Context) error {
 		}
 		e.listen(&listening)
 		e.mu.Lock()
-		seed := e.shadow != nil && !e.warm && !e.seeding && e.s.unready == ""
+		seed := e.shadow != nil && !e.warm && !e.seeding && e.s.unready == "" && e.seen
 		e.mu.Unlock()
 		if seed {
 			e.group.Go(e.seed)
@@ -435,7 +436,7 @@ func (e *Exchange) turn(ctx context.Context, now time.Time) time.Duration {
 // look takes the services in. The caller holds the lock.
 func (e *Exchange) look(pool *Pool) {
 	hash, had := e.poolHash, e.conns
-	e.pool, e.poolHash, e.conns = pool, pool.Hash(), pool.conns()
+	e.pool, e.poolHash, e.conns, e.seen = pool, pool.Hash(), pool.conns(), true
 	if emptied(had, e.conns) {
 		e.lost()
 	}

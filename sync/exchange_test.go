@@ -789,6 +789,25 @@ func TestExchangeEngine(t *testing.T) {
 	})
 }
 
+// TestSince: an entry that was seen going on, and is over or just begun at the second look,
+// is told as it is: not as one to be removed, which another one of the same port may be by
+// then.
+func TestSince(t *testing.T) {
+	before := tcp4
+	before.withLeft(900)
+	for _, state := range []uint16{tcpSynRecv, tcpTimeWait} {
+		c := Conn{Key: tcp4.Key, Server: ap("192.0.2.22:80"), State: state, Expires: 57}
+		changed := since([]Record{before}, nil, map[ConnKey]Conn{c.Key: c})
+		if len(changed) != 1 {
+			t.Fatalf("state %d: %+v", state, changed)
+		}
+		r := changed[0]
+		if r.State != state || r.Timeout != 57 || r.Server != c.Server || (r.Flags&Inactive != 0) != (state == tcpTimeWait) {
+			t.Errorf("state %d: told as %+v", state, r)
+		}
+	}
+}
+
 // TestExchangeLive: over the channel connections come as they are made, and go as
 // they end; what was lost in between is made good.
 func TestExchangeLive(t *testing.T) {

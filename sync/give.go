@@ -93,9 +93,9 @@ type wholeTable struct {
 	// records are in the order of their worth: templates, which connections to come depend
 	// on, then what is established, then the rest.
 	records []Record
-	// over are entries that are over in a moment, and listed says that the table is from
-	// the kernel's listing, which alone has them.
-	over   map[ConnKey]bool
+	// over are entries that are over in a moment, or have just begun, and listed says that
+	// the table is from the kernel's listing, which alone has them.
+	over   map[ConnKey]Conn
 	listed bool
 	// unknown counts entries that cannot be handed over, because their service is not
 	// known.
@@ -110,6 +110,7 @@ func (e *Exchange) table(ctx context.Context, youngest bool) (*wholeTable, error
 	shadowed := e.shadow != nil && e.warm && e.cfg.Refresh > 0 && e.shadow.Len() > smallTable
 	if shadowed && (!youngest || e.shadow.Len() > listLimit) {
 		now := time.Now()
+		e.shadow.Refit(now, e.pool)
 		t.records = make([]Record, 0, e.shadow.Len())
 		for r := range e.shadow.Left(now) {
 			t.records = append(t.records, r)
@@ -132,7 +133,7 @@ func (e *Exchange) list(ctx context.Context, t *wholeTable) error {
 	e.mu.Lock()
 	refresh := e.cfg.Refresh
 	e.mu.Unlock()
-	t.listed, t.over = true, make(map[ConnKey]bool)
+	t.listed, t.over = true, make(map[ConnKey]Conn)
 	seen, want := make(map[ConnKey]bool), 0
 	for range listings {
 		// What vanishes while the kernel lists moves others out of sight, those of
@@ -156,7 +157,7 @@ func (e *Exchange) list(ctx context.Context, t *wholeTable) error {
 			r, why := e.record(c)
 			switch why {
 			case passing:
-				t.over[c.Key] = true
+				t.over[c.Key] = c
 				continue
 			case unknown:
 				t.unknown++
@@ -208,12 +209,12 @@ func order(records []Record) {
 // since is what has come, changed or come to its end between two looks at the table. What
 // the second look does not show may be there: a listing may pass a living entry over, and the
 // receiver removes nothing that it has not missed twice.
-func since(before, after []Record, over map[ConnKey]bool) (changed []Record) {
+func since(before, after []Record, over map[ConnKey]Conn) (changed []Record) {
 	old := make(map[ConnKey]Record, len(before))
 	for _, r := range before {
 		old[r.Key] = r
-		if over[r.Key] {
-			changed = append(changed, r.gone())
+		if c, passes := over[r.Key]; passes {
+			changed = append(changed, r.becomes(&c))
 		}
 	}
 	for _, r := range after {

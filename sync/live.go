@@ -155,7 +155,7 @@ func (e *Exchange) hearAll(tap Hearer, id uint8) {
 // seed fills the shadow with what the kernel has already.
 func (e *Exchange) seed() {
 	e.mu.Lock()
-	pool, shadow, gaps, ready := e.pool, e.shadow, e.relay.gaps, e.s.unready == "" && !e.seeding
+	pool, shadow, gaps, ready := e.pool, e.shadow, e.relay.gaps, e.s.unready == "" && !e.seeding && e.seen
 	if !ready || shadow == nil {
 		e.mu.Unlock()
 		return

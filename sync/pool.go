@@ -236,7 +236,7 @@ func (p *Pool) Record(c Conn, told *Record) (r Record, why unfit) {
 	if c.Key.passing(c.State) {
 		return r, passing
 	}
-	r = Record{Key: c.Key, Server: c.Server, State: c.State}
+	r = Record{Key: c.Key, Server: c.Server, State: c.State, Options: c.engineOptions()}
 	var service *Service
 	if told != nil && told.Server == c.Server {
 		r.Flags, r.Mark = told.Flags&(ForwardMask|NoOutput), told.Mark
@@ -271,7 +271,6 @@ func (p *Pool) Record(c Conn, told *Record) (r Record, why unfit) {
 	if !c.Key.Template && c.Key.inactive(c.State) {
 		r.Flags |= Inactive
 	}
-	r.Options = c.engineOptions()
 	return r, fit
 }
 

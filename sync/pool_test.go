@@ -151,6 +151,17 @@ func TestShadow(t *testing.T) {
 	if diff := cmp.Diff(map[ConnKey]uint32{template4.Key: 360, udp4.Key: 131}, left(s, 30*time.Second), addresses); diff != "" {
 		t.Errorf("after the end of one (-want +got):\n%s", diff)
 	}
+	// What was seeded before the services were there is handed over when they are.
+	early, why := NewPool(nil).Record(Conn{Key: tcp4.Key, Server: tcp4.Server, State: tcpEstablished, Expires: 800}, nil)
+	seen := NewShadow(60 * time.Second)
+	seen.Seed(start, early, 800*time.Second, why)
+	if got := left(seen, 0); len(got) != 0 || seen.Unfit(start) != 1 {
+		t.Errorf("before the services: %v, %d unfit", got, seen.Unfit(start))
+	}
+	seen.Refit(start, NewPool(testServices()))
+	if got := left(seen, 0); len(got) != 1 || seen.Unfit(start) != 0 {
+		t.Errorf("with the services: %v, %d unfit", got, seen.Unfit(start))
+	}
 	if got := left(s, 10*time.Minute); len(got) != 0 {
 		t.Errorf("after ten minutes: %v", got)
 	}

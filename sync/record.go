@@ -277,6 +277,19 @@ func (r *Record) same(o *Record) bool {
 	return r.Key == o.Key && r.Server == o.Server && r.State == o.State
 }
 
+// becomes is the record of an entry that passes, as the kernel lists it: with its state and
+// what it has left, not as one to be removed at once. The client may have used the port
+// again since, or be about to, and then it is another connection by the same name that would
+// be removed.
+func (r Record) becomes(c *Conn) Record {
+	r.Server, r.State, r.Timeout = c.Server, c.State, max(c.Expires, goneTimeout+1)
+	r.Flags &^= Inactive
+	if r.Key.inactive(r.State) {
+		r.Flags |= Inactive
+	}
+	return r
+}
+
 // goneTimeout is the timeout, in seconds, of what is to end at once.
 const goneTimeout = 1
 

@@ -102,6 +102,23 @@ func (s *Shadow) Told(now time.Time, k ConnKey) *Record {
 	return nil
 }
 
+// Refit looks again whether the entries of which too little was known can be handed over:
+// the services may have come since.
+func (s *Shadow) Refit(now time.Time, p *Pool) {
+	for k, e := range s.entries {
+		left := e.until.Sub(now)
+		if !e.unfit || left <= 0 {
+			continue
+		}
+		r, why := p.Record(Conn{Key: k, Server: e.record.Server, State: e.record.State, Expires: uint32(left / time.Second)}, nil)
+		if why == fit {
+			r.Options = e.record.Options
+			e.record, e.unfit = r, false
+			s.entries[k] = e
+		}
+	}
+}
+
 // Unfit counts the entries of which too little is known to hand them over.
 func (s *Shadow) Unfit(now time.Time) (n int) {
 	for _, e := range s.entries {

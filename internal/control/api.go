@@ -430,7 +430,7 @@ type Sync struct {
 	// Waiting is why a living director is left its addresses for now.
 	Waiting string `json:"waiting,omitempty"`
 	// Missing, Extra and Unbound are what the last comparison with each partner has
-	// found in the end, and Verified when the newest of them found nothing missing.
+	// found in the end, and Verified since when nothing is missing of any partner that is connected.
 	Missing  int        `json:"missing"`
 	Extra    int        `json:"extra"`
 	Unbound  int        `json:"unbound"`

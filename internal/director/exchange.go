@@ -292,9 +292,6 @@ func exchangeStatus(out *control.Sync, s connsync.ExchangeStatus) (problems []st
 		row.Serves = p.Serves
 		if verified := p.Verified(); !verified.IsZero() {
 			row.Verified = &verified
-			if out.Verified == nil || verified.After(*out.Verified) {
-				out.Verified = &verified
-			}
 		}
 		if p.Last != nil {
 			row.Last = syncResult(*p.Last)
@@ -302,6 +299,7 @@ func exchangeStatus(out *control.Sync, s connsync.ExchangeStatus) (problems []st
 		}
 		out.Partners = append(out.Partners, row)
 	}
+	out.Verified = allVerified(out.Partners)
 	for _, p := range s.Problems {
 		problems = append(problems, "sync: "+p)
 	}
@@ -309,6 +307,21 @@ func exchangeStatus(out *control.Sync, s connsync.ExchangeStatus) (problems []st
 		problems = append(problems, "sync "+s.State)
 	}
 	return problems
+}
+
+// allVerified is when the table of the last of the partners that are connected was found to
+// be here; nil if that of one never was.
+func allVerified(partners []control.SyncPartner) (at *time.Time) {
+	for _, p := range partners {
+		switch {
+		case !p.Connected:
+		case p.Verified == nil:
+			return nil
+		case at == nil || p.Verified.Before(*at):
+			at = p.Verified
+		}
+	}
+	return at
 }
 
 func syncResult(r connsync.Result) *control.SyncResult {

@@ -3,8 +3,10 @@ package director
 import (
 	"net/netip"
 	"testing"
+	"time"
 
 	"lvsha/internal/config"
+	"lvsha/internal/control"
 	"lvsha/ipvs"
 	connsync "lvsha/sync"
 )
@@ -62,6 +64,29 @@ address = "192.0.2.2"
 		r, why := pool.Record(conn, nil)
 		if why != 0 || r.Mark != c.mark || r.Flags&connsync.ForwardMask != c.forward {
 			t.Errorf("%s at %s: unfit %d, %+v; want mark %#x, flags %#x", c.virtual, c.server, why, r, c.mark, c.forward)
+		}
+	}
+}
+
+// TestAllVerified: a table is as old as the oldest that it is compared with.
+func TestAllVerified(t *testing.T) {
+	now := time.Now()
+	old, older := now.Add(-time.Minute), now.Add(-time.Hour)
+	partner := func(at *time.Time, connected bool) control.SyncPartner {
+		return control.SyncPartner{Connected: connected, Verified: at}
+	}
+	for _, c := range []struct {
+		partners []control.SyncPartner
+		want     *time.Time
+	}{
+		{nil, nil},
+		{[]control.SyncPartner{partner(&old, true), partner(&older, true), partner(&now, true)}, &older},
+		{[]control.SyncPartner{partner(&old, true), partner(&older, false)}, &old},
+		{[]control.SyncPartner{partner(&old, true), partner(nil, true)}, nil},
+		{[]control.SyncPartner{partner(&old, true), partner(nil, false)}, &old},
+	} {
+		if got := allVerified(c.partners); got != c.want {
+			t.Errorf("of %+v it is %v, want %v", c.partners, got, c.want)
 		}
 	}
 }
