@@ -57,14 +57,6 @@ func (m *mesh) boot(i int, kernel *fakeKernel, count int) {
 	})
 }
 
-// restart ends a director and starts it again over a kernel.
-func (m *mesh) restart(i int, kernel *fakeKernel) {
-	m.isolate(i)
-	m.all[i].stop()
-	<-m.all[i].done
-	m.boot(i, kernel, len(m.all))
-}
-
 func pair(i, j int) [2]int { return [2]int{min(i, j), max(i, j)} }
 
 // link joins two directors unless they are, and unlink parts them.

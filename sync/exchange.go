@@ -66,6 +66,9 @@ type ExchangeConfig struct {
 	Daemons []Daemon
 	// Transport is how live records travel.
 	Transport Transport
+	// TemplatesOnly has no connections of persistent services handed over, as the kernel
+	// sends none (net.ipv4.vs.sync_persist_mode): their templates are enough.
+	TemplatesOnly bool
 	// Others are the names of the directors that the channel knows besides this one.
 	Others []string
 	// Gate is how long to wait for the connections of a living director before
@@ -436,6 +439,7 @@ func (e *Exchange) turn(ctx context.Context, now time.Time) time.Duration {
 // look takes the services in. The caller holds the lock.
 func (e *Exchange) look(pool *Pool) {
 	hash, had := e.poolHash, e.conns
+	pool.templatesOnly = e.cfg.TemplatesOnly
 	e.pool, e.poolHash, e.conns, e.seen = pool, pool.Hash(), pool.conns(), true
 	if emptied(had, e.conns) {
 		e.lost()

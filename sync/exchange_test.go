@@ -789,6 +789,48 @@ func TestExchangeEngine(t *testing.T) {
 	})
 }
 
+// TestExchangeTemplatesOnly: of persistent services the templates are handed over and their
+// connections are not, as the kernel has it, and that is no difference for ever.
+func TestExchangeTemplatesOnly(t *testing.T) {
+	transports(t, func(t *testing.T, transport Transport) {
+		c := newCluster(t, transport)
+		for _, n := range c.nodes {
+			n.Exchange.mu.Lock()
+			cfg := n.cfg
+			n.Exchange.mu.Unlock()
+			cfg.TemplatesOnly = true
+			n.Set(cfg)
+		}
+		one, two := c.nodes[0], c.nodes[1]
+		time.Sleep(2 * tick)
+		one.Serves([]netip.Addr{virtual})
+		one.kernel.set(func(k *fakeKernel) {
+			template := ConnKey{Protocol: protocolTCP, Template: true, Client: ap("192.0.2.9:0"), Virtual: ap("192.0.2.10:80")}
+			to := &k.services[0].Servers[0]
+			k.conns[template] = &fakeConn{Conn: Conn{Key: template, Server: to.Addr, State: 1}, flags: to.Forward | Template, bound: to, until: time.Now().Add(time.Hour)}
+			for i := range 100 {
+				k.conns[key(i)] = &fakeConn{Conn: Conn{Key: key(i), Server: to.Addr, State: tcpEstablished}, flags: to.Forward, bound: to, until: time.Now().Add(time.Hour)}
+			}
+		})
+		// Of before, when this director had the addresses: it is not over.
+		two.kernel.set(func(k *fakeKernel) {
+			to := &k.services[0].Servers[1]
+			k.conns[key(500)] = &fakeConn{Conn: Conn{Key: key(500), Server: to.Addr, State: tcpEstablished}, flags: to.Forward, bound: to, until: time.Now().Add(time.Hour)}
+		})
+		c.connect()
+		c.until("the template", 10*time.Second, func() bool { return len(two.kernel.keys()) == 2 })
+		first := two.Snapshot().Partners[0].Last.Began
+		time.Sleep(4 * time.Minute)
+		s := two.Snapshot()
+		if last := s.Partners[0].Last; s.State != "in sync" || !last.Began.Equal(first) || last.Extra != 0 {
+			t.Errorf("state %q, the first was at %s: %+v", s.State, first, last)
+		}
+		if n := len(two.kernel.keys()); n != 2 {
+			t.Errorf("%d entries, want the template and what was there", n)
+		}
+	})
+}
+
 // TestSince: an entry that was seen going on, and is over or just begun at the second look,
 // is told as it is: not as one to be removed, which another one of the same port may be by
 // then.

@@ -34,7 +34,7 @@ func (e *Exchange) answer(s *session, m pullMessage) {
 	e.mu.Lock()
 	begin := beginMessage{ID: m.ID, Total: len(first.records)}
 	e.unknown = first.unknown
-	if first.listed && emptied(e.conns, len(first.records)+len(first.over)+first.unknown) {
+	if first.listed && emptied(e.conns, len(first.records)+len(first.over)+first.unknown+first.spared) {
 		e.lost() // before the counters show it
 	}
 	if len(serves) <= maxServes {
@@ -100,6 +100,8 @@ type wholeTable struct {
 	// unknown counts entries that cannot be handed over, because their service is not
 	// known.
 	unknown int
+	// spared counts connections that are left out.
+	spared int
 }
 
 // table is the whole table: from the kernel's listing where that is short, or the youngest
@@ -161,6 +163,9 @@ func (e *Exchange) list(ctx context.Context, t *wholeTable) error {
 				continue
 			case unknown:
 				t.unknown++
+				continue
+			case spared:
+				t.spared++
 				continue
 			}
 			r.withLeft(c.Expires)

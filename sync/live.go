@@ -173,7 +173,7 @@ func (e *Exchange) seed() {
 			return
 		}
 		r, why := pool.Record(c, nil)
-		if why == passing {
+		if why == passing || why == spared {
 			continue
 		}
 		e.mu.Lock()

@@ -56,7 +56,9 @@ type Server struct {
 // connection table belongs to.
 type Pool struct {
 	services []Service
-	byKey    map[serviceKey]*Service
+	// templatesOnly leaves connections of persistent services out.
+	templatesOnly bool
+	byKey         map[serviceKey]*Service
 	// covered are the services by mark whose covers are one address, by it, and wide those
 	// of several.
 	covered map[netip.Addr][]covered
@@ -223,6 +225,8 @@ const (
 	// unknown is an entry whose service, or whose server in it, is not known, and so
 	// neither the mark nor the forwarding method.
 	unknown
+	// spared is a connection whose template is handed over in its place.
+	spared
 )
 
 // Record makes the record that hands an entry of the connection table over, from
@@ -253,6 +257,9 @@ func (p *Pool) Record(c Conn, told *Record) (r Record, why unfit) {
 			r.Flags |= NoOutput
 		}
 	}
+	if p.spares(c.Key, service) {
+		return r, spared
+	}
 	switch {
 	case c.Key.Template:
 		r.Flags |= Template
@@ -272,6 +279,11 @@ func (p *Pool) Record(c Conn, told *Record) (r Record, why unfit) {
 		r.Flags |= Inactive
 	}
 	return r, fit
+}
+
+// spares reports whether a connection of a service is left out.
+func (p *Pool) spares(k ConnKey, s *Service) bool {
+	return p.templatesOnly && !k.Template && s != nil && s.Persistence > 0
 }
 
 // Bound reports whether the receiver's kernel finds the server of a record, so that

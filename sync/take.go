@@ -290,8 +290,12 @@ func (e *Exchange) verify(ctx context.Context, t *taking) error {
 // the entries of addresses that the giver alone serves, and that it has not.
 func (e *Exchange) differences(ctx context.Context, t *taking) (missing []Record, extra []Conn, err error) {
 	e.mu.Lock()
-	serves := e.serves
+	serves, pool := e.serves, e.pool
 	e.mu.Unlock()
+	spared := func(c *Conn) bool {
+		s, _ := pool.infer(c.Key, c.Server)
+		return pool.spares(c.Key, s)
+	}
 	seen := make(map[ConnKey]bool, len(t.records))
 	t.result.Wrong = 0
 	for c, err := range e.opts.System.Conns(false) {
@@ -308,7 +312,7 @@ func (e *Exchange) differences(ctx context.Context, t *taking) (missing []Record
 			seen[c.Key] = true
 		case sent && !seen[c.Key]:
 			t.result.Wrong++
-		case !sent && !t.had[c.Key] && !t.fresh[c.Key] && !c.Key.passing(c.State) && slices.Contains(t.serves, v) && !t.owners.others[v] && !slices.Contains(serves, v):
+		case !sent && !t.had[c.Key] && !t.fresh[c.Key] && !c.Key.passing(c.State) && slices.Contains(t.serves, v) && !t.owners.others[v] && !slices.Contains(serves, v) && !spared(&c):
 			extra = append(extra, c)
 		}
 	}
@@ -403,6 +407,9 @@ func (p *Pool) rows(serves []netip.Addr) (rows []counterRow) {
 			continue
 		}
 		for _, server := range s.Servers {
+			if p.spares(ConnKey{}, &s) {
+				server.Active = 0
+			}
 			if server.Active+server.Templates > 0 {
 				rows = append(rows, counterRow{s.String(), server.Addr, server.Active, server.Templates})
 			}
@@ -431,6 +438,9 @@ func (e *Exchange) compare(s *session, m countersMessage) {
 	own := make(map[row]Server)
 	for _, service := range e.pool.services {
 		for _, server := range service.Servers {
+			if e.pool.spares(ConnKey{}, &service) {
+				server.Active = 0
+			}
 			own[row{service.String(), server.Addr}] = server
 		}
 	}

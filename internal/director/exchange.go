@@ -150,6 +150,7 @@ func (d *Director) exchangeConfig(cfg *config.Config, daemons []connsync.Daemon)
 	}
 	out := connsync.ExchangeConfig{
 		On: true, Daemons: daemons, Transport: cfg.Sync.Transport, Gate: cfg.Sync.Gate, Refresh: d.syncRefresh(),
+		TemplatesOnly: cfg.Sync.TemplatesOnly,
 	}
 	if cfg.Channel.Key != nil {
 		for _, o := range cfg.Directors {
