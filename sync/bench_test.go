@@ -66,7 +66,7 @@ func BenchmarkGive(b *testing.B) {
 	}
 	b.ReportAllocs()
 	for b.Loop() {
-		t, err := e.table(context.Background(), false)
+		t, err := e.table(context.Background(), false, func() {})
 		if err != nil || len(t.records) != 100_000 {
 			b.Fatal(t, err)
 		}

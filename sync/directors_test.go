@@ -310,3 +310,53 @@ func simulateDirectors(t *testing.T, transport Transport, count int, seed uint64
 	check(-1)
 	synctest.Wait()
 }
+
+// TestExchangeHungGiver: a director that says nothing more does not hold up the tables of
+// others, and one that takes long to read its own is waited for.
+func TestExchangeHungGiver(t *testing.T) {
+	transports(t, func(t *testing.T, transport Transport) {
+		m := newMesh(t, transport, 3)
+		for _, n := range m.all {
+			n.kernel.set(func(k *fakeKernel) { k.services = severalServices() })
+		}
+		slow, hung, fresh := m.all[0], m.all[1], m.all[2]
+		for a, n := range m.all[:2] {
+			n.Serves([]netip.Addr{virtuals[a]})
+			for i := range 100 + 100*a { // more of the one that hangs, which is asked first
+				n.kernel.openTo(at(i, virtuals[a]), a, 0)
+			}
+		}
+		slow.kernel.set(func(k *fakeKernel) { k.slow = 300 * time.Millisecond })
+		m.hung.Store(hung)
+		began := time.Now()
+		m.link(1, 2)
+		m.until("the one that hangs", time.Minute, func() string {
+			if fresh.Exchange.mu.Lock(); fresh.taking == nil {
+				defer fresh.Exchange.mu.Unlock()
+				return "is not asked"
+			}
+			fresh.Exchange.mu.Unlock()
+			return ""
+		})
+		m.link(0, 2)
+		m.until("the table of the one that is slow", 3*time.Minute, func() string {
+			if n := len(fresh.kernel.keys()); n != 100 {
+				return fmt.Sprintf("%d connections", n)
+			}
+			return ""
+		})
+		t.Logf("after %s", time.Since(began))
+		for _, p := range fresh.Snapshot().Partners {
+			if p.Name == slow.name && p.Last != nil && p.Last.Problem != "" {
+				t.Errorf("the one that is slow was given up: %s", p.Last)
+			}
+		}
+		m.hung.Store(nil)
+		m.until("both tables", 10*time.Minute, func() string {
+			if n := len(fresh.kernel.keys()); n != 300 {
+				return fmt.Sprintf("%d connections", n)
+			}
+			return ""
+		})
+	})
+}

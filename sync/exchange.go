@@ -535,6 +535,12 @@ func (e *Exchange) Receive(ctx context.Context, link Link, payload []byte) error
 		e.begin(s, m)
 	case sayRecords:
 		return e.take(ctx, s, payload)
+	case sayWorking:
+		m, err := hear[workingMessage](payload)
+		if err != nil {
+			return err
+		}
+		e.current(s, m.ID)
 	case sayEnd:
 		m, err := hear[endMessage](payload)
 		if err != nil {

@@ -30,6 +30,8 @@ type fakeKernel struct {
 	dropped  uint64
 	memory   int // how many entries there is memory for; zero is no bound
 	taps     []*fakeTap
+	// slow is how long each entry of a listing takes.
+	slow time.Duration
 	// hide passes entries over in a listing.
 	hide func(ConnKey) bool
 }
@@ -73,8 +75,10 @@ func (k *fakeKernel) Conns(synced bool) iter.Seq2[Conn, error] {
 			list = append(list, c.Conn)
 		}
 	}
+	slow := k.slow
 	return func(yield func(Conn, error) bool) {
 		for _, c := range list {
+			time.Sleep(slow)
 			if !yield(c, nil) {
 				return
 			}
@@ -277,8 +281,8 @@ type cluster struct {
 	transport Transport
 	mu        sync.Mutex // guards links
 	links     [2]*fakeLink
-	// idle is a director whose pulls are lost.
-	idle atomic.Pointer[node]
+	// idle is a director whose pulls are lost, and hung one whose tables are.
+	idle, hung atomic.Pointer[node]
 	// spoil changes what is sent, nil drops it.
 	spoil atomic.Pointer[func(payload []byte) []byte]
 }
@@ -374,6 +378,9 @@ func (l *fakeLink) Peer() string { return l.to.name }
 
 func (l *fakeLink) Send(ctx context.Context, payload []byte) error {
 	if payload[0] == sayPull && l.c.idle.Load() == l.from {
+		return nil
+	}
+	if slices.Contains([]byte{sayBegin, sayRecords, sayEnd, sayWorking}, payload[0]) && l.c.hung.Load() == l.from {
 		return nil
 	}
 	if spoil := l.c.spoil.Load(); spoil != nil {

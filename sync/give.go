@@ -26,7 +26,8 @@ func (e *Exchange) answer(s *session, m pullMessage) {
 	e.mu.Lock()
 	serves := e.serves // before the table is read
 	e.mu.Unlock()
-	first, err := e.table(ctx, m.Token != 0)
+	working := beat(func() { s.say(say(sayWorking, workingMessage{ID: m.ID})) })
+	first, err := e.table(ctx, m.Token != 0, working)
 	if err != nil {
 		_ = s.link.Send(ctx, say(sayEnd, endMessage{ID: m.ID, Problem: err.Error()}))
 		return
@@ -54,7 +55,7 @@ func (e *Exchange) answer(s *session, m pullMessage) {
 	if first.listed {
 		// What has changed meanwhile has come to the other director before the records
 		// above, which were older.
-		again, err := e.table(ctx, true)
+		again, err := e.table(ctx, true, working)
 		if err != nil {
 			_ = s.link.Send(ctx, say(sayEnd, endMessage{ID: m.ID, Total: total, Problem: err.Error()}))
 			return
@@ -106,7 +107,8 @@ type wholeTable struct {
 
 // table is the whole table: from the kernel's listing where that is short, or the youngest
 // are asked for, or the shadow does not have everything, and otherwise from the shadow.
-func (e *Exchange) table(ctx context.Context, youngest bool) (*wholeTable, error) {
+// working is called now and then.
+func (e *Exchange) table(ctx context.Context, youngest bool, working func()) (*wholeTable, error) {
 	t := &wholeTable{}
 	e.mu.Lock()
 	shadowed := e.shadow != nil && e.warm && e.cfg.Refresh > 0 && e.shadow.Len() > smallTable
@@ -123,7 +125,7 @@ func (e *Exchange) table(ctx context.Context, youngest bool) (*wholeTable, error
 		return t, nil
 	}
 	e.mu.Unlock()
-	if err := e.list(ctx, t); err != nil {
+	if err := e.list(ctx, t, working); err != nil {
 		return nil, err
 	}
 	order(t.records)
@@ -131,7 +133,7 @@ func (e *Exchange) table(ctx context.Context, youngest bool) (*wholeTable, error
 }
 
 // list reads the table from the kernel's listing.
-func (e *Exchange) list(ctx context.Context, t *wholeTable) error {
+func (e *Exchange) list(ctx context.Context, t *wholeTable, working func()) error {
 	e.mu.Lock()
 	refresh := e.cfg.Refresh
 	e.mu.Unlock()
@@ -152,6 +154,7 @@ func (e *Exchange) list(ctx context.Context, t *wholeTable) error {
 			if ctx.Err() != nil {
 				return context.Cause(ctx)
 			}
+			working()
 			if seen[c.Key] {
 				continue
 			}

@@ -10,8 +10,20 @@ import (
 	"time"
 )
 
-// takeTimeout is how long nothing of a table may come until it is given up.
-const takeTimeout = 3 * time.Minute
+// takeTimeout is how long nothing of a table may come until it is given up: tables of
+// others wait. Its giver says every workEvery that it is still reading it.
+const takeTimeout, workEvery = 20 * time.Second, 5 * time.Second
+
+// beat calls f at most every workEvery.
+func beat(f func()) func() {
+	last := time.Now()
+	return func() {
+		if now := time.Now(); now.Sub(last) >= workEvery {
+			last = now
+			f()
+		}
+	}
+}
 
 // flushTime is how long the kernel's master daemon keeps a record at most
 // (IPVS_SYNC_FLUSH_TIME, looked at once a second).
@@ -114,8 +126,9 @@ func (e *Exchange) begin(s *session, m beginMessage) {
 }
 
 // ownConns are the entries that are here.
-func (e *Exchange) ownConns(ctx context.Context) (map[ConnKey]ownConn, error) {
+func (e *Exchange) ownConns(ctx context.Context, t *taking) (map[ConnKey]ownConn, error) {
 	out := make(map[ConnKey]ownConn)
+	working := beat(func() { e.current(t.session, t.id) })
 	e.mu.Lock()
 	if e.shadow != nil && e.warm && e.cfg.Refresh > 0 {
 		for r := range e.shadow.Left(time.Now()) {
@@ -127,6 +140,7 @@ func (e *Exchange) ownConns(ctx context.Context) (map[ConnKey]ownConn, error) {
 	}
 	e.mu.Unlock()
 	for c, err := range e.opts.System.Conns(false) {
+		working()
 		if err != nil {
 			return nil, err
 		}
@@ -152,7 +166,7 @@ func (e *Exchange) take(ctx context.Context, s *session, payload []byte) error {
 	if t.owners == nil {
 		return errors.New("records ahead of the table that they are of")
 	}
-	records, err = t.judge(records, func() (map[ConnKey]ownConn, error) { return e.ownConns(ctx) })
+	records, err = t.judge(records, func() (map[ConnKey]ownConn, error) { return e.ownConns(ctx, t) })
 	if err != nil {
 		e.fail(t, err)
 		return nil
@@ -298,7 +312,9 @@ func (e *Exchange) differences(ctx context.Context, t *taking) (missing []Record
 	}
 	seen := make(map[ConnKey]bool, len(t.records))
 	t.result.Wrong = 0
+	working := beat(func() { e.current(t.session, t.id) })
 	for c, err := range e.opts.System.Conns(false) {
+		working()
 		if err != nil {
 			return nil, nil, err
 		}

@@ -23,6 +23,8 @@ const (
 	sayBegin   = 'B'
 	sayRecords = 'F'
 	sayEnd     = 'E'
+	// sayWorking says that the giver is still reading its table.
+	sayWorking = 'W'
 	// sayDone says what became of a pull.
 	sayDone = 'D'
 	// sayLive are records as the kernel sends them.
@@ -78,6 +80,10 @@ type beginMessage struct {
 	// Complete are those of which all that the receiver has was there once since they are
 	// there, so that what is not in the table is over.
 	Complete []netip.Addr `json:"complete,omitempty"`
+}
+
+type workingMessage struct {
+	ID uint32 `json:"id"`
 }
 
 type endMessage struct {
