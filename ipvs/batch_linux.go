@@ -88,7 +88,11 @@ func (k *kernel) doAll(changes []Change) []error {
 			from++
 			continue
 		}
-		if err := k.batch.do(changes[from:to], errs[from:to]); err != nil {
+		err := k.batch.do(changes[from:to], errs[from:to])
+		if err == nil {
+			err = k.goneAll(errs[from:to])
+		}
+		if err != nil {
 			for i := from; i < to; i++ {
 				errs[i] = err
 			}
@@ -96,6 +100,19 @@ func (k *kernel) doAll(changes []Change) []error {
 		from = to
 	}
 	return errs
+}
+
+// goneAll is gone for the errors of a batch: a family that is no more refuses all of it.
+func (k *kernel) goneAll(errs []error) error {
+	for _, err := range errs {
+		if err == nil {
+			return nil
+		}
+	}
+	if err := k.gone(errs[0]); errors.Is(err, ErrGone) {
+		return err
+	}
+	return nil
 }
 
 // batchable reports whether a change goes into a batch. Services with a persistence

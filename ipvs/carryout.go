@@ -122,6 +122,9 @@ func (t *attempt) done(c *Change, err error) {
 	case err != nil && c.Op != AddService && !there:
 		// The service could not be added, in the same batch.
 		return
+	case errors.Is(err, ErrGone):
+		t.failed[key], t.pass.gone = true, true
+		return
 	case err != nil:
 		t.failed[key] = true
 		if !t.looked && stale(err) {
@@ -219,6 +222,18 @@ func (w *worker) Release() error {
 	w.failures = make(map[row]failure)
 	w.settled, w.released = false, true
 	w.timeouts = Timeouts{}
+	err := w.release()
+	if errors.Is(err, ErrGone) {
+		// IPVS was unloaded and may be there again, with another table.
+		w.Close()
+		w.known, w.listed = nil, false
+		err = w.release()
+	}
+	return err
+}
+
+// release is one try of Release.
+func (w *worker) release() error {
 	err := w.open()
 	if err == nil && !w.listed {
 		err = w.look(nil)

@@ -16,7 +16,7 @@ import (
 //	        engine that the kernel does not have
 //	EPERM   no CAP_NET_ADMIN
 //
-// One goroutine at a time uses it.
+// or with ErrGone, all of them, once IPVS was unloaded. One goroutine at a time uses it.
 type Kernel interface {
 	// List returns the whole table, foreign services included, sorted by key.
 	// An empty table is no error.
@@ -59,9 +59,15 @@ type batcher interface {
 // ErrNoIPVS says that the kernel has no IPVS, at least not now.
 var ErrNoIPVS = errors.New("IPVS is not in this kernel: modprobe ip_vs")
 
+// ErrGone says that the IPVS that the connection was made to was unloaded, and its table
+// with it. Another one may have been loaded since: open it.
+var ErrGone = errors.New("IPVS was unloaded")
+
 // explain puts what to do in front of the kernel errors that have a remedy.
 func (c Change) explain(err error) error {
 	switch {
+	case errors.Is(err, ErrGone):
+		return err
 	case (c.Op == AddService || c.Op == SetService) && errors.Is(err, syscall.ENOENT) && c.Service.Engine != "":
 		return fmt.Errorf("scheduler %s or persistence engine %s is not in this kernel: modprobe ip_vs_%[1]s ip_vs_pe_%[2]s: %w", c.Service.Scheduler, c.Service.Engine, err)
 	case (c.Op == AddService || c.Op == SetService) && errors.Is(err, syscall.ENOENT):

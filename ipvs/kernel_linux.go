@@ -56,6 +56,22 @@ func closeClient(c cfipvs.Client) error {
 	return nil
 }
 
+// gone tells an answer about a thing that is not there from that of a family that is no
+// more.
+func (k *kernel) gone(err error) error {
+	if !errors.Is(err, os.ErrNotExist) {
+		return err
+	}
+	gone, asking := k.pe.g.Gone()
+	switch {
+	case asking != nil:
+		return errors.Join(err, asking)
+	case gone:
+		return fmt.Errorf("%w: %w", ErrGone, err)
+	}
+	return err
+}
+
 // List dumps the services, and the destinations of each.
 func (k *kernel) List() ([]Service, error) {
 	return k.listUnless(func() bool { return false })
@@ -65,7 +81,7 @@ func (k *kernel) List() ([]Service, error) {
 func (k *kernel) listUnless(hurry func() bool) ([]Service, error) {
 	services, err := k.services()
 	if err != nil {
-		return nil, fmt.Errorf("listing IPVS services: %w", explain(err))
+		return nil, fmt.Errorf("listing IPVS services: %w", explain(k.gone(err)))
 	}
 	listed := make(map[ServiceKey][]Destination, len(services))
 	for i := range services {
@@ -74,7 +90,7 @@ func (k *kernel) listUnless(hurry func() bool) ([]Service, error) {
 		}
 		s := &services[i]
 		if s.Destinations, err = k.destinations(s.Key); err != nil {
-			return nil, fmt.Errorf("listing servers of IPVS service %s: %w", s.Key, explain(err))
+			return nil, fmt.Errorf("listing servers of IPVS service %s: %w", s.Key, explain(k.gone(err)))
 		}
 		listed[s.Key] = s.Destinations
 	}
@@ -85,45 +101,45 @@ func (k *kernel) listUnless(hurry func() bool) ([]Service, error) {
 // AddService creates a service.
 func (k *kernel) AddService(s Service) error {
 	if s.Engine != "" {
-		return k.pe.write(cmdNewService, s)
+		return k.gone(k.pe.write(cmdNewService, s))
 	}
-	return k.c.CreateService(serviceTo(s))
+	return k.gone(k.c.CreateService(serviceTo(s)))
 }
 
 // SetService edits a service. An edit that names no persistence engine, as those of
 // cloudflare/ipvs, takes away the one that there is.
 func (k *kernel) SetService(s Service) error {
 	if s.Engine != "" {
-		return k.pe.write(cmdSetService, s)
+		return k.gone(k.pe.write(cmdSetService, s))
 	}
-	return k.c.UpdateService(serviceTo(s))
+	return k.gone(k.c.UpdateService(serviceTo(s)))
 }
 
 // RemoveService removes a service with its destinations.
 func (k *kernel) RemoveService(key ServiceKey) error {
-	return k.c.RemoveService(serviceTo(Service{Key: key}))
+	return k.gone(k.c.RemoveService(serviceTo(Service{Key: key})))
 }
 
 // AddServer creates a destination.
 func (k *kernel) AddServer(key ServiceKey, d Destination) error {
-	return k.c.CreateDestination(serviceTo(Service{Key: key}), destinationTo(d))
+	return k.gone(k.c.CreateDestination(serviceTo(Service{Key: key}), destinationTo(d)))
 }
 
 // SetServer edits a destination, tunnel and thresholds included.
 func (k *kernel) SetServer(key ServiceKey, d Destination) error {
-	return k.c.UpdateDestination(serviceTo(Service{Key: key}), destinationTo(d))
+	return k.gone(k.c.UpdateDestination(serviceTo(Service{Key: key}), destinationTo(d)))
 }
 
 // RemoveServer removes a destination.
 func (k *kernel) RemoveServer(key ServiceKey, d Destination) error {
-	return k.c.RemoveDestination(serviceTo(Service{Key: key}), destinationTo(d))
+	return k.gone(k.c.RemoveDestination(serviceTo(Service{Key: key}), destinationTo(d)))
 }
 
 // Timeouts reads all three.
 func (k *kernel) Timeouts() (Timeouts, error) {
 	c, err := k.c.Config()
 	if err != nil {
-		return Timeouts{}, err
+		return Timeouts{}, k.gone(err)
 	}
 	seconds := func(n uint32) time.Duration { return time.Duration(n) * time.Second }
 	return Timeouts{TCP: seconds(c.TCPTimeout), TCPFin: seconds(c.TCPFinTimeout), UDP: seconds(c.UDPTimeout)}, nil
@@ -132,7 +148,7 @@ func (k *kernel) Timeouts() (Timeouts, error) {
 // SetTimeouts writes all three, of which the kernel takes zero for no change.
 func (k *kernel) SetTimeouts(t Timeouts) error {
 	seconds := func(d time.Duration) uint32 { return uint32(d / time.Second) }
-	return k.c.SetConfig(cfipvs.Config{TCPTimeout: seconds(t.TCP), TCPFinTimeout: seconds(t.TCPFin), UDPTimeout: seconds(t.UDP)})
+	return k.gone(k.c.SetConfig(cfipvs.Config{TCPTimeout: seconds(t.TCP), TCPFinTimeout: seconds(t.TCPFin), UDPTimeout: seconds(t.UDP)}))
 }
 
 func family(a netip.Addr) cfipvs.AddressFamily {

@@ -23,7 +23,8 @@ type Memory struct {
 	schedulers map[string]bool
 	engines    map[string]bool
 	timeouts   Timeouts
-	fault      func(what string) error
+	module
+	fault func(what string) error
 }
 
 var _ Kernel = (*Memory)(nil)
@@ -216,7 +217,7 @@ func (m *Memory) refuse(c Change) error {
 	switch c.Op {
 	case AddService, SetService:
 		// Existence is looked at before the scheduler.
-		if exists == (c.Op == SetService) && !m.schedulers[c.Service.Scheduler] {
+		if exists == (c.Op == SetService) && !m.schedulers[c.Service.Scheduler] && c.Service.Scheduler != noScheduler {
 			return syscall.ENOENT
 		}
 		if exists == (c.Op == SetService) && c.Service.Engine != "" && !m.engines[c.Service.Engine] {
@@ -229,7 +230,7 @@ func (m *Memory) refuse(c Change) error {
 		switch {
 		case !exists:
 			return syscall.ESRCH
-		case c.Destination.Weight < 0 || c.Destination.Weight > 1<<31-1:
+		case c.Destination.Weight < 0 || c.Destination.Weight > mostWeight:
 			return syscall.ERANGE
 		case c.Destination.LowerThreshold > c.Destination.UpperThreshold:
 			return syscall.ERANGE

@@ -454,3 +454,64 @@ func TestReconcilerPacesItself(t *testing.T) {
 		b.expect(t, web, with(dns, func(s *ipvs.Service) { s.Destinations[0].Weight = 11 }))
 	})
 }
+
+// TestReconcilerReload: IPVS is unloaded and loaded again between two looks, and the
+// connection to it is dead: what is wanted is there again with the next look, or at once
+// with the next change, and a stop is none that fails.
+func TestReconcilerReload(t *testing.T) {
+	reload := func(b *bench) { b.kernel.Unload(); b.kernel.Load() }
+	synctest.Test(t, func(t *testing.T) {
+		var found []ipvs.Timeouts
+		b := start(t, func(b *bench, o *ipvs.Options) {
+			o.Kernel = b.kernel.Open
+			o.RecordTimeouts = func(t ipvs.Timeouts) error { found = append(found, t); return nil }
+		})
+		timeouts := ipvs.Timeouts{TCP: time.Hour}
+		set := func(generation uint64, services ...ipvs.Service) {
+			t.Helper()
+			b.Set(ipvs.Desired{Generation: generation, Services: services, Timeouts: timeouts})
+			must(t, b.Applied(t.Context(), generation))
+		}
+		set(1, web)
+		reload(b)
+		time.Sleep(ipvs.DefaultInterval)
+		synctest.Wait()
+		b.expect(t, web)
+		if got, err := b.kernel.Timeouts(); err != nil || got.TCP != time.Hour {
+			t.Errorf("timeouts %v, %v", got, err)
+		}
+		if s := b.Snapshot(); s.State != "ok" || s.Drift == 0 {
+			t.Errorf("status is %+v", s)
+		}
+		// A change that meets the dead connection first.
+		reload(b)
+		set(2, web, dns)
+		b.expect(t, dns, web)
+		if s := b.Snapshot(); s.State != "ok" || s.Error != "" {
+			t.Errorf("status is %+v", s)
+		}
+		// A change while it is away, which is carried out when it comes.
+		b.kernel.Unload()
+		b.Set(ipvs.Desired{Generation: 3, Services: []ipvs.Service{dns}, Timeouts: timeouts})
+		if err := b.Applied(t.Context(), 3); !errors.Is(err, ipvs.ErrNoIPVS) {
+			t.Errorf("applied without IPVS: %v", err)
+		}
+		b.kernel.Load()
+		time.Sleep(5 * time.Second)
+		synctest.Wait()
+		b.expect(t, dns)
+		// A stop that meets it.
+		reload(b)
+		must(t, b.Flush(t.Context()))
+		b.expect(t)
+		if last := b.records[len(b.records)-1]; len(last) != 0 {
+			t.Errorf("recorded as ours at the end: %v", last)
+		}
+	})
+	synctest.Test(t, func(t *testing.T) {
+		b := start(t, func(b *bench, o *ipvs.Options) { o.Kernel = b.kernel.Open })
+		must(t, b.apply(t, 1, web))
+		b.kernel.Unload()
+		must(t, b.Flush(t.Context()))
+	})
+}

@@ -232,7 +232,7 @@ func (v ruleValues) server(key ServiceKey) (d Destination, err error) {
 	for name, n := range map[string]struct {
 		to   *int
 		high int
-	}{"weight": {&d.Weight, MaxWeight}, "u-threshold": {&d.UpperThreshold, MaxThreshold}, "l-threshold": {&d.LowerThreshold, MaxThreshold}} {
+	}{"weight": {&d.Weight, mostWeight}, "u-threshold": {&d.UpperThreshold, MaxThreshold}, "l-threshold": {&d.LowerThreshold, MaxThreshold}} {
 		if text, ok := v[name]; ok {
 			if *n.to, err = ruleNumber(name, text, 0, n.high); err != nil {
 				return d, err

@@ -180,6 +180,20 @@ func (p *ruleParser) line(number int, words []string) error {
 	return fmt.Errorf("service %s has no line with -A before", key)
 }
 
+// noScheduler is what the kernel calls none: nothing new is balanced.
+const noScheduler = "none"
+
+// kernelTakes makes of a service one that Validate takes, where that refuses what is of no
+// use though the kernel takes it: what was saved of it is to be restored.
+func kernelTakes(s *Service) {
+	if s.Scheduler == noScheduler {
+		s.Scheduler = SchedulerNames()[0]
+	}
+	if s.Key.Protocol != UDP {
+		s.OnePacket = false
+	}
+}
+
 // validate looks for what cannot work.
 func (p *ruleParser) validate() {
 	for i, r := range p.rules {
@@ -188,11 +202,13 @@ func (p *ruleParser) validate() {
 		if known := len(SchedulerFlagNames(s.Scheduler)); s.Flags>>known != 0 {
 			s.Flags &= 1<<known - 1 // flags without a name mean nothing to a scheduler
 		}
+		kernelTakes(&s)
 		if err := Validate(s); err != nil {
 			p.problems = append(p.problems, RuleProblem{p.lines[r.Key], err.Error()})
 			continue
 		}
 		for _, d := range r.Destinations {
+			d.Weight = min(d.Weight, MaxWeight)
 			s.Destinations = []Destination{d}
 			if err := Validate(s); err != nil {
 				p.problems = append(p.problems, RuleProblem{p.servers[i][d.Addr], err.Error()})

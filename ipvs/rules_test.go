@@ -83,7 +83,7 @@ func TestRuleProblems(t *testing.T) {
 		{"-A -t 192.0.2.10:80\n-a -t 192.0.2.10:80 -r 192.0.2.21\n-a -t 192.0.2.10:80 -r 192.0.2.21:80", "3: server 192.0.2.21:80 of 192.0.2.10:80/tcp is on line 2 already"},
 		{"-A -t 192.0.2.10:80\n-a -t 192.0.2.10:80", "2: want a server"},
 		{"-A -t 192.0.2.10:80\n-a -t 192.0.2.10:80 -r 192.0.2.21 -g -m", "2: want one of -g, -m and -i"},
-		{"-A -t 192.0.2.10:80\n-a -t 192.0.2.10:80 -r 192.0.2.21 -w 99999", "2: option --weight wants a number from 0 to 65535"},
+		{"-A -t 192.0.2.10:80\n-a -t 192.0.2.10:80 -r 192.0.2.21 -w 2147483648", "2: option --weight wants a number from 0 to 2147483647"},
 		{"-A -t 192.0.2.10:80\n-a -t 192.0.2.10:80 -r 192.0.2.21 -y 5", "2: service 192.0.2.10:80/tcp: server 192.0.2.21:80: lower threshold 5"},
 		{"-A -t 192.0.2.10:80\n-a -t 192.0.2.10:80 -r 192.0.2.21 -m --tun-type gre", "2: option --tun-type is for tunnels"},
 		{"-A -t 192.0.2.10:80\n-a -t 192.0.2.10:80 -r 192.0.2.21 -i --tun-type gue", "2: service 192.0.2.10:80/tcp: server 192.0.2.21:80: tunnel: gue needs a port"},
@@ -211,4 +211,24 @@ func FuzzParseRules(f *testing.F) {
 			t.Errorf("%q\nwas written\n%s\nand read with problems %v as\n%s", text, written, problems, ipvs.FormatRules(again))
 		}
 	})
+}
+
+// TestRestoreWhatWasSaved: the kernel takes more than the file may say, and all that was
+// saved of it is restored.
+func TestRestoreWhatWasSaved(t *testing.T) {
+	k := ipvs.NewMemory(nil)
+	web := with(service("192.0.2.10:80/tcp", "none", "192.0.2.21:80 dr 70000", "192.0.2.22:80 dr 2147483647"), func(s *ipvs.Service) { s.OnePacket = true })
+	load(t, k, []ipvs.Service{web})
+	rules, err := ipvs.Rules(k)
+	must(t, err)
+	text := ipvs.FormatRules(rules)
+	read, problems := ipvs.ParseRules(text)
+	if len(problems) > 0 {
+		t.Fatalf("%v in\n%s", problems, text)
+	}
+	other := ipvs.NewMemory(nil)
+	must(t, ipvs.PlanRestore(nil, read).Do(other))
+	if diff := cmp.Diff(list(t, k), list(t, other), tables); diff != "" {
+		t.Errorf("restored (-saved +restored):\n%s", diff)
+	}
 }

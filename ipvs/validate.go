@@ -13,6 +13,9 @@ import (
 // but its schedulers multiply weights by connection counts in 32 bits.
 const MaxWeight = 65535
 
+// mostWeight is the largest that the kernel takes.
+const mostWeight = 1<<31 - 1
+
 // MaxThreshold is the largest threshold of a destination.
 const MaxThreshold = 1<<31 - 1
 

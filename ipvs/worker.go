@@ -104,6 +104,7 @@ type pass struct {
 	table bool          // the known table is not what it was
 	next  time.Duration // until something is due again
 	stale bool          // the known table was not the kernel's
+	gone  bool          // IPVS was unloaded
 }
 
 func newWorker(opts Options, log *slog.Logger) *worker {
@@ -137,13 +138,34 @@ func (w *worker) turn(pending *Desired, look bool) pass {
 		w.rest(&p)
 		return p
 	}
+	err := w.bring(pending != nil, look, &p)
+	if p.gone || errors.Is(err, ErrGone) {
+		// IPVS was unloaded and may be there again, with another table.
+		w.Close()
+		w.known, w.listed, p.gone = nil, false, false
+		err = w.bring(false, true, &p)
+	}
+	if err == nil && p.gone {
+		err = ErrGone // again: not before the next turn
+	}
+	if errors.Is(err, errHurried) {
+		w.conclude(&p, nil)
+		p.next = 0
+		return p
+	}
+	w.conclude(&p, err)
+	return p
+}
+
+// bring brings the kernel closer to what is wanted. fresh says that this is new.
+func (w *worker) bring(fresh, look bool, p *pass) error {
 	err := w.open()
-	if err == nil && pending != nil && w.listed {
+	if err == nil && fresh && w.listed {
 		// The change first, from what is known of the table: it must not wait
 		// for the reading of a large one. Looking is for what others did.
-		w.carryOut(w.plan(), false, &p)
+		w.carryOut(w.plan(), false, p)
 	}
-	if err == nil && (look || !w.listed || p.stale || time.Since(w.looked) >= w.interval) {
+	if err == nil && !p.gone && (look || !w.listed || p.stale || time.Since(w.looked) >= w.interval) {
 		start := time.Now()
 		hurry := w.hurry
 		if look || !w.listed || p.stale || time.Since(w.looked) >= patience*w.interval {
@@ -153,19 +175,14 @@ func (w *worker) turn(pending *Desired, look bool) pass {
 			p.table = true
 			plan := w.plan()
 			w.pace(time.Since(start))
-			w.carryOut(plan, true, &p)
+			w.carryOut(plan, true, p)
 			if w.wanted != nil {
 				w.timeoutErr = w.keepTimeouts()
+				p.gone = p.gone || errors.Is(w.timeoutErr, ErrGone)
 			}
 		}
 	}
-	if errors.Is(err, errHurried) {
-		w.conclude(&p, nil)
-		p.next = 0
-		return p
-	}
-	w.conclude(&p, err)
-	return p
+	return err
 }
 
 // want takes in a desired table. Rows that are not valid are set aside.

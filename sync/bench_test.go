@@ -66,10 +66,11 @@ func BenchmarkGive(b *testing.B) {
 	}
 	b.ReportAllocs()
 	for b.Loop() {
-		records, _, _, err := e.table(context.Background(), false)
-		if err != nil || len(records) != 100_000 {
-			b.Fatal(len(records), err)
+		t, err := e.table(context.Background(), false, func() {})
+		if err != nil || len(t.records) != 100_000 {
+			b.Fatal(t, err)
 		}
+		records := t.records
 		for len(records) > 0 {
 			_, records = sayRecordsOf(1, records)
 		}
@@ -86,7 +87,7 @@ func BenchmarkListing(b *testing.B) {
 		if err != nil {
 			b.Fatal(err)
 		}
-		if _, ok := pool.Record(c); !ok {
+		if _, why := pool.Record(c, nil); why != fit {
 			b.Fatal("no record")
 		}
 	}

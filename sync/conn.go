@@ -25,12 +25,19 @@ type ConnKey struct {
 	// Client and Virtual are the ends as the client sees them. Of a template of a
 	// firewall mark Virtual's address begins with the mark in network byte order.
 	Client, Virtual netip.AddrPort
+	// Engine is the persistence engine of a template and its data, such as "sip" and a
+	// Call-ID, with a space between: the kernel keeps a template for each data of a client.
+	Engine string
 }
 
 // String returns "tcp 192.0.2.9:40000 -> 192.0.2.10:80".
 func (k ConnKey) String() string {
 	if k.Template {
-		return fmt.Sprintf("template %s %s -> %s", protocolName(k.Protocol), k.Client.Addr(), k.Virtual)
+		s := fmt.Sprintf("template %s %s -> %s", protocolName(k.Protocol), k.Client.Addr(), k.Virtual)
+		if k.Engine != "" {
+			s += " " + k.Engine
+		}
+		return s
 	}
 	return fmt.Sprintf("%s %s -> %s", protocolName(k.Protocol), k.Client, k.Virtual)
 }
@@ -50,6 +57,23 @@ type Conn struct {
 	// Engine and EngineData are those of a persistence engine, such as "sip" and a
 	// Call-ID.
 	Engine, EngineData string
+}
+
+// engineKey is ConnKey.Engine.
+func engineKey(engine, data string) string {
+	if engine == "" || data == "" {
+		return ""
+	}
+	return engine + " " + data
+}
+
+// engineOptions are the options of a record that name the engine and its data.
+func (c *Conn) engineOptions() string {
+	if c.Engine == "" || c.EngineData == "" || len(c.EngineData) > 255 || len(c.Engine) > maxEngine {
+		return ""
+	}
+	return string([]byte{optEngineData, byte(len(c.EngineData))}) + c.EngineData +
+		string([]byte{optEngine, byte(len(c.Engine))}) + c.Engine
 }
 
 // tcpStates and sctpStates are tcp_state_name_table (ip_vs_proto_tcp.c) and

@@ -86,7 +86,8 @@ func (d Daemon) String() string {
 	return s
 }
 
-// normal returns the daemon with the default group written out.
+// normal returns the daemon with the default group written out, and no longer messages
+// than IP has room for.
 func (d Daemon) normal() Daemon {
 	if d.Group == (netip.AddrPort{}) {
 		d.Group = DefaultGroup()
@@ -94,6 +95,12 @@ func (d Daemon) normal() Daemon {
 	if d.TTL == 0 {
 		d.TTL = 1
 	}
+	// As the kernel has it, without a word (start_sync_thread).
+	headers := 20 + 8
+	if d.Group.Addr().Is6() {
+		headers = 40 + 8
+	}
+	d.MaxLen = min(d.MaxLen, uint16(65535-headers))
 	return d
 }
 

@@ -2,6 +2,7 @@ package connsync
 
 import (
 	"fmt"
+	"net/netip"
 	"slices"
 	"strings"
 	"time"
@@ -43,8 +44,13 @@ type partner struct {
 	retry     time.Duration
 	notBefore time.Time
 	// whole says that its table has been taken over in this session, or that it had
-	// none.
-	whole bool
+	// none, and looked that extras of it were looked at twice.
+	whole, looked bool
+	// full are the addresses that are here, and of which all that it has was here once
+	// since then: what it has of them and this director has not is over.
+	full map[netip.Addr]bool
+	// fill is when it is looked whether that is so, after addresses have come here.
+	fill time.Time
 	// met and turns are its epoch and turns at the end of the last session.
 	met   uint64
 	turns int
@@ -68,10 +74,13 @@ type situation struct {
 	now time.Time
 	// behind is when this director began to lack what others may have: it started, or
 	// lost another one while it did not serve.
-	behind   time.Time
+	behind time.Time
+	// since is from when on there has been no reason to wait; zero while there is one.
+	since    time.Time
 	gate     time.Duration
 	expected int // other directors that the channel knows
 	serving  bool
+	serves   []netip.Addr
 	whole    bool
 	taking   string // the director whose table is being taken over
 	problem  string // why none can be
@@ -88,8 +97,8 @@ func (s *situation) greet(p *partner) string {
 		return ""
 	case !s.serving || !s.whole:
 		return "connected"
-	case p.told.Epoch != p.met && p.told.Serves > 0, p.told.Epoch == p.met && p.told.Turns != p.turns:
-		return "it has served meanwhile"
+	case p.told.Serves > 0, p.told.Epoch == p.met && p.told.Turns != p.turns:
+		return "it has served meanwhile" // other addresses, or these
 	default:
 		return ""
 	}
@@ -107,6 +116,11 @@ func (s *situation) next() *partner {
 		}
 		if p.due == "" && !p.again.IsZero() && !s.now.Before(p.again) && (!s.serving || p.told.Serves > 0) {
 			p.due = p.againWhy
+		}
+		if !p.fill.IsZero() && !s.now.Before(p.fill) {
+			if p.fill = (time.Time{}); p.due == "" && p.lacks(s.serves) {
+				p.due = "the addresses came here"
+			}
 		}
 		if (p.due != "" && !s.now.Before(p.notBefore) || p.due == "" && len(p.asks) > 0) && (best == nil || p.before(best)) {
 			best = p
@@ -189,6 +203,24 @@ func (s *situation) wait() (wait, open string) {
 	}
 }
 
+// opened takes notice whether there is no reason to wait.
+func (s *situation) opened(open bool) {
+	switch {
+	case !open:
+		s.since = time.Time{}
+	case s.since.IsZero():
+		s.since = s.now
+	}
+}
+
+// fallBehind begins to wait anew, if there was no reason to wait for so long as the gate
+// lasts: a channel that comes and goes must not keep it closed for ever.
+func (s *situation) fallBehind(now time.Time) {
+	if !s.since.IsZero() && now.Sub(s.since) >= s.gate {
+		s.behind = now
+	}
+}
+
 // ended takes in what became of taking a partner's table over.
 func (s *situation) ended(p *partner, r Result, token uint64) {
 	p.result = &r
@@ -203,11 +235,20 @@ func (s *situation) ended(p *partner, r Result, token uint64) {
 	case r.Missing > 0 || r.Wrong > 0:
 		p.retry = reconcile.Backoff(p.retry, retryPull, maxRetryPull)
 		p.again, p.againWhy = s.now.Add(p.retry), "entries were missing"
+	case r.Extra > r.Offered && !p.whole && !p.looked:
+		// They would be the truth once the addresses are here: look again before.
+		p.looked = true
+		p.again, p.againWhy = s.now.Add(retryPull), "a second look at entries that are over"
+		return
 	case r.Extra > 0:
-		p.again, p.againWhy = s.now.Add(lookAgain), "a second look at entries that are over"
+		p.retry = reconcile.Backoff(p.retry, lookAgain, compareAll)
+		p.again, p.againWhy = s.now.Add(p.retry), "a second look at entries that are over"
 	default:
 		p.retry = 0
 		p.again, p.againWhy = s.now.Add(compareAll), "it is time to compare again"
+	}
+	if r.Missing+r.Wrong+r.Unknown == 0 {
+		p.gave(s.serves, r.serves)
 	}
 	p.whole, s.whole = true, true
 }

@@ -123,3 +123,22 @@ func TestRoleText(t *testing.T) {
 		t.Error("a role that is none was parsed")
 	}
 }
+
+// TestDiffMaxLen: the kernel shortens what IP has no room for, and that is no difference.
+func TestDiffMaxLen(t *testing.T) {
+	for _, c := range []struct {
+		group      string
+		want, have uint16
+	}{
+		{"224.0.0.81:8848", 65507, 65507}, {"224.0.0.81:8848", 65508, 65507}, {"[ff02::51]:8848", 65500, 65487}, {"[ff02::51]:8848", 65487, 65487},
+	} {
+		config := connsync.Config{Interface: "eth0", ID: 1, Group: netip.MustParseAddrPort(c.group), MaxLen: c.want}
+		have := config.Daemons()
+		for i := range have {
+			have[i].MaxLen = c.have
+		}
+		if p := connsync.Diff(have, config.Daemons()); len(p) > 0 {
+			t.Errorf("%s, %d wanted, %d there:\n%s", c.group, c.want, c.have, p)
+		}
+	}
+}

@@ -66,6 +66,9 @@ type ExchangeConfig struct {
 	Daemons []Daemon
 	// Transport is how live records travel.
 	Transport Transport
+	// TemplatesOnly has no connections of persistent services handed over, as the kernel
+	// sends none (net.ipv4.vs.sync_persist_mode): their templates are enough.
+	TemplatesOnly bool
 	// Others are the names of the directors that the channel knows besides this one.
 	Others []string
 	// Gate is how long to wait for the connections of a living director before
@@ -104,12 +107,15 @@ type Exchange struct {
 	turns    int
 	pool     *Pool
 	poolHash uint64
+	seen     bool // pool is the kernel's
 	conns    int
 	lastWait string
+	shown    string // the one that OnWait was told of
 	sessions map[string]*session
 	taking   *taking
 	pulls    uint32
 	counted  time.Time
+	unknown  int // entries that could not be handed over the last time
 	tokens   uint64
 	extras   map[string]map[ConnKey]bool
 	shadow   *Shadow
@@ -130,6 +136,7 @@ type Exchange struct {
 
 // session is one connection with a partner.
 type session struct {
+	began   time.Time
 	link    Link
 	partner *partner
 	ctx     context.Context
@@ -172,6 +179,11 @@ func (e *Exchange) Set(cfg ExchangeConfig) {
 	if e.cfg.On && cfg.On && e.cfg.Transport != cfg.Transport {
 		e.behindAll("the transport has changed")
 	}
+	if !e.cfg.On && cfg.On {
+		// As at the start: others may have what was never told to this director.
+		e.s.behind, e.s.since = time.Now(), time.Time{}
+		e.s.whole = false
+	}
 	e.cfg = cfg
 	if e.shadow != nil {
 		e.shadow.Slack = slack(cfg)
@@ -190,6 +202,7 @@ func (e *Exchange) Set(cfg ExchangeConfig) {
 	}
 	e.s.now = time.Now()
 	e.lastWait, _ = e.s.wait()
+	e.s.opened(e.lastWait == "")
 	e.mu.Unlock()
 	e.kick()
 }
@@ -198,16 +211,19 @@ func (e *Exchange) Set(cfg ExchangeConfig) {
 func (e *Exchange) Serves(addresses []netip.Addr) {
 	slices.SortFunc(addresses, netip.Addr.Compare)
 	e.mu.Lock()
-	came := false
+	e.s.now = time.Now()
+	var came []netip.Addr
 	for _, a := range addresses {
-		came = came || !slices.Contains(e.serves, a)
+		if !slices.Contains(e.serves, a) {
+			came = append(came, a)
+		}
 	}
-	if came {
+	if len(came) > 0 {
 		e.turns++
 	}
 	if e.s.serving && len(addresses) == 0 {
 		if len(e.sessions) == 0 {
-			e.s.behind = time.Now() // whoever serves now is not heard
+			e.s.fallBehind(e.s.now) // whoever serves now is not heard
 		}
 		// Whoever has them may have had another idea of some connections.
 		for _, p := range e.s.partners {
@@ -216,7 +232,8 @@ func (e *Exchange) Serves(addresses []netip.Addr) {
 			}
 		}
 	}
-	e.serves, e.s.serving = addresses, len(addresses) > 0
+	e.serves, e.s.serves, e.s.serving = addresses, addresses, len(addresses) > 0
+	e.s.gain(came)
 	e.mu.Unlock()
 	e.kick()
 }
@@ -253,10 +270,10 @@ func (e *Exchange) Open(link Link) {
 		return // it comes while all ends
 	}
 	delete(e.extras, link.Peer())
-	s := &session{link: link, asks: make(chan pullMessage, 1), live: make(chan []byte, liveLimit), out: make(chan []byte, 64), done: make(chan struct{})}
+	s := &session{began: time.Now(), link: link, asks: make(chan pullMessage, 1), live: make(chan []byte, liveLimit), out: make(chan []byte, 64), done: make(chan struct{})}
 	s.ctx, s.end = context.WithCancel(e.run)
 	s.partner = e.partner(link.Peer())
-	s.partner.connected, s.partner.heard, s.partner.whole = true, false, false
+	s.partner.connected, s.partner.heard, s.partner.whole, s.partner.looked = true, false, false, false
 	s.partner.due, s.partner.token, s.partner.retry = "", 0, 0
 	s.partner.notBefore, s.partner.again = time.Time{}, time.Time{}
 	e.sessions[link.Peer()] = s
@@ -275,8 +292,9 @@ func (e *Exchange) Close(link Link) {
 	}
 	s.end()
 	delete(e.sessions, link.Peer())
-	if s.partner.heard && !e.s.serving {
-		e.s.behind = time.Now() // what becomes of its connections is not heard
+	// A channel that comes and goes must not keep the gate closed for ever.
+	if s.partner.heard && !e.s.serving && time.Since(s.began) >= e.s.gate {
+		e.s.fallBehind(time.Now()) // what becomes of its connections is not heard
 	}
 	s.partner.connected, s.partner.met, s.partner.turns = false, s.partner.told.Epoch, s.partner.told.Turns
 	if t := e.taking; t != nil && t.session == s {
@@ -297,7 +315,7 @@ func (e *Exchange) partner(name string) *partner {
 			return p
 		}
 	}
-	p := &partner{name: name}
+	p := &partner{name: name, full: make(map[netip.Addr]bool)}
 	e.s.partners = append(e.s.partners, p)
 	return p
 }
@@ -314,6 +332,9 @@ func (e *Exchange) Compose(link Link) []byte {
 		Epoch: e.epoch, Conns: e.conns, Waiting: e.lastWait != "" && !e.s.serving, Serves: len(e.serves), Turns: e.turns, Pool: e.poolHash,
 		Transport: e.cfg.Transport, Problem: e.s.problem, Unready: e.s.unready != "",
 	}
+	if len(e.serves) <= maxServes {
+		now.At = e.serves
+	}
 	if s.toldAny && s.told.equal(now) {
 		return nil
 	}
@@ -325,7 +346,7 @@ func (e *Exchange) Compose(link Link) []byte {
 func (r report) equal(o report) bool {
 	// A count that moves a little is none.
 	near := r.Conns == o.Conns || r.Conns > 0 && o.Conns > 0 && max(r.Conns, o.Conns) < 2*min(r.Conns, o.Conns)
-	return near && r.Serves == o.Serves && r.Unready == o.Unready && r.Epoch == o.Epoch && r.Waiting == o.Waiting && r.Turns == o.Turns &&
+	return near && r.Serves == o.Serves && slices.Equal(r.At, o.At) && r.Unready == o.Unready && r.Epoch == o.Epoch && r.Waiting == o.Waiting && r.Turns == o.Turns &&
 		r.Pool == o.Pool && r.Transport == o.Transport && r.Problem == o.Problem
 }
 
@@ -347,7 +368,7 @@ func (e *Exchange) Run(ctx context.Context) error {
 		}
 		e.listen(&listening)
 		e.mu.Lock()
-		seed := e.shadow != nil && !e.warm && !e.seeding && e.s.unready == ""
+		seed := e.shadow != nil && !e.warm && !e.seeding && e.s.unready == "" && e.seen
 		e.mu.Unlock()
 		if seed {
 			e.group.Go(e.seed)
@@ -385,9 +406,10 @@ func (e *Exchange) turn(ctx context.Context, now time.Time) time.Duration {
 	}
 	e.s.now = now
 	wait, open := e.s.wait()
-	changed := wait != e.lastWait
+	changed := wait != e.shown
 	tell := changed && e.lastWait != "" && wait == ""
-	e.lastWait = wait
+	e.lastWait, e.shown = wait, wait
+	e.s.opened(wait == "")
 	if p := e.s.next(); p != nil {
 		e.pull(now, p)
 	}
@@ -416,14 +438,34 @@ func (e *Exchange) turn(ctx context.Context, now time.Time) time.Duration {
 
 // look takes the services in. The caller holds the lock.
 func (e *Exchange) look(pool *Pool) {
-	hash := e.poolHash
-	e.pool, e.poolHash, e.conns = pool, pool.Hash(), pool.conns()
+	hash, had := e.poolHash, e.conns
+	pool.templatesOnly = e.cfg.TemplatesOnly
+	e.pool, e.poolHash, e.conns, e.seen = pool, pool.Hash(), pool.conns(), true
+	if emptied(had, e.conns) {
+		e.lost()
+	}
 	if hash == e.poolHash {
 		return
 	}
 	for _, p := range e.s.partners {
 		if p.result != nil && p.result.Unbound > 0 && p.due == "" {
 			p.due = "the services have changed"
+		}
+	}
+}
+
+// lost takes notice that somebody has taken the table away from under the kernel: other
+// directors have the last copy. The caller holds the lock.
+func (e *Exchange) lost() {
+	e.s.whole, e.conns = false, 0
+	if e.shadow != nil {
+		e.shadow, e.warm = NewShadow(slack(e.cfg)), false
+	}
+	for _, p := range e.s.partners {
+		clear(p.full)
+		p.whole, p.looked = false, false
+		if p.connected && p.heard && p.told.Conns > 0 {
+			p.due, p.notBefore = "the table here was emptied", time.Time{}
 		}
 	}
 }
@@ -461,7 +503,7 @@ func (e *Exchange) Receive(ctx context.Context, link Link, payload []byte) error
 		if p.heard && r.Transport != p.told.Transport && p.due == "" {
 			p.due = "its transport has changed"
 		}
-		p.told, p.heard = r, true
+		p.hears(r, first, e.serves)
 		if why := e.s.greet(p); first && why != "" {
 			p.due = why
 		} else if !first && p.result == nil && was == 0 && r.Conns > 0 && p.due == "" && (!e.s.serving || r.Serves > 0) {
@@ -490,9 +532,15 @@ func (e *Exchange) Receive(ctx context.Context, link Link, payload []byte) error
 		if err != nil {
 			return err
 		}
-		return e.begin(ctx, s, m)
+		e.begin(s, m)
 	case sayRecords:
 		return e.take(ctx, s, payload)
+	case sayWorking:
+		m, err := hear[workingMessage](payload)
+		if err != nil {
+			return err
+		}
+		e.current(s, m.ID)
 	case sayEnd:
 		m, err := hear[endMessage](payload)
 		if err != nil {
@@ -507,6 +555,9 @@ func (e *Exchange) Receive(ctx context.Context, link Link, payload []byte) error
 		e.mu.Lock()
 		if m.Result.Problem == "" {
 			s.token = max(s.token, m.Token)
+		}
+		if p := s.partner; m.Result.Problem == "" && m.Result.Offered > 0 && e.s.serving && p.due == "" {
+			p.due = "it has entries that are not here" // and may be the last to have them
 		}
 		close(s.done)
 		s.done = make(chan struct{})

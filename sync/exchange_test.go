@@ -30,6 +30,8 @@ type fakeKernel struct {
 	dropped  uint64
 	memory   int // how many entries there is memory for; zero is no bound
 	taps     []*fakeTap
+	// slow is how long each entry of a listing takes.
+	slow time.Duration
 	// hide passes entries over in a listing.
 	hide func(ConnKey) bool
 }
@@ -37,6 +39,7 @@ type fakeKernel struct {
 type fakeConn struct {
 	Conn
 	flags Flags
+	mark  uint32
 	bound *Server
 	until time.Time
 }
@@ -72,8 +75,10 @@ func (k *fakeKernel) Conns(synced bool) iter.Seq2[Conn, error] {
 			list = append(list, c.Conn)
 		}
 	}
+	slow := k.slow
 	return func(yield func(Conn, error) bool) {
 		for _, c := range list {
+			time.Sleep(slow)
 			if !yield(c, nil) {
 				return
 			}
@@ -128,7 +133,7 @@ func (k *fakeKernel) process(r Record) {
 		if k.memory > 0 && len(k.conns) >= k.memory {
 			return
 		}
-		c = &fakeConn{Conn: Conn{Key: r.Key, Server: r.Server, Synced: true}}
+		c = &fakeConn{Conn: Conn{Key: r.Key, Server: r.Server, Synced: true}, mark: r.Mark}
 		k.conns[r.Key] = c
 	}
 	if c.bound == nil {
@@ -142,10 +147,24 @@ func (k *fakeKernel) process(r Record) {
 }
 
 // open makes a connection as a packet does.
-func (k *fakeKernel) open(key ConnKey, server int) {
+func (k *fakeKernel) open(key ConnKey, server int) { k.openTo(key, 0, server) }
+
+// openTo makes one of a service.
+func (k *fakeKernel) openTo(key ConnKey, service, server int) {
 	k.mu.Lock()
-	to := &k.services[0].Servers[server]
-	k.conns[key] = &fakeConn{Conn: Conn{Key: key, Server: to.Addr, State: tcpEstablished}, flags: to.Forward | NoOutput, bound: to, until: time.Now().Add(15 * time.Minute)}
+	s := &k.services[service]
+	to := &s.Servers[server]
+	at := to.Addr
+	if at.Port() == 0 {
+		at = netip.AddrPortFrom(at.Addr(), key.Virtual.Port())
+	}
+	flags := to.Forward
+	if flags != ForwardNAT {
+		flags |= NoOutput
+	}
+	k.conns[key] = &fakeConn{
+		Conn: Conn{Key: key, Server: at, State: tcpEstablished}, flags: flags, mark: s.Mark, bound: to, until: time.Now().Add(15 * time.Minute),
+	}
 	k.say(key)
 	k.mu.Unlock()
 }
@@ -162,7 +181,7 @@ func (k *fakeKernel) close(key ConnKey) {
 // say is the master daemon, without its buffer. The caller holds the lock.
 func (k *fakeKernel) say(key ConnKey) {
 	c := k.conns[key]
-	r := Record{Key: key, Server: c.Server, Flags: c.flags, State: c.State, Timeout: uint32(time.Until(c.until) / time.Second)}
+	r := Record{Key: key, Server: c.Server, Flags: c.flags, Mark: c.mark, State: c.State, Timeout: uint32(time.Until(c.until) / time.Second)}
 	b, _ := AppendMessage(nil, 1, 1472, []Record{r})
 	for _, t := range k.taps {
 		t.said <- b
@@ -248,10 +267,11 @@ type node struct {
 	name   string
 	kernel *fakeKernel
 	*Exchange
-	stop context.CancelFunc
-	done chan struct{}
-	mu   sync.Mutex
-	said []string
+	stop  context.CancelFunc
+	done  chan struct{}
+	waits atomic.Int32 // how often OnWait was told
+	mu    sync.Mutex
+	said  []string
 }
 
 // cluster is two directors whose channel can be cut.
@@ -261,6 +281,8 @@ type cluster struct {
 	transport Transport
 	mu        sync.Mutex // guards links
 	links     [2]*fakeLink
+	// idle is a director whose pulls are lost, and hung one whose tables are.
+	idle, hung atomic.Pointer[node]
 	// spoil changes what is sent, nil drops it.
 	spoil atomic.Pointer[func(payload []byte) []byte]
 }
@@ -296,11 +318,17 @@ func newCluster(t *testing.T, transport Transport) *cluster {
 }
 
 func (c *cluster) start(name string, kernel *fakeKernel) *node {
+	other := map[string]string{"lvs1": "lvs2", "lvs2": "lvs1"}[name]
+	return c.startBeside(name, kernel, []string{other}, func() []*fakeLink { links := c.joined(); return links[:] })
+}
+
+// startBeside starts a director beside others, with links that may be nil.
+func (c *cluster) startBeside(name string, kernel *fakeKernel, others []string, links func() []*fakeLink) *node {
 	n := &node{name: name, kernel: kernel, done: make(chan struct{})}
 	n.Exchange = NewExchange(ExchangeOptions{
-		System: kernel, Pool: kernel.pool, OnWait: func() {},
+		System: kernel, Pool: kernel.pool, OnWait: func() { n.waits.Add(1) },
 		Wake: func() {
-			for _, l := range c.joined() {
+			for _, l := range links() {
 				if l != nil && l.from == n {
 					l.compose()
 				}
@@ -314,7 +342,7 @@ func (c *cluster) start(name string, kernel *fakeKernel) *node {
 	})
 	n.Set(ExchangeConfig{
 		On: true, Daemons: Config{Interface: "eth0", ID: 1, Transport: c.transport}.Daemons(), Transport: c.transport,
-		Others: []string{map[string]string{"lvs1": "lvs2", "lvs2": "lvs1"}[name]}, Gate: DefaultGate, Refresh: time.Minute,
+		Others: others, Gate: DefaultGate, Refresh: time.Minute,
 	})
 	var ctx context.Context
 	ctx, n.stop = context.WithCancel(c.Context())
@@ -349,6 +377,12 @@ type fakeLink struct {
 func (l *fakeLink) Peer() string { return l.to.name }
 
 func (l *fakeLink) Send(ctx context.Context, payload []byte) error {
+	if payload[0] == sayPull && l.c.idle.Load() == l.from {
+		return nil
+	}
+	if slices.Contains([]byte{sayBegin, sayRecords, sayEnd, sayWorking}, payload[0]) && l.c.hung.Load() == l.from {
+		return nil
+	}
 	if spoil := l.c.spoil.Load(); spoil != nil {
 		if payload = (*spoil)(payload); payload == nil {
 			return nil
@@ -374,13 +408,16 @@ func (l *fakeLink) compose() {
 }
 
 // connect joins both directors.
-func (c *cluster) connect() {
+func (c *cluster) connect() { c.connectPair(c.nodes[0], c.nodes[1], c.join) }
+
+// connectPair joins two directors, whose links it tells before it opens them.
+func (c *cluster) connectPair(one, two *node, tell func([2]*fakeLink)) {
 	var links [2]*fakeLink
-	for i := range links {
-		links[i] = &fakeLink{c: c, from: c.nodes[i], to: c.nodes[1-i], queue: make(chan []byte, 64), closed: make(chan struct{}), done: make(chan struct{})}
+	for i, ends := range [2][2]*node{{one, two}, {two, one}} {
+		links[i] = &fakeLink{c: c, from: ends[0], to: ends[1], queue: make(chan []byte, 64), closed: make(chan struct{}), done: make(chan struct{})}
 	}
 	links[0].back, links[1].back = links[1], links[0]
-	c.join(links)
+	tell(links)
 	for _, l := range links {
 		l.from.Open(l)
 	}
@@ -553,8 +590,10 @@ func TestExchangeGhosts(t *testing.T) {
 			return k == key(100) && looks <= listings+2
 		}
 		one.mu.Unlock()
-		// And the backup made one itself, which is not the other one's to end.
-		two.open(key(999), 0)
+		// And the backup has one of an address that the other one does not serve.
+		elsewhere := key(999)
+		elsewhere.Virtual = ap("192.0.2.11:80")
+		two.open(elsewhere, 0)
 		c.connect()
 		c.until("a second look", time.Minute, func() bool {
 			last := c.nodes[1].Snapshot().Partners[0].Last
@@ -567,10 +606,255 @@ func TestExchangeGhosts(t *testing.T) {
 				t.Errorf("connection %d is there: %t", i, there)
 			}
 		}
-		if _, there := keys[key(999)]; !there {
-			t.Error("a connection of its own was removed")
+		if _, there := keys[elsewhere]; !there {
+			t.Error("a connection to another address was removed")
 		}
 	})
+}
+
+// TestExchangeGhostsOfItsOwn: an active director is stopped and comes back with its kernel's
+// table, of which 50 connections have ended on the other one meanwhile. They go, though a
+// packet made them here, and are not copied to the other one when the addresses come back.
+func TestExchangeGhostsOfItsOwn(t *testing.T) {
+	transports(t, func(t *testing.T, transport Transport) {
+		c := newCluster(t, transport)
+		c.serve(200)
+		c.connect()
+		c.equal(10 * time.Second)
+		one, two := c.nodes[0], c.nodes[1]
+		handOver := func(from *node) {
+			t.Helper()
+			ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+			defer cancel()
+			if err := from.HandOver(ctx); err != nil {
+				t.Fatal(err)
+			}
+		}
+		handOver(one)
+		two.Serves([]netip.Addr{virtual})
+		one.Serves(nil)
+		time.Sleep(100 * time.Millisecond)
+		handOver(one) // the last ones
+		c.cut()
+		one.stop()
+		<-one.done
+		for i := range 50 {
+			two.kernel.close(key(i))
+		}
+		time.Sleep(time.Minute)
+		c.nodes[0] = c.start("lvs1", one.kernel)
+		one = c.nodes[0]
+		c.until("a reason to wait", time.Second, func() bool { return one.Waiting() != "" })
+		c.connect()
+		c.until("no reason to wait", 20*time.Second, func() bool { return one.Waiting() == "" })
+		if n := len(one.kernel.keys()); n != 150 {
+			t.Errorf("it does not wait any more and has %d connections, want 150", n)
+		}
+		handOver(two)
+		one.Serves([]netip.Addr{virtual})
+		two.Serves(nil)
+		time.Sleep(2 * time.Minute)
+		for _, n := range c.nodes {
+			if n := len(n.kernel.keys()); n != 150 {
+				t.Errorf("%d connections in the end, want 150", n)
+			}
+		}
+	})
+}
+
+// TestExchangeLastCopy: what the director that serves has lost, because its gate timed out
+// or somebody emptied its table, is not over: the other one keeps it and offers it.
+func TestExchangeLastCopy(t *testing.T) {
+	transports(t, func(t *testing.T, transport Transport) {
+		for _, lose := range []struct {
+			name string
+			late bool
+			do   func(c *cluster)
+		}{
+			{"a gate that timed out", true, func(c *cluster) {
+				c.reboot(0)
+				c.idle.Store(c.nodes[0])
+				c.until("the gate", DefaultGate+5*time.Second, func() bool { return c.nodes[0].Waiting() == "" })
+				c.nodes[0].Serves([]netip.Addr{virtual})
+				time.Sleep(time.Minute)
+				c.connect()
+			}},
+			{"a table that was emptied", true, func(c *cluster) {
+				c.idle.Store(c.nodes[0])
+				c.nodes[0].kernel.set(func(k *fakeKernel) { clear(k.conns) })
+				if _, err := c.nodes[1].Resync(c.Context(), "", false); err != nil {
+					c.Error(err)
+				}
+				if _, err := c.nodes[1].Resync(c.Context(), "", false); err != nil {
+					c.Error(err)
+				}
+			}},
+			{"a module that was loaded again while the channel was cut", false, func(c *cluster) {
+				c.cut()
+				c.nodes[0].kernel.set(func(k *fakeKernel) { clear(k.conns) })
+				time.Sleep(5 * time.Second)
+				c.connect()
+			}},
+		} {
+			c := newCluster(t, transport)
+			c.connect()
+			c.until("each other", time.Minute, func() bool { return c.nodes[0].Waiting() == "" && c.nodes[1].Waiting() == "" })
+			c.serve(100)
+			c.until("all connections", time.Minute, func() bool { return len(c.nodes[1].kernel.keys()) == 100 })
+			time.Sleep(time.Minute)
+			if late := lose.late; late {
+				// It does not take them before the other one has looked more than twice.
+				time.AfterFunc(2*time.Minute, func() { c.idle.Store(nil) })
+			}
+			lose.do(c)
+			c.until("the other one's looks", 5*time.Minute, func() bool { return c.idle.Load() == nil })
+			c.until("the last copies", takeTimeout+time.Minute, func() bool { return len(c.nodes[0].kernel.keys()) == 100 })
+			time.Sleep(time.Minute)
+			for _, n := range c.nodes {
+				if got := len(n.kernel.keys()); got != 100 {
+					t.Errorf("%s: %s has %d connections, want 100", lose.name, n.name, got)
+				}
+			}
+		}
+	})
+}
+
+// TestExchangeDrops: what the backup daemon's socket drops is made good when it is next
+// looked at, though it has dropped nothing before, or was opened anew since.
+func TestExchangeDrops(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := newCluster(t, Multicast)
+		c.serve(20)
+		c.connect()
+		c.equal(10 * time.Second)
+		time.Sleep(20 * time.Second)
+		next := 100
+		for _, count := range []uint64{8, 9, 3} { // the last of another socket
+			for range 8 {
+				c.nodes[0].kernel.open(key(next), 0)
+				next++
+			}
+			c.nodes[1].kernel.set(func(k *fakeKernel) { k.dropped = count })
+			c.equal(meterEvery + 2*time.Second)
+		}
+		if got := c.nodes[1].Snapshot().Dropped; got != 3 {
+			t.Errorf("%d drops, want 3", got)
+		}
+	})
+}
+
+// TestExchangeEngine: a client has a template for each Call-ID, and all are handed over,
+// compared and, when they are over, removed one by one.
+func TestExchangeEngine(t *testing.T) {
+	transports(t, func(t *testing.T, transport Transport) {
+		c := newCluster(t, transport)
+		call := func(i int) Conn {
+			out := Conn{
+				Key:    ConnKey{Protocol: protocolTCP, Template: true, Client: ap("192.0.2.9:0"), Virtual: ap("192.0.2.10:80")},
+				Server: ap([]string{"192.0.2.21:80", "192.0.2.22:80"}[i%2]), State: 1, Engine: "sip", EngineData: fmt.Sprintf("%d@b.c", i),
+			}
+			out.Key.Engine = engineKey(out.Engine, out.EngineData)
+			return out
+		}
+		one, two := c.nodes[0], c.nodes[1]
+		one.Serves([]netip.Addr{virtual})
+		one.kernel.set(func(k *fakeKernel) {
+			for i := range 5 {
+				conn := call(i)
+				k.conns[conn.Key] = &fakeConn{Conn: conn, flags: ForwardDR | NoOutput | Template, bound: &k.services[0].Servers[i%2], until: time.Now().Add(time.Hour)}
+			}
+		})
+		c.connect()
+		c.until("five templates", 10*time.Second, func() bool { return len(two.kernel.keys()) == 5 })
+		c.equal(time.Second)
+		r, err := two.Resync(t.Context(), "", true)
+		if err != nil || r.Records != 5 || r.Missing+r.Extra+r.Wrong != 0 {
+			t.Errorf("compared: %+v, %v", r, err)
+		}
+		gone := call(3)
+		for _, n := range c.nodes {
+			n.kernel.set(func(k *fakeKernel) {
+				// Of the kernel's listing, the data is what tells them apart.
+				for _, conn := range k.conns {
+					if conn.Engine == "" || conn.EngineData == "" {
+						conn.Engine, conn.EngineData, _ = strings.Cut(conn.Key.Engine, " ")
+					}
+				}
+			})
+		}
+		one.kernel.set(func(k *fakeKernel) { delete(k.conns, gone.Key) })
+		c.until("one less", 5*time.Minute, func() bool {
+			if _, err := two.Resync(t.Context(), "", false); err != nil {
+				t.Fatal(err)
+			}
+			time.Sleep(2 * time.Second)
+			return len(two.kernel.keys()) == 4
+		})
+		if _, there := two.kernel.keys()[gone.Key]; there {
+			t.Error("another one was removed")
+		}
+	})
+}
+
+// TestExchangeTemplatesOnly: of persistent services the templates are handed over and their
+// connections are not, as the kernel has it, and that is no difference for ever.
+func TestExchangeTemplatesOnly(t *testing.T) {
+	transports(t, func(t *testing.T, transport Transport) {
+		c := newCluster(t, transport)
+		for _, n := range c.nodes {
+			n.Exchange.mu.Lock()
+			cfg := n.cfg
+			n.Exchange.mu.Unlock()
+			cfg.TemplatesOnly = true
+			n.Set(cfg)
+		}
+		one, two := c.nodes[0], c.nodes[1]
+		time.Sleep(2 * tick)
+		one.Serves([]netip.Addr{virtual})
+		one.kernel.set(func(k *fakeKernel) {
+			template := ConnKey{Protocol: protocolTCP, Template: true, Client: ap("192.0.2.9:0"), Virtual: ap("192.0.2.10:80")}
+			to := &k.services[0].Servers[0]
+			k.conns[template] = &fakeConn{Conn: Conn{Key: template, Server: to.Addr, State: 1}, flags: to.Forward | Template, bound: to, until: time.Now().Add(time.Hour)}
+			for i := range 100 {
+				k.conns[key(i)] = &fakeConn{Conn: Conn{Key: key(i), Server: to.Addr, State: tcpEstablished}, flags: to.Forward, bound: to, until: time.Now().Add(time.Hour)}
+			}
+		})
+		// Of before, when this director had the addresses: it is not over.
+		two.kernel.set(func(k *fakeKernel) {
+			to := &k.services[0].Servers[1]
+			k.conns[key(500)] = &fakeConn{Conn: Conn{Key: key(500), Server: to.Addr, State: tcpEstablished}, flags: to.Forward, bound: to, until: time.Now().Add(time.Hour)}
+		})
+		c.connect()
+		c.until("the template", 10*time.Second, func() bool { return len(two.kernel.keys()) == 2 })
+		first := two.Snapshot().Partners[0].Last.Began
+		time.Sleep(4 * time.Minute)
+		s := two.Snapshot()
+		if last := s.Partners[0].Last; s.State != "in sync" || !last.Began.Equal(first) || last.Extra != 0 {
+			t.Errorf("state %q, the first was at %s: %+v", s.State, first, last)
+		}
+		if n := len(two.kernel.keys()); n != 2 {
+			t.Errorf("%d entries, want the template and what was there", n)
+		}
+	})
+}
+
+// TestSince: an entry that was seen going on, and is over or just begun at the second look,
+// is told as it is: not as one to be removed, which another one of the same port may be by
+// then.
+func TestSince(t *testing.T) {
+	before := tcp4
+	before.withLeft(900)
+	for _, state := range []uint16{tcpSynRecv, tcpTimeWait} {
+		c := Conn{Key: tcp4.Key, Server: ap("192.0.2.22:80"), State: state, Expires: 57}
+		changed := since([]Record{before}, nil, map[ConnKey]Conn{c.Key: c})
+		if len(changed) != 1 {
+			t.Fatalf("state %d: %+v", state, changed)
+		}
+		r := changed[0]
+		if r.State != state || r.Timeout != 57 || r.Server != c.Server || (r.Flags&Inactive != 0) != (state == tcpTimeWait) {
+			t.Errorf("state %d: told as %+v", state, r)
+		}
+	}
 }
 
 // TestExchangeLive: over the channel connections come as they are made, and go as
@@ -888,6 +1172,77 @@ func TestExchangeBehind(t *testing.T) {
 		// Nobody waits for one that is dead for longer than the gate.
 		c.cut()
 		c.until("the gate", DefaultGate+2*time.Second, func() bool { return two.Waiting() == "" })
+	})
+}
+
+// TestExchangeFlaps: a channel that comes and goes, so that no table gets through, keeps a
+// director waiting for as long as the gate lasts from its start, and not for longer.
+func TestExchangeFlaps(t *testing.T) {
+	transports(t, func(t *testing.T, transport Transport) {
+		for _, through := range []bool{false, true} {
+			c := newCluster(t, transport)
+			c.serve(100)
+			two := c.nodes[1]
+			if !through {
+				c.spoilBy(func(b []byte) []byte {
+					if b[0] == sayRecords {
+						return nil
+					}
+					return b
+				})
+			}
+			began, waited := time.Now(), time.Duration(0)
+			for time.Since(began) < 10*time.Minute {
+				if c.joined()[0] == nil {
+					c.connect()
+				} else {
+					c.cut()
+				}
+				for range 30 {
+					time.Sleep(100 * time.Millisecond)
+					if two.Waiting() != "" {
+						waited += 100 * time.Millisecond
+						if time.Since(began) > DefaultGate+2*time.Second {
+							t.Fatalf("tables get through %t: it waits after %s: %s", through, time.Since(began), two.Waiting())
+						}
+					}
+				}
+			}
+			if !through && waited < DefaultGate-2*time.Second {
+				t.Errorf("it waited for %s, want %s", waited, DefaultGate)
+			}
+		}
+	})
+}
+
+// TestExchangeTurnedOn: a reload that turns connection synchronisation on has the director
+// wait for the connections of the one that serves, as a start has.
+func TestExchangeTurnedOn(t *testing.T) {
+	transports(t, func(t *testing.T, transport Transport) {
+		c := newCluster(t, transport)
+		c.serve(100)
+		two := c.nodes[1]
+		two.Exchange.mu.Lock()
+		on := two.cfg
+		two.Exchange.mu.Unlock()
+		two.Set(ExchangeConfig{Off: "the file has no [sync]"})
+		time.Sleep(10 * time.Minute)
+		if why := two.Waiting(); why != "" {
+			t.Fatalf("it waits without [sync]: %s", why)
+		}
+		two.Set(on)
+		told := two.waits.Load()
+		if two.Waiting() == "" {
+			t.Fatal("it does not wait")
+		}
+		if time.Sleep(tick); two.waits.Load() == told {
+			t.Error("nobody is told that it waits")
+		}
+		c.connect()
+		c.until("all connections", 10*time.Second, func() bool { return two.Waiting() == "" })
+		if n := len(two.kernel.keys()); n != 100 {
+			t.Errorf("it does not wait any more and has %d connections, want 100", n)
+		}
 	})
 }
 

@@ -66,6 +66,9 @@ func (e *Exchange) Snapshot() ExchangeStatus {
 	if e.version0 {
 		out.Problems = append(out.Problems, ErrVersion0.Error())
 	}
+	if e.unknown > 0 {
+		out.Problems = append(out.Problems, fmt.Sprintf("%d connections cannot be handed over, because their service cannot be told: %s", e.unknown, whyUnknown))
+	}
 	for _, p := range e.s.partners {
 		row := PartnerStatus{
 			Name: p.name, Connected: p.connected, Conns: p.told.Conns, Serves: p.told.Serves, Waiting: p.told.Waiting,
@@ -86,6 +89,9 @@ func (e *Exchange) Snapshot() ExchangeStatus {
 	out.State = e.state(out)
 	return out
 }
+
+// whyUnknown is why the service of a connection cannot be told.
+const whyUnknown = "the server is in several services by a firewall mark that somebody else sets, or has been removed from its service"
 
 func (e *Exchange) state(s ExchangeStatus) string {
 	connected := 0
@@ -116,6 +122,8 @@ func (e *Exchange) state(s ExchangeStatus) string {
 			return fmt.Sprintf("differs: of the connections of %s %d are missing and %d on another server", p.Name, r.Missing, r.Wrong)
 		case r.Unbound > 0:
 			return fmt.Sprintf("differs: %d connections of %s are to servers that the services here do not have", r.Unbound, p.Name)
+		case r.Unknown > 0:
+			return fmt.Sprintf("differs: %d connections of %s are not handed over, because it cannot tell their service: %s", r.Unknown, p.Name, whyUnknown)
 		}
 	}
 	return "in sync"

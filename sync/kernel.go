@@ -15,7 +15,8 @@ import (
 //	ENODEV  an interface that does not exist
 //	EPERM   no CAP_NET_ADMIN
 //
-// One goroutine at a time uses it.
+// or, those about daemons, with ErrGone once IPVS was unloaded. One goroutine at a time
+// uses it.
 type Kernel interface {
 	// List returns the daemons that run, with Index zero.
 	List() ([]Daemon, error)
@@ -31,6 +32,10 @@ type Kernel interface {
 
 // ErrNoIPVS says that the kernel has no IPVS, at least not now.
 var ErrNoIPVS = errors.New("IPVS is not in this kernel: modprobe ip_vs")
+
+// ErrGone says that the IPVS that the connection was made to was unloaded, and its daemons
+// with it. Another one may have been loaded since: open it.
+var ErrGone = errors.New("IPVS was unloaded")
 
 // Do makes the change on a kernel. The error says what was being done and, in
 // words, why the kernel refused; the kernel's own error is wrapped in it.

@@ -40,11 +40,27 @@ func Open() (Kernel, error) {
 // Close closes the sockets.
 func (k *kernel) Close() error { return errors.Join(k.g.Close(), unix.Close(k.ioctl)) }
 
+// gone tells an answer about a thing that is not there from that of a family that is no
+// more.
+func (k *kernel) gone(err error) error {
+	if !errors.Is(err, os.ErrNotExist) {
+		return err
+	}
+	gone, asking := k.g.Gone()
+	switch {
+	case asking != nil:
+		return errors.Join(err, asking)
+	case gone:
+		return fmt.Errorf("%w: %w", ErrGone, err)
+	}
+	return err
+}
+
 // List dumps the daemons.
 func (k *kernel) List() ([]Daemon, error) {
 	msgs, err := k.g.Dump(genetlink.Message{Header: genetlink.Header{Command: cmdGetDaemon, Version: genlVersion}})
 	if err != nil {
-		return nil, fmt.Errorf("listing IPVS sync daemons: %w", explain(err))
+		return nil, fmt.Errorf("listing IPVS sync daemons: %w", explain(k.gone(err)))
 	}
 	daemons := make([]Daemon, 0, len(msgs))
 	for _, m := range msgs {
@@ -75,7 +91,7 @@ func (k *kernel) do(command uint8, d Daemon) error {
 		Data:   data,
 	}, netlink.Acknowledge)
 	if !errors.Is(err, os.ErrDeadlineExceeded) {
-		return err
+		return k.gone(err)
 	}
 	daemons, failed := k.List()
 	if failed != nil {

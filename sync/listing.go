@@ -90,6 +90,9 @@ func parseConn(line []byte, synced bool) (Conn, error) {
 		c.Engine = string(fields[9])
 		_, data, _ := bytes.Cut(line, append([]byte(" "), fields[9]...))
 		c.EngineData = string(bytes.TrimSpace(data))
+		if c.Key.Template {
+			c.Key.Engine = engineKey(c.Engine, c.EngineData)
+		}
 	}
 	// The kernel prints what is less than none as a huge number.
 	left, err := strconv.ParseUint(string(expires), 10, 64)

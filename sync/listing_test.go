@@ -38,6 +38,11 @@ func conns(t *testing.T, text string, synced bool) (out []Conn) {
 	return out
 }
 
+func withEngine(k ConnKey, engine string) ConnKey {
+	k.Engine = engine
+	return k
+}
+
 func TestListing(t *testing.T) {
 	want := []Conn{
 		{Key: tcp4.Key, Server: tcp4.Server, State: tcpEstablished, Expires: 899},
@@ -46,7 +51,7 @@ func TestListing(t *testing.T) {
 		{Key: markTemplate4.Key, Server: markTemplate4.Server, Expires: 360},
 		{Key: ConnKey{Protocol: protocolTCP, Client: ap("192.0.2.9:0"), Virtual: ap("192.0.2.10:20")}, Server: ap("192.0.2.21:20"), State: tcpListen, Expires: 120},
 		{Key: tcp6.Key, Server: tcp6.Server, State: 7, Expires: 3},
-		{Key: sip.Key, Server: sip.Server, State: 1, Expires: 360, Engine: "sip", EngineData: "a b@c"},
+		{Key: withEngine(sip.Key, "sip a b@c"), Server: sip.Server, State: 1, Expires: 360, Engine: "sip", EngineData: "a b@c"},
 		{Key: ConnKey{Protocol: protocolSCTP, Client: ap("192.0.2.9:5000"), Virtual: ap("192.0.2.10:53")}, Server: ap("192.0.2.21:53"), State: 10},
 		{Key: ConnKey{Protocol: 47, Client: ap("192.0.2.9:0"), Virtual: ap("192.0.2.10:0")}, Server: ap("192.0.2.21:0"), Expires: 1},
 	}
@@ -102,8 +107,8 @@ func FuzzListing(f *testing.F) {
 			if err != nil {
 				return
 			}
-			r, ok := p.Record(c)
-			if !ok {
+			r, why := p.Record(c, &Record{Server: c.Server})
+			if why != fit {
 				continue
 			}
 			// What may be shown may be handed over, and is read as it was meant.

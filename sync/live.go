@@ -155,7 +155,7 @@ func (e *Exchange) hearAll(tap Hearer, id uint8) {
 // seed fills the shadow with what the kernel has already.
 func (e *Exchange) seed() {
 	e.mu.Lock()
-	pool, shadow, gaps, ready := e.pool, e.shadow, e.relay.gaps, e.s.unready == "" && !e.seeding
+	pool, shadow, gaps, ready := e.pool, e.shadow, e.relay.gaps, e.s.unready == "" && !e.seeding && e.seen
 	if !ready || shadow == nil {
 		e.mu.Unlock()
 		return
@@ -172,12 +172,12 @@ func (e *Exchange) seed() {
 			e.trouble(aboutTable, err)
 			return
 		}
-		r, ok := pool.Record(c)
-		if !ok {
+		r, why := pool.Record(c, nil)
+		if why == passing || why == spared {
 			continue
 		}
 		e.mu.Lock()
-		shadow.Seed(time.Now(), r, time.Duration(c.Expires)*time.Second)
+		shadow.Seed(time.Now(), r, time.Duration(c.Expires)*time.Second, why)
 		e.mu.Unlock()
 		if e.run.Err() != nil {
 			return
@@ -215,7 +215,9 @@ func (e *Exchange) meter(now time.Time) {
 	e.failed++
 	if err == nil {
 		e.failed = 0
-		if dropped > e.dropped && e.dropped > 0 {
+		// A socket begins with none, so that the first reading is one too, and so is that of a
+		// daemon that was started anew, which counts from none again.
+		if dropped != e.dropped && dropped > 0 {
 			e.behindAll("the backup daemon's socket has dropped messages")
 		}
 	}
@@ -289,15 +291,8 @@ func (e *Exchange) takeLive(ctx context.Context, s *session, b []byte) error {
 	e.mu.Lock()
 	s.received += uint64(len(records))
 	now := time.Now()
-	records = slices.DeleteFunc(records, func(r Record) bool {
-		marked := r.Key.Template && r.Key.Protocol == protocolAny
-		own := slices.Contains(e.serves, r.Key.Virtual.Addr()) || e.s.serving && (marked || s.partner.told.Serves == 0)
-		if !own || e.shadow == nil {
-			return false
-		}
-		_, known := e.shadow.Get(now, r.Key)
-		return known
-	})
+	o := e.owners(s.partner)
+	records = slices.DeleteFunc(records, func(r Record) bool { return !e.takesLive(o, now, s, &r) })
 	on := e.s.problem == "" && e.s.unready == ""
 	t := e.taking
 	e.mu.Unlock()

@@ -17,6 +17,8 @@ type Memory struct {
 	interfaces map[string]int
 	made       int // interfaces so far
 	starts     int
+	unloaded   bool
+	loads      int // how often IPVS was unloaded
 	fault      func(what string) error
 }
 
@@ -61,6 +63,73 @@ func (m *Memory) Starts() int {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	return m.starts
+}
+
+// Unload takes IPVS away from the kernel, with its daemons: Open finds none until Load,
+// and what was opened before stays dead for good.
+func (m *Memory) Unload() {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	clear(m.daemons)
+	m.unloaded = true
+	m.loads++
+}
+
+// Load brings IPVS back, without daemons.
+func (m *Memory) Load() {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.unloaded = false
+}
+
+// Open connects to the kernel as Open does to the real one: the connection is dead, with
+// ErrGone, once IPVS was unloaded. The Memory itself is a connection that is not.
+func (m *Memory) Open() (Kernel, error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.unloaded {
+		return nil, ErrNoIPVS
+	}
+	return &memoryConn{m, m.loads}, nil
+}
+
+// memoryConn is a connection to the IPVS that was loaded when it was opened.
+type memoryConn struct {
+	*Memory
+	opened int
+}
+
+func (c *memoryConn) alive() error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.loads != c.opened {
+		return ErrGone
+	}
+	return nil
+}
+
+// List returns the daemons, the backup first.
+func (c *memoryConn) List() ([]Daemon, error) {
+	if err := c.alive(); err != nil {
+		return nil, err
+	}
+	return c.Memory.List()
+}
+
+// Start starts a daemon.
+func (c *memoryConn) Start(d Daemon) error {
+	if err := c.alive(); err != nil {
+		return err
+	}
+	return c.Memory.Start(d)
+}
+
+// Stop stops the daemon of a role.
+func (c *memoryConn) Stop(r Role) error {
+	if err := c.alive(); err != nil {
+		return err
+	}
+	return c.Memory.Stop(r)
 }
 
 // List returns the daemons, the backup first.

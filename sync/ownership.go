@@ -15,6 +15,16 @@ func (w *worker) Release() error {
 	w.set, w.wanted, w.invalid = false, nil, nil
 	w.settled, w.released = false, true
 	w.retry, w.until = 0, time.Time{}
+	err := w.release()
+	if errors.Is(err, ErrGone) {
+		w.forget()
+		err = w.release()
+	}
+	return err
+}
+
+// release is one try of Release.
+func (w *worker) release() error {
 	err := w.look()
 	switch {
 	case errors.Is(err, ErrNoIPVS):

@@ -356,3 +356,47 @@ func TestReconcilerFlush(t *testing.T) {
 		}
 	})
 }
+
+// TestReconcilerReload: IPVS is unloaded and loaded again between two looks, and the
+// connection to it is dead: the daemons run again with the next look, or at once with the
+// next change, and a stop is none that fails.
+func TestReconcilerReload(t *testing.T) {
+	reload := func(b *bench) { b.kernel.Unload(); b.kernel.Load() }
+	running := "backup on eth0 id 5\nmaster on eth0 id 5\n"
+	synctest.Test(t, func(t *testing.T) {
+		b := start(t, func(b *bench, o *connsync.Options) { o.Kernel = b.kernel.Open })
+		both := connsync.Config{Interface: "eth0", ID: 5}.Daemons()
+		if err := b.apply(t, 1, both...); err != nil {
+			t.Fatal(err)
+		}
+		reload(b)
+		time.Sleep(connsync.DefaultInterval)
+		synctest.Wait()
+		b.expect(t, running)
+		if s := b.Snapshot(); s.State != "running" || s.Starts != 4 {
+			t.Errorf("status %+v", s)
+		}
+		reload(b)
+		if err := b.apply(t, 2, connsync.Config{Interface: "eth0", ID: 6}.Daemons()...); err != nil {
+			t.Error(err)
+		}
+		b.expect(t, strings.ReplaceAll(running, "5", "6"))
+		b.kernel.Unload()
+		time.Sleep(3 * connsync.DefaultInterval)
+		if s := b.Snapshot(); !strings.HasPrefix(s.State, "waiting: IPVS is not") {
+			t.Errorf("status %+v", s)
+		}
+		b.kernel.Load()
+		time.Sleep(connsync.DefaultInterval)
+		synctest.Wait()
+		b.expect(t, strings.ReplaceAll(running, "5", "6"))
+		reload(b)
+		if err := b.Flush(t.Context()); err != nil {
+			t.Error(err)
+		}
+		b.expect(t, "")
+		if last := b.records[len(b.records)-1]; len(last) != 0 {
+			t.Errorf("recorded as ours at the end: %v", last)
+		}
+	})
+}

@@ -131,6 +131,9 @@ func Decode(b []byte) (Message, error) {
 			return m, fmt.Errorf("sync record %d: %w", i+1, err)
 		}
 		r.Options = string(b[at+size : at+length])
+		if r.Key.Template {
+			r.Key.Engine = engineKey(option(r.Options, optEngine), option(r.Options, optEngineData))
+		}
 		if known && r.valid() {
 			m.Records = append(m.Records, r)
 		} else {
@@ -199,6 +202,18 @@ func checkOptions(b []byte) (known bool, err error) {
 	return known, nil
 }
 
+// option is the data of the first option of a kind, empty if there is none.
+func option(options string, kind byte) string {
+	for len(options) >= 2 && len(options) >= 2+int(options[1]) {
+		data := options[2 : 2+int(options[1])]
+		if options[0] == kind {
+			return data
+		}
+		options = options[2+len(data):]
+	}
+	return ""
+}
+
 // size is the length of the record in a message, without padding.
 func (r *Record) size() int {
 	if r.Key.Client.Addr().Is4() {
@@ -262,13 +277,44 @@ func (r *Record) same(o *Record) bool {
 	return r.Key == o.Key && r.Server == o.Server && r.State == o.State
 }
 
+// becomes is the record of an entry that passes, as the kernel lists it: with its state and
+// what it has left, not as one to be removed at once. The client may have used the port
+// again since, or be about to, and then it is another connection by the same name that would
+// be removed.
+func (r Record) becomes(c *Conn) Record {
+	r.Server, r.State, r.Timeout = c.Server, c.State, max(c.Expires, goneTimeout+1)
+	r.Flags &^= Inactive
+	if r.Key.inactive(r.State) {
+		r.Flags |= Inactive
+	}
+	return r
+}
+
 // goneTimeout is the timeout, in seconds, of what is to end at once.
 const goneTimeout = 1
 
+// gone is the record that takes the entry out of a kernel's table, for which its service
+// need not be known.
+func (c *Conn) gone() Record {
+	r := Record{Key: c.Key, Server: c.Server, State: c.State, Options: c.engineOptions()}
+	switch {
+	case c.Key.Template:
+		r.Flags = Template
+	case c.Key.Client.Port() == 0:
+		r.Flags = NoClientPort
+	}
+	return r.gone()
+}
+
 // gone is the record that takes the entry out of a kernel's table: closed and
-// about to end.
+// about to end. The data of a persistence engine says which template it is.
 func (r Record) gone() Record {
-	r.Timeout, r.Options = goneTimeout, ""
+	r.Timeout = goneTimeout
+	if r.Key.Engine == "" {
+		r.Options = ""
+	} else {
+		r.takeLeft()
+	}
 	r.Flags = r.Flags&^SeqMask | Inactive
 	switch {
 	case r.Key.Template:

@@ -45,7 +45,7 @@ var (
 		Options: string([]byte{optSeq, seqSize}) + strings.Repeat("\x01", seqSize),
 	}
 	sip = Record{
-		Key:    ConnKey{Protocol: protocolUDP, Template: true, Client: ap("192.0.2.9:0"), Virtual: ap("192.0.2.10:5060")},
+		Key:    ConnKey{Protocol: protocolUDP, Template: true, Client: ap("192.0.2.9:0"), Virtual: ap("192.0.2.10:5060"), Engine: "sip a@b.c"},
 		Server: ap("192.0.2.21:5060"), Flags: Template, State: 1, Timeout: 360,
 		Options: string([]byte{optEngineData, 5}) + "a@b.c" + string([]byte{optEngine, 3}) + "sip",
 	}

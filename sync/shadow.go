@@ -24,8 +24,9 @@ type Shadow struct {
 type shadowed struct {
 	record Record
 	until  time.Time
-	// seeded is an entry of a listing, which no record has confirmed.
-	seeded bool
+	// seeded is an entry of a listing, which no record has confirmed, and unfit one that
+	// cannot be handed over because of what is not known of it.
+	seeded, unfit bool
 }
 
 // NewShadow returns an empty shadow.
@@ -44,15 +45,15 @@ func (s *Shadow) Take(now time.Time, r Record) {
 }
 
 // Seed takes an entry in from a listing, with the time it has left, unless a record
-// has told of it already.
-func (s *Shadow) Seed(now time.Time, r Record, left time.Duration) {
+// has told of it already. why is fit for one that can be handed over.
+func (s *Shadow) Seed(now time.Time, r Record, left time.Duration, why unfit) {
 	if old, known := s.entries[r.Key]; known && !old.seeded && old.until.After(now) {
 		return
 	}
 	if !r.Key.ending(r.State) {
 		left += s.Slack
 	}
-	s.entries[r.Key] = shadowed{r, now.Add(left), true}
+	s.entries[r.Key] = shadowed{record: r, until: now.Add(left), seeded: true, unfit: why != fit}
 }
 
 func (s *Shadow) put(now time.Time, r Record) {
@@ -67,7 +68,7 @@ func (s *Shadow) put(now time.Time, r Record) {
 	if !r.Key.ending(r.State) {
 		timeout += s.Slack
 	}
-	s.entries[r.Key] = shadowed{r, now.Add(timeout), false}
+	s.entries[r.Key] = shadowed{record: r, until: now.Add(timeout)}
 }
 
 // sweep removes what has run out, now and then.
@@ -86,10 +87,46 @@ func (s *Shadow) sweep(now time.Time) {
 // Len is how many entries there are, some of which may have run out a moment ago.
 func (s *Shadow) Len() int { return len(s.entries) }
 
-// Get returns the record of an entry.
-func (s *Shadow) Get(now time.Time, k ConnKey) (Record, bool) {
+// Has reports whether an entry is there.
+func (s *Shadow) Has(now time.Time, k ConnKey) bool {
 	e, ok := s.entries[k]
-	return e.record, ok && e.until.After(now)
+	return ok && e.until.After(now)
+}
+
+// Told returns the last record that the kernel sent of an entry, or was given, nil for
+// none.
+func (s *Shadow) Told(now time.Time, k ConnKey) *Record {
+	if e, ok := s.entries[k]; ok && !e.seeded && e.until.After(now) {
+		return &e.record
+	}
+	return nil
+}
+
+// Refit looks again whether the entries of which too little was known can be handed over:
+// the services may have come since.
+func (s *Shadow) Refit(now time.Time, p *Pool) {
+	for k, e := range s.entries {
+		left := e.until.Sub(now)
+		if !e.unfit || left <= 0 {
+			continue
+		}
+		r, why := p.Record(Conn{Key: k, Server: e.record.Server, State: e.record.State, Expires: uint32(left / time.Second)}, nil)
+		if why == fit {
+			r.Options = e.record.Options
+			e.record, e.unfit = r, false
+			s.entries[k] = e
+		}
+	}
+}
+
+// Unfit counts the entries of which too little is known to hand them over.
+func (s *Shadow) Unfit(now time.Time) (n int) {
+	for _, e := range s.entries {
+		if e.unfit && e.until.After(now) {
+			n++
+		}
+	}
+	return n
 }
 
 // Left yields the records worth handing over, in no order, with the time they have
@@ -100,9 +137,14 @@ func (s *Shadow) Left(now time.Time) iter.Seq[Record] {
 	return func(yield func(Record) bool) {
 		for k, e := range s.entries {
 			left := e.until.Sub(now)
-			if left <= 0 || k.passing(e.record.State) {
+			if left <= 0 || e.unfit || k.passing(e.record.State) {
 				continue
 			}
+			idle := left
+			if !k.ending(e.record.State) {
+				idle -= s.Slack
+			}
+			e.record.withLeft(uint32(max(idle, 0) / time.Second))
 			if !k.Template {
 				e.record.Timeout = uint32(left/time.Second) + 1
 			}

@@ -2,6 +2,7 @@ package connsync
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"net/netip"
@@ -9,8 +10,20 @@ import (
 	"time"
 )
 
-// takeTimeout is how long nothing of a table may come until it is given up.
-const takeTimeout = 3 * time.Minute
+// takeTimeout is how long nothing of a table may come until it is given up: tables of
+// others wait. Its giver says every workEvery that it is still reading it.
+const takeTimeout, workEvery = 20 * time.Second, 5 * time.Second
+
+// beat calls f at most every workEvery.
+func beat(f func()) func() {
+	last := time.Now()
+	return func() {
+		if now := time.Now(); now.Sub(last) >= workEvery {
+			last = now
+			f()
+		}
+	}
+}
 
 // flushTime is how long the kernel's master daemon keeps a record at most
 // (IPVS_SYNC_FLUSH_TIME, looked at once a second).
@@ -28,12 +41,18 @@ type taking struct {
 	heard   time.Time // when something of it last came
 	total   int
 	serves  []netip.Addr // the giver's
+	// complete are those of them of which the giver had all that is here.
+	complete map[netip.Addr]bool
 	// records are those that were put in, to be compared with; nil where there are
 	// too many.
 	records map[ConnKey]Record
-	// known are the entries that are here already, if this director serves, and fresh
-	// those that live records have told of meanwhile, which are newer than the table.
-	known, fresh map[ConnKey]bool
+	// owners say whose word counts. own are the entries that are here, nil until that
+	// matters, won those of the table that count though they were not the giver's to
+	// say, and had all of the table; fresh are those that live records have told of
+	// meanwhile, which are newer than the table.
+	owners          *owners
+	own             map[ConnKey]ownConn
+	won, had, fresh map[ConnKey]bool
 	// asks are the wishes that it answers.
 	asks []*ask
 	// result grows on the session's goroutine; base is what it began with, and
@@ -51,7 +70,7 @@ func (e *Exchange) pull(now time.Time, p *partner) {
 		return
 	}
 	e.pulls++
-	t := &taking{session: s, id: e.pulls, token: p.token, began: now, heard: now, fresh: make(map[ConnKey]bool)}
+	t := &taking{session: s, id: e.pulls, token: p.token, began: now, heard: now, fresh: make(map[ConnKey]bool), won: make(map[ConnKey]bool)}
 	why := p.due
 	if why == "" {
 		// An operator's wish alone.
@@ -89,39 +108,48 @@ func (e *Exchange) current(s *session, id uint32) *taking {
 
 // begin prepares for the records of a table. What is of it belongs to the
 // session's goroutine from here on.
-func (e *Exchange) begin(ctx context.Context, s *session, m beginMessage) error {
+func (e *Exchange) begin(s *session, m beginMessage) {
 	t := e.current(s, m.ID)
 	if t == nil {
-		return nil
+		return
 	}
-	t.serves = m.Serves
-	t.result.Waiting = time.Since(t.began)
+	t.serves, t.result.serves = m.Serves, m.Serves
+	t.result.Waiting, t.complete = time.Since(t.began), addressSet(m.Complete)
 	if m.Total <= listLimit {
-		t.records = make(map[ConnKey]Record, m.Total)
+		t.records, t.had = make(map[ConnKey]Record, m.Total), make(map[ConnKey]bool, m.Total)
 	}
 	e.mu.Lock()
-	serves := e.serves
 	t.total = m.Total
+	t.owners = e.owners(s.partner)
+	t.owners.giver = addressSet(m.Serves, s.partner.told.At)
 	e.mu.Unlock()
-	if len(serves) == 0 {
-		return nil
-	}
-	// A director that serves knows better.
-	t.known = make(map[ConnKey]bool)
-	for c, err := range e.opts.System.Conns(true) {
-		if err != nil {
-			e.fail(t, err)
-			return nil
+}
+
+// ownConns are the entries that are here.
+func (e *Exchange) ownConns(ctx context.Context, t *taking) (map[ConnKey]ownConn, error) {
+	out := make(map[ConnKey]ownConn)
+	working := beat(func() { e.current(t.session, t.id) })
+	e.mu.Lock()
+	if e.shadow != nil && e.warm && e.cfg.Refresh > 0 {
+		for r := range e.shadow.Left(time.Now()) {
+			left, _ := r.takeLeft()
+			out[r.Key] = ownConn{r.Server, ageOf(r.Key, r.State, left)}
 		}
-		// Unless it is the other one that serves the address.
-		if v := c.Key.Virtual.Addr(); slices.Contains(serves, v) || !slices.Contains(m.Serves, v) {
-			t.known[c.Key] = true
+		e.mu.Unlock()
+		return out, nil
+	}
+	e.mu.Unlock()
+	for c, err := range e.opts.System.Conns(false) {
+		working()
+		if err != nil {
+			return nil, err
 		}
 		if ctx.Err() != nil {
-			return context.Cause(ctx)
+			return nil, context.Cause(ctx)
 		}
+		out[c.Key] = ownConn{c.Server, ageOf(c.Key, c.State, c.Expires)}
 	}
-	return nil
+	return out, nil
 }
 
 // take puts records of a table into the kernel.
@@ -135,7 +163,14 @@ func (e *Exchange) take(ctx context.Context, s *session, payload []byte) error {
 		return nil
 	}
 	t.result.Records += len(records)
-	records = slices.DeleteFunc(records, func(r Record) bool { return t.known[r.Key] || t.fresh[r.Key] })
+	if t.owners == nil {
+		return errors.New("records ahead of the table that they are of")
+	}
+	records, err = t.judge(records, func() (map[ConnKey]ownConn, error) { return e.ownConns(ctx, t) })
+	if err != nil {
+		e.fail(t, err)
+		return nil
+	}
 	e.mu.Lock()
 	pool := e.pool
 	e.mu.Unlock()
@@ -168,6 +203,7 @@ func (e *Exchange) conclude(ctx context.Context, s *session, m endMessage) {
 		return
 	}
 	t.result.Taking = time.Since(t.began) - t.result.Waiting
+	t.result.Unknown = m.Unknown
 	problem := m.Problem
 	if problem == "" && t.result.Records != m.Total {
 		problem = fmt.Sprintf("%d of %d records have come", t.result.Records, m.Total)
@@ -265,14 +301,20 @@ func (e *Exchange) verify(ctx context.Context, t *taking) error {
 }
 
 // differences are the records that the kernel has not taken in, or otherwise, and
-// the entries that a sync daemon made of what the giver serves and has not.
+// the entries of addresses that the giver alone serves, and that it has not.
 func (e *Exchange) differences(ctx context.Context, t *taking) (missing []Record, extra []Conn, err error) {
 	e.mu.Lock()
-	serves := e.serves
+	serves, pool := e.serves, e.pool
 	e.mu.Unlock()
+	spared := func(c *Conn) bool {
+		s, _ := pool.infer(c.Key, c.Server)
+		return pool.spares(c.Key, s)
+	}
 	seen := make(map[ConnKey]bool, len(t.records))
 	t.result.Wrong = 0
-	for c, err := range e.opts.System.Conns(true) {
+	working := beat(func() { e.current(t.session, t.id) })
+	for c, err := range e.opts.System.Conns(false) {
+		working()
 		if err != nil {
 			return nil, nil, err
 		}
@@ -280,12 +322,13 @@ func (e *Exchange) differences(ctx context.Context, t *taking) (missing []Record
 			return nil, nil, context.Cause(ctx)
 		}
 		r, sent := t.records[c.Key]
+		v := c.Key.Virtual.Addr()
 		switch {
 		case sent && c.Server == r.Server:
 			seen[c.Key] = true
 		case sent && !seen[c.Key]:
 			t.result.Wrong++
-		case !sent && c.Synced && !c.Key.passing(c.State) && slices.Contains(t.serves, c.Key.Virtual.Addr()) && !slices.Contains(serves, c.Key.Virtual.Addr()):
+		case !sent && !t.had[c.Key] && !t.fresh[c.Key] && !c.Key.passing(c.State) && slices.Contains(t.serves, v) && !t.owners.others[v] && !slices.Contains(serves, v) && !spared(&c):
 			extra = append(extra, c)
 		}
 	}
@@ -297,17 +340,19 @@ func (e *Exchange) differences(ctx context.Context, t *taking) (missing []Record
 	return missing, extra, nil
 }
 
-// prune removes the entries that two tables of a giver in a row did not have. It
-// removes nothing of what is served here, nor what a packet made.
+// prune removes the entries that two tables of a giver in a row did not have though it
+// had them once. Others may be the last copy: after a gate that timed out, or because
+// somebody emptied its table; it takes those over. Nothing is removed of what is served
+// here.
 func (e *Exchange) prune(ctx context.Context, t *taking, extra []Conn) error {
-	last := e.takeExtras(t.result.Peer, extra)
-	e.mu.Lock()
-	pool := e.pool
-	e.mu.Unlock()
+	sure := slices.Clone(extra)
+	sure = slices.DeleteFunc(sure, func(c Conn) bool { return !t.complete[c.Key.Virtual.Addr()] || t.result.Unknown > 0 })
+	t.result.Offered = len(extra) - len(sure)
+	last := e.takeExtras(t.result.Peer, sure)
 	var over []Record
-	for _, c := range extra {
-		if r, ok := pool.Record(c); ok && last[c.Key] {
-			over = append(over, r.gone())
+	for _, c := range sure {
+		if last[c.Key] {
+			over = append(over, c.gone())
 		}
 	}
 	t.result.Extra = len(extra) - len(over)
@@ -378,6 +423,9 @@ func (p *Pool) rows(serves []netip.Addr) (rows []counterRow) {
 			continue
 		}
 		for _, server := range s.Servers {
+			if p.spares(ConnKey{}, &s) {
+				server.Active = 0
+			}
 			if server.Active+server.Templates > 0 {
 				rows = append(rows, counterRow{s.String(), server.Addr, server.Active, server.Templates})
 			}
@@ -406,6 +454,9 @@ func (e *Exchange) compare(s *session, m countersMessage) {
 	own := make(map[row]Server)
 	for _, service := range e.pool.services {
 		for _, server := range service.Servers {
+			if e.pool.spares(ConnKey{}, &service) {
+				server.Active = 0
+			}
 			own[row{service.String(), server.Addr}] = server
 		}
 	}

@@ -23,6 +23,8 @@ const (
 	sayBegin   = 'B'
 	sayRecords = 'F'
 	sayEnd     = 'E'
+	// sayWorking says that the giver is still reading its table.
+	sayWorking = 'W'
 	// sayDone says what became of a pull.
 	sayDone = 'D'
 	// sayLive are records as the kernel sends them.
@@ -45,6 +47,8 @@ type report struct {
 	Waiting bool `json:"waiting,omitempty"`
 	// Serves counts the virtual addresses that are here.
 	Serves int `json:"serves,omitempty"`
+	// At are those addresses, none if they are too many to tell.
+	At []netip.Addr `json:"at,omitempty"`
 	// Turns counts how often addresses came here.
 	Turns int `json:"turns"`
 	// Pool is Pool.Hash.
@@ -73,12 +77,22 @@ type beginMessage struct {
 	// Serves are the virtual addresses that the giver serves; none if they are too many
 	// to tell.
 	Serves []netip.Addr `json:"serves,omitempty"`
+	// Complete are those of which all that the receiver has was there once since they are
+	// there, so that what is not in the table is over.
+	Complete []netip.Addr `json:"complete,omitempty"`
+}
+
+type workingMessage struct {
+	ID uint32 `json:"id"`
 }
 
 type endMessage struct {
 	ID uint32 `json:"id"`
 	// Total counts the records that were sent.
 	Total int `json:"total"`
+	// Unknown counts entries that the giver has and does not send, because it does not
+	// know their service, and so neither the mark nor the forwarding method.
+	Unknown int `json:"unknown,omitempty"`
 	// Problem is why the giver has stopped before the end.
 	Problem string `json:"problem,omitempty"`
 }
@@ -122,6 +136,14 @@ type Result struct {
 	Wrong   int `json:"wrong"`
 	Unbound int `json:"unbound"`
 	Removed int `json:"removed"`
+	// Unknown are entries that the other director has and did not hand over, because it
+	// does not know which service they belong to.
+	Unknown int `json:"unknown,omitempty"`
+	// Offered are the extras that the other director may never have had: they are not over
+	// for all that is known, and it may take them over.
+	Offered int `json:"offered,omitempty"`
+	// serves are the addresses that the other director served when it told its table.
+	serves []netip.Addr
 	// Compared says what that is from: "entries", each, or "counters", per server.
 	Compared string `json:"compared,omitempty"`
 	// Repeated counts datagrams that the kernel's socket dropped and that were put
@@ -149,6 +171,7 @@ func (r Result) String() string {
 	}{
 		{r.Missing, "missing"}, {r.Extra, "that only this director has"}, {r.Wrong, "on another server"},
 		{r.Unbound, "without a server in the services here"}, {r.Removed, "removed that were over"},
+		{r.Unknown, "not handed over because their service is not known there"},
 	} {
 		if part.n > 0 {
 			s += fmt.Sprintf(", %d %s", part.n, part.what)

@@ -80,12 +80,11 @@ func (w *worker) turn(pending *Desired, look bool) time.Duration {
 		w.conclude(nil)
 		return max(next, maxRetry)
 	}
-	err := w.look()
-	if err == nil {
-		err = errors.Join(w.invalid, w.carryOut(), w.record.Err)
-		w.settled = w.set && err == nil
-	} else {
-		w.Close()
+	err := w.bring()
+	if errors.Is(err, ErrGone) {
+		// IPVS was unloaded and may be there again, without daemons.
+		w.forget()
+		err = w.bring()
 	}
 	switch {
 	case err == nil, w.transient(err):
@@ -96,6 +95,24 @@ func (w *worker) turn(pending *Desired, look bool) time.Duration {
 	}
 	w.conclude(err)
 	return next
+}
+
+// bring brings the kernel closer to what is wanted.
+func (w *worker) bring() error {
+	if err := w.look(); err != nil {
+		w.Close()
+		return err
+	}
+	err := errors.Join(w.invalid, w.carryOut(), w.record.Err)
+	w.settled = w.set && err == nil
+	return err
+}
+
+// forget lets go of a kernel whose daemons are no more.
+func (w *worker) forget() {
+	w.Close()
+	w.running = nil
+	clear(w.index)
 }
 
 // nothing reports whether there is nothing to do for anybody: a director without
@@ -135,8 +152,7 @@ func (w *worker) look() error {
 		k, err := w.opts.Kernel()
 		if err != nil {
 			if errors.Is(err, ErrNoIPVS) {
-				w.running = nil
-				clear(w.index)
+				w.forget()
 			}
 			return err
 		}

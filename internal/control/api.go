@@ -432,7 +432,7 @@ type Sync struct {
 	// Waiting is why a living director is left its addresses for now.
 	Waiting string `json:"waiting,omitempty"`
 	// Missing, Extra and Unbound are what the last comparison with each partner has
-	// found in the end, and Verified when the newest of them found nothing missing.
+	// found in the end, and Verified since when nothing is missing of any partner that is connected.
 	Missing  int        `json:"missing"`
 	Extra    int        `json:"extra"`
 	Unbound  int        `json:"unbound"`
@@ -478,19 +478,22 @@ type ResyncRequest struct {
 
 // SyncResult is what became of taking another director's table over.
 type SyncResult struct {
-	From      string    `json:"from"`
-	Why       string    `json:"why"`
-	Records   int       `json:"records"`
-	Installed int       `json:"installed"`
-	Missing   int       `json:"missing"`
-	Extra     int       `json:"extra"`
-	Wrong     int       `json:"wrong"`
-	Unbound   int       `json:"unbound"`
-	Removed   int       `json:"removed"`
-	Compared  string    `json:"compared,omitempty"`
-	Repeated  int       `json:"repeated"`
-	Problem   string    `json:"problem,omitempty"`
-	Began     time.Time `json:"began"`
+	From      string `json:"from"`
+	Why       string `json:"why"`
+	Records   int    `json:"records"`
+	Installed int    `json:"installed"`
+	Missing   int    `json:"missing"`
+	Extra     int    `json:"extra"`
+	Wrong     int    `json:"wrong"`
+	Unbound   int    `json:"unbound"`
+	Removed   int    `json:"removed"`
+	// Unknown are entries that the other director could not hand over, because it could
+	// not tell their service.
+	Unknown  int       `json:"unknown,omitempty"`
+	Compared string    `json:"compared,omitempty"`
+	Repeated int       `json:"repeated"`
+	Problem  string    `json:"problem,omitempty"`
+	Began    time.Time `json:"began"`
 	// Waiting, Taking and Looking are how long its parts took: until the first
 	// record, until the last one was in the kernel, and the comparison.
 	Waiting string `json:"waiting"`

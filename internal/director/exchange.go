@@ -78,16 +78,44 @@ func (d *Director) pool(ctx context.Context, now bool) (*connsync.Pool, error) {
 	if !table.Listed || table.Generation == 0 {
 		return nil, errors.New("the services are not in the kernel yet")
 	}
+	d.mu.Lock()
+	covers := coversByMark(d.cfg)
+	d.mu.Unlock()
 	services := make([]connsync.Service, 0, len(table.Services)+len(table.Foreign))
 	for _, list := range [][]ipvs.Service{table.Services, table.Foreign} {
 		for _, s := range list {
 			if s.Key.Mark >= config.FirstCheckMark && s.Key.Mark <= config.LastCheckMark {
 				continue // its connections end with the checks
 			}
-			services = append(services, syncService(s))
+			services = append(services, poolService(s, covers))
 		}
 	}
 	return connsync.NewPool(services), nil
+}
+
+// coversByMark are the addresses and ports that lvsha itself gives the marks of services,
+// whatever the role: a backup has their connections from others. What the guard of a
+// director that is a server marks is another service's, by which it is found.
+func coversByMark(cfg *config.Config) map[ipvs.ServiceKey][]connsync.Cover {
+	out := make(map[ipvs.ServiceKey][]connsync.Cover)
+	if cfg == nil {
+		return out
+	}
+	for _, s := range cfg.Services {
+		for _, m := range marks(s) {
+			key := ipvs.MarkKey(m.Mark, m.From.Is6())
+			out[key] = append(out[key], connsync.Cover{From: m.From, To: m.To, Protocol: m.Protocol, First: m.First, Last: m.Last})
+		}
+	}
+	return out
+}
+
+// poolService is a service with what is known of what leads to it.
+func poolService(s ipvs.Service, covers map[ipvs.ServiceKey][]connsync.Cover) connsync.Service {
+	out := syncService(s)
+	out.Covers = covers[s.Key]
+	out.Covered = s.Key.Mark == config.DirectorMark || len(out.Covers) > 0
+	return out
 }
 
 func syncService(s ipvs.Service) connsync.Service {
@@ -122,6 +150,7 @@ func (d *Director) exchangeConfig(cfg *config.Config, daemons []connsync.Daemon)
 	}
 	out := connsync.ExchangeConfig{
 		On: true, Daemons: daemons, Transport: cfg.Sync.Transport, Gate: cfg.Sync.Gate, Refresh: d.syncRefresh(),
+		TemplatesOnly: cfg.Sync.TemplatesOnly,
 	}
 	if cfg.Channel.Key != nil {
 		for _, o := range cfg.Directors {
@@ -264,9 +293,6 @@ func exchangeStatus(out *control.Sync, s connsync.ExchangeStatus) (problems []st
 		row.Serves = p.Serves
 		if verified := p.Verified(); !verified.IsZero() {
 			row.Verified = &verified
-			if out.Verified == nil || verified.After(*out.Verified) {
-				out.Verified = &verified
-			}
 		}
 		if p.Last != nil {
 			row.Last = syncResult(*p.Last)
@@ -274,6 +300,7 @@ func exchangeStatus(out *control.Sync, s connsync.ExchangeStatus) (problems []st
 		}
 		out.Partners = append(out.Partners, row)
 	}
+	out.Verified = allVerified(out.Partners)
 	for _, p := range s.Problems {
 		problems = append(problems, "sync: "+p)
 	}
@@ -283,10 +310,25 @@ func exchangeStatus(out *control.Sync, s connsync.ExchangeStatus) (problems []st
 	return problems
 }
 
+// allVerified is when the table of the last of the partners that are connected was found to
+// be here; nil if that of one never was.
+func allVerified(partners []control.SyncPartner) (at *time.Time) {
+	for _, p := range partners {
+		switch {
+		case !p.Connected:
+		case p.Verified == nil:
+			return nil
+		case at == nil || p.Verified.Before(*at):
+			at = p.Verified
+		}
+	}
+	return at
+}
+
 func syncResult(r connsync.Result) *control.SyncResult {
 	return &control.SyncResult{
 		From: r.Peer, Why: r.Why, Records: r.Records, Installed: r.Installed, Missing: r.Missing, Extra: r.Extra, Wrong: r.Wrong,
-		Unbound: r.Unbound, Removed: r.Removed, Compared: r.Compared, Repeated: r.Repeated, Problem: r.Problem, Began: r.Began,
+		Unbound: r.Unbound, Removed: r.Removed, Unknown: r.Unknown, Compared: r.Compared, Repeated: r.Repeated, Problem: r.Problem, Began: r.Began,
 		Waiting: r.Waiting.String(), Taking: r.Taking.String(), Looking: r.Looking.String(), Text: r.String(),
 	}
 }

@@ -1,7 +1,9 @@
 package nlconn
 
 import (
+	"errors"
 	"fmt"
+	"os"
 
 	"github.com/mdlayher/genetlink"
 	"github.com/mdlayher/netlink"
@@ -31,6 +33,23 @@ type Generic struct {
 
 // Close closes the connection.
 func (g *Generic) Close() error { return g.c.Close() }
+
+// Gone reports whether the family that the connection was made for is no more: its
+// module was unloaded, and if it was loaded again the family has another number. The
+// kernel answers a question of a dead family with ENOENT, as it does one about a thing
+// that is not there.
+func (g *Generic) Gone() (bool, error) {
+	g.c.mu.Lock()
+	defer g.c.mu.Unlock()
+	now, err := genetlink.NewConn(g.c.Conn).GetFamily(g.Family.Name)
+	switch {
+	case errors.Is(err, os.ErrNotExist):
+		return true, nil
+	case err != nil:
+		return false, fmt.Errorf("asking for the family %s of generic netlink again: %w", g.Family.Name, err)
+	}
+	return now.ID != g.Family.ID, nil
+}
 
 // Conn is the connection below.
 func (g *Generic) Conn() *Conn { return g.c }

@@ -21,9 +21,9 @@ type present struct {
 	rules    map[string][][]byte
 }
 
-// read reads the tables of both families, by whether it is IPv6's, and the number of the
+// readAll reads the tables of both families, by whether it is IPv6's, and the number of the
 // ruleset that they are of. Had that changed meanwhile, a list could lack what is there.
-func (k *kernel) read() (have map[bool]present, generation uint32, err error) {
+func (k *kernel) readAll() (have map[bool]present, generation uint32, err error) {
 	generation, err = k.ruleset.Steady(func() error {
 		have = make(map[bool]present)
 		for _, ipv6 := range []bool{false, true} {

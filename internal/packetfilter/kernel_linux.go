@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"time"
 
 	"github.com/google/nftables"
 	"github.com/google/nftables/binaryutil"
@@ -21,10 +22,16 @@ type kernel struct {
 	ruleset nlconn.Ruleset
 
 	// seen is the number of the ruleset, which every transaction of anybody changes,
-	// with which the tables were those of held; that is empty if it is not known.
+	// with which the tables were those of held, when they were read; that is empty if it is
+	// not known.
 	seen uint32
 	held []Table
+	read time.Time
 }
+
+// trust is how long the number of the ruleset alone says that nothing has changed. It
+// is no proof for ever: nf_tables begins to count anew when it is loaded again.
+const trust = 30 * time.Second
 
 // transactionSize is room for one transaction, which is one message to the socket, in
 // octets: 100,000 addresses and more.
@@ -59,10 +66,10 @@ func (k *kernel) Same(tables []Table) (bool, error) {
 		return false, fmt.Errorf("asking nftables for its generation: %w", explain(err))
 	}
 	// These very tables, or it would take milliseconds every second.
-	if k.seen == gen && len(tables) > 0 && len(tables) == len(k.held) && &tables[0] == &k.held[0] {
+	if k.seen == gen && time.Since(k.read) < trust && len(tables) > 0 && len(tables) == len(k.held) && &tables[0] == &k.held[0] {
 		return true, nil
 	}
-	have, gen, err := k.read()
+	have, gen, err := k.readAll()
 	if err != nil {
 		return false, err
 	}
@@ -75,7 +82,7 @@ func (k *kernel) Same(tables []Table) (bool, error) {
 			return false, err
 		}
 	}
-	k.seen, k.held = gen, tables
+	k.seen, k.held, k.read = gen, tables, time.Now()
 	return true, nil
 }
 
@@ -94,7 +101,7 @@ func find(tables []Table, ipv6 bool) (t Table, wanted bool) {
 // empty for a moment (nft_pipapo_commit comes after the rules are changed). Connections
 // keep the address that they were given.
 func (k *kernel) Replace(tables []Table) error {
-	have, _, err := k.read()
+	have, _, err := k.readAll()
 	if err != nil {
 		return err
 	}

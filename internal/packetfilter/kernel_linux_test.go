@@ -211,3 +211,29 @@ func TestKernelSameAgain(t *testing.T) {
 		t.Errorf("%v allocations, of many rules more than of few", allocations)
 	}
 }
+
+// TestKernelReloaded: nf_tables counts from one again when it is loaded again, so that its
+// number alone is not believed for ever.
+func TestKernelReloaded(t *testing.T) {
+	h, k := host(t)
+	tables := everything().Tables()
+	if err := k.Replace(tables); err != nil {
+		t.Fatal(err)
+	}
+	is := func(want bool) {
+		t.Helper()
+		if got, err := k.Same(tables); err != nil || got != want {
+			t.Errorf("same: %v, %v, want %v", got, err, want)
+		}
+	}
+	is(true)
+	run(t, h, "nft flush ruleset")
+	if err := packetfilter.Renumber(k, 0); err != nil {
+		t.Fatal(err)
+	}
+	is(true) // as it cannot be told yet
+	if err := packetfilter.Renumber(k, packetfilter.Trust); err != nil {
+		t.Fatal(err)
+	}
+	is(false)
+}

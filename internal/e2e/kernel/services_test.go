@@ -9,15 +9,12 @@ import (
 	"io"
 	"net"
 	"net/netip"
-	"os"
 	"os/exec"
 	"slices"
 	"strings"
 	"syscall"
 	"testing"
 	"time"
-
-	"golang.org/x/sys/unix"
 
 	"lvsha/internal/e2e/rig"
 	"lvsha/internal/lab"
@@ -158,56 +155,6 @@ func TestKernelDrift(t *testing.T) {
 	if out := daemons(); strings.Contains(out, "sync daemon") {
 		t.Errorf("sync daemons after a stop: %s", out)
 	}
-}
-
-// TestModuleAppears: without the module VRRP and checks go on and status
-// says what to do; when it appears the table is filled. Only inside the
-// machine, whose modules are nobody else's.
-func TestModuleAppears(t *testing.T) {
-	order, err := os.ReadFile("/etc/lab-modules")
-	if err != nil {
-		t.Log("this is not the machine: taking the kernel's IPVS away would hurt others")
-		return
-	}
-	r := rig.New(t)
-	r.Servers("10.0.0.21", "10.0.0.22")
-	r.Listen(r.Client, 8080)
-	rmmod := func() error {
-		for range 3 { // schedulers before what they depend on
-			loaded, err := os.ReadFile("/proc/modules")
-			r.Check(err)
-			for line := range strings.Lines(string(loaded)) {
-				if name, _, _ := strings.Cut(line, " "); strings.HasPrefix(name, "ip_vs") {
-					_ = unix.DeleteModule(name, unix.O_NONBLOCK) // one in use goes in the next round
-				}
-			}
-		}
-		if _, err := os.Stat("/proc/net/ip_vs"); err == nil {
-			return fmt.Errorf("ip_vs is still loaded")
-		}
-		return nil
-	}
-	r.Eventually("module gone", 30*time.Second, func() bool { return rmmod() == nil })
-	d := r.Lvsha(r.LVS[0], rig.VRRPFile(3, rig.Fast)+serverFile)
-	r.Becomes(d, "active")
-	r.Eventually("verdicts and the advice", 30*time.Second, func() bool {
-		s, err := d.Status()
-		return err == nil && s.Services[0].State == "up" && strings.Contains(s.IPVS.State, "modprobe ip_vs")
-	})
-	for line := range strings.Lines(string(order)) {
-		path, options, _ := strings.Cut(strings.TrimSpace(line), " ")
-		if !strings.Contains(path, "ip_vs") {
-			continue
-		}
-		f, err := os.Open(path)
-		r.Check(err)
-		err = unix.FinitModule(int(f.Fd()), options, 0)
-		f.Close()
-		if err != nil && err != unix.EEXIST {
-			t.Fatalf("inserting %s: %v", path, err)
-		}
-	}
-	r.TableIs(r.LVS[0], webService, web21, web22)
 }
 
 // TestKernelForwarding sends TCP and UDP through every forwarding method.
