@@ -281,6 +281,7 @@ func resumer(dir string, last Record, now time.Duration) func(vrrp.Key) (vrrp.Re
 func (d *Director) Run(ctx context.Context) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
+	d.channel.Holding()
 	rooms, ctx := errgroup.WithContext(ctx)
 	rooms.Go(func() error { return d.engine.Run(ctx) })
 	if d.bfd != nil {
@@ -423,6 +424,7 @@ func (d *Director) leave(ctx context.Context, mode vrrp.StopMode, hurry <-chan s
 	if err != nil {
 		return fmt.Errorf("giving everything up: %w", err)
 	}
+	d.channel.GivenUp()
 	return d.store.update(func(r *Record) {
 		*r = Record{Boot: r.Boot, Phase: Released}
 	})
