@@ -1,8 +1,13 @@
 package healthcheck
 
 import (
+	"bufio"
+	"bytes"
 	"context"
+	"io"
 	"net"
+	"net/http"
+	"net/netip"
 	"regexp"
 	"syscall"
 	"time"
@@ -83,4 +88,83 @@ func Hear(q TCP, conn net.Conn) bool {
 	}
 	heard, _ := d.hear(conn)
 	return d.met(heard)
+}
+
+// said is a connection over which a server has said something, whatever it is told.
+type said struct {
+	net.Conn
+	text *bytes.Reader
+}
+
+func (c said) Read(b []byte) (int, error)  { return c.text.Read(b) }
+func (c said) Write(b []byte) (int, error) { return len(b), nil }
+func (c said) Close() error                { return nil }
+func (c said) LocalAddr() net.Addr         { return &net.TCPAddr{IP: net.IPv4(127, 0, 0, 1), Port: 1} }
+
+// Converse has a kind of check speak with a server that says a text, from where the kind
+// begins to read.
+func Converse(kind string, text []byte) error {
+	ctx, at := context.Background(), Target{Server: netip.MustParseAddrPort("127.0.0.1:1"), Check: Check{Timeout: time.Second}}
+	conn := said{text: bytes.NewReader(text)}
+	s := &session{Conn: conn, target: at, protocol: kind, left: sessionLimit, secrets: []Secret{"passw0rd"}}
+	s.in = bufio.NewReaderSize(s, 4<<10)
+	sql := SQL{User: "u", Password: "passw0rd", Query: "SELECT 1", Value: "1", Plaintext: true}
+	var err error
+	switch kind {
+	case "ldap":
+		q := Directory{Filter: "(objectClass=*)", Attribute: "cn", Value: "x"}
+		var n int
+		var values []string
+		if n, values, err = (&ldapDialogue{session: s}).search(q); err == nil {
+			_, err = q.found(s, n, values)
+		}
+	case "mysql":
+		d := &mysqlDialogue{session: s, sql: sql}
+		got := ""
+		if err = d.login(ctx, nil); err == nil {
+			if got, err = d.query(sql.Query); err == nil {
+				_, err = sql.met(s, got)
+			}
+		}
+	case "postgres":
+		d := &pgDialogue{session: s, sql: sql, made: &salted{}}
+		got := ""
+		if err = d.login(ctx); err == nil {
+			if got, err = d.query(sql.Query); err == nil {
+				_, err = sql.met(s, got)
+			}
+		}
+	case "redis":
+		if _, err = (Redis{}).role(s); err == nil {
+			_, err = Redis{Key: "k", Value: "v"}.key(s)
+		}
+	case "imap":
+		if _, err = s.imapGreeting(); err == nil {
+			err = (&imapDialogue{session: s}).ask("login", "LOGIN", "u", "passw0rd\xff")
+		}
+	case "smtp":
+		if _, err = (SMTP{Helo: "a"}).hello(s); err == nil {
+			err = SMTP{User: "u", Password: "passw0rd", Method: "login"}.login(s)
+		}
+	case "ftp":
+		_, err = s.passive()
+	case "dns":
+		var answer *dnsAnswer
+		if answer, err = parseDNS(text); err == nil {
+			_, err = DNS{Rcode: "NOERROR", Answer: "192.0.2.1"}.met(s, answer, regexp.MustCompile("^1"))
+		}
+	case "sip":
+		_, err = readSIP(s.in)
+	case "http":
+		for range 3 { // on one connection
+			var res *http.Response
+			if res, _, err = readHTTP(s.in, http.MethodGet); err != nil {
+				break
+			}
+			if _, err = io.Copy(io.Discard, io.LimitReader(res.Body, bodyLimit)); err != nil {
+				break
+			}
+		}
+	}
+	return err
 }

@@ -298,6 +298,9 @@ const (
 	// of what was said; hostileCostly is that of one over TLS or HTTP/2.
 	hostileMemory = 64 << 10
 	hostileCostly = 640 << 10
+	// mostExcused, and one of mostExcusedShare cases, may be late or use more memory beside
+	// others when they do not alone: this machine has others to serve.
+	mostExcused, mostExcusedShare = hostileStages, 100
 )
 
 // TestHostile does to every kind of check what a broken or hostile server can do: correct
@@ -360,7 +363,7 @@ func attackAll(t *testing.T, d dialogue) int {
 	r := newRuler()
 	defer r.done.Wait()
 	defer close(r.stop)
-	most := uint64(0)
+	most, excused := uint64(0), 0
 	run := func(list []attack) (greedy bool, late []attack, slack time.Duration) {
 		sent.Store(0)
 		r.slack()
@@ -418,17 +421,32 @@ func attackAll(t *testing.T, d dialogue) int {
 		if !greedy {
 			batch = late
 		}
+		guilty := 0
 		for _, a := range batch {
-			greedy, late, slack := run([]attack{a})
-			if greedy {
+			alone, late, slack := run([]attack{a})
+			if alone {
 				t.Errorf("%v: too much memory for what was said, %d octets", a, sent.Load())
 			}
 			if len(late) > 0 {
 				t.Errorf("%v: took longer than %v (this machine was %v late)", a, hostileTimeout+hostileGrace, slack)
 			}
+			if alone || len(late) > 0 {
+				guilty++
+			}
+		}
+		if guilty == 0 {
+			excused += len(late)
+			if greedy {
+				excused++
+			}
 		}
 	}
-	t.Logf("%d octets, %d cases, %d KiB each at most on average", record.Len(), len(list), most>>10)
+	// A fault that shows only where several are attacked at a time would be excused again
+	// and again.
+	if excused > mostExcused+len(list)/mostExcusedShare {
+		t.Errorf("%d of %d cases were late, or used much memory, beside others and not alone", excused, len(list))
+	}
+	t.Logf("%d octets, %d cases, %d of them excused, %d KiB each at most on average", record.Len(), len(list), excused, most>>10)
 	return len(list)
 }
 

@@ -62,7 +62,7 @@ func (s *salted) of(ctx context.Context, now time.Time, password string, salt []
 // scram is a login by SCRAM-SHA-256 (RFC 5802, RFC 7677), without channel binding.
 type scram struct {
 	// made is what is known of former logins.
-	made *salted
+	made   *salted
 	nonce  string
 	server []byte // the signature that the server has to show
 	proven bool

@@ -286,6 +286,7 @@ func resumer(dir string, last Record, now time.Duration) func(vrrp.Key) (vrrp.Re
 func (d *Director) Run(ctx context.Context) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
+	d.channel.Holding()
 	rooms, ctx := newRooms(ctx)
 	rooms.open("virtual routers", func() error { return d.engine.Run(ctx) })
 	if d.bfd != nil {

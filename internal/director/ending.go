@@ -126,6 +126,7 @@ func (d *Director) giveUp(ctx context.Context, err error) error {
 	if err != nil {
 		return fmt.Errorf("giving everything up: %w", err)
 	}
+	d.channel.GivenUp()
 	return d.store.update(func(r *Record) {
 		*r = Record{Boot: r.Boot, Phase: Released}
 	})

@@ -3,6 +3,7 @@ package director
 import (
 	"cmp"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -12,6 +13,9 @@ import (
 
 // keptEvents is how many events `lvsha events` can show of the past, of all kinds together.
 const keptEvents = 2000
+
+// longestEvent bounds, in octets, the text of an event, such as all that is wrong with a file.
+const longestEvent = 4 << 10
 
 // eventLog keeps the newest events of each kind. Where there is no room any more the kind
 // that has the most events loses its oldest: a storm of one kind leaves the others theirs.
@@ -30,6 +34,9 @@ func newEventLog() *eventLog {
 }
 
 func (l *eventLog) add(at time.Time, kind, object, text string) {
+	if len(text) > longestEvent {
+		text = strings.ToValidUTF8(text[:longestEvent], "") + "…"
+	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.seq++

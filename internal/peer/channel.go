@@ -124,6 +124,7 @@ func New(opt Options) *Channel {
 const (
 	stops    = " stops for good"
 	restarts = " restarts"
+	ends     = " ends, and has not given everything up"
 )
 
 // hasStopped reports whether a session ended with the other director's word that it
@@ -171,6 +172,21 @@ func (c *Channel) Restarting() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.farewell = restarts
+}
+
+// Holding has the end of Run tell the others that what this director holds stays, until
+// GivenUp says otherwise.
+func (c *Channel) Holding() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.farewell = ends
+}
+
+// GivenUp has the end of Run tell the others that nothing is left.
+func (c *Channel) GivenUp() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.farewell = stops
 }
 
 // Session is the one with a director now.

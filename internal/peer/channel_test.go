@@ -253,7 +253,25 @@ func TestRestart(t *testing.T) {
 		}
 		b4 := c.start(1, c.config(1))
 		c.within(4*time.Second, "a session with the upgraded one", connected(a, b4))
-		if s := a.sees("lvs2"); s.Restarts != 3 || !strings.Contains(a.told(), "which was started again") {
+		// A process that fails, or whose release does, has addresses still.
+		b4.Holding()
+		b4.stop()
+		c.within(time.Second, "the failure is known", func() bool { return !a.sees("lvs2").Connected })
+		if a.sees("lvs2").Left || !strings.Contains(a.told(), "it said: lvs2 ends, and has not given everything up") {
+			t.Errorf("a failure counts as the end: %+v, told %q", a.sees("lvs2"), a.told())
+		}
+		b5 := c.start(1, c.config(1))
+		c.within(4*time.Second, "a session with the one after that", connected(a, b5))
+		b5.Holding()
+		b5.GivenUp()
+		b5.stop()
+		c.within(time.Second, "the end is known", func() bool { return !a.sees("lvs2").Connected })
+		if !a.sees("lvs2").Left {
+			t.Error("lvs2 has given everything up and does not count as gone")
+		}
+		b6 := c.start(1, c.config(1))
+		c.within(4*time.Second, "a session with the last one", connected(a, b6))
+		if s := a.sees("lvs2"); s.Restarts != 5 || !strings.Contains(a.told(), "which was started again") {
 			t.Errorf("%+v, told %q", s, a.told())
 		}
 	})
