@@ -296,7 +296,7 @@ const (
 	mostHeard = 1280 << 10
 	// hostileMemory is what a conversation may allocate, on both sides, besides eight times
 	// of what was said; hostileCostly is that of one over TLS or HTTP/2.
-	hostileMemory = 64 << 10
+	hostileMemory = 256 << 10
 	hostileCostly = 640 << 10
 	// mostExcused, and one of mostExcusedShare cases, may be late or use more memory beside
 	// others when they do not alone: this machine has others to serve.
