@@ -169,11 +169,11 @@ func addressAs(c *kernel, index int, a vrrp.Address) (have address, ok bool, err
 
 // is reports whether an address that is there is as it is wanted, and can be used. How long
 // it stays does not count.
-func (h address) is(a vrrp.Address) bool {
-	if a.Prefix.Addr().Is6() {
-		return h.prefix == a.Prefix && h.usable()
+func (a address) is(wanted vrrp.Address) bool {
+	if wanted.Prefix.Addr().Is6() {
+		return a.prefix == wanted.Prefix && a.usable()
 	}
-	return h.scope == a.Scope && h.label == cmp.Or(a.Label, a.Interface)
+	return a.scope == wanted.Scope && a.label == cmp.Or(wanted.Label, wanted.Interface)
 }
 
 // Remove implements vrrp.Links.
