@@ -328,6 +328,7 @@ func TestExchangeHungGiver(t *testing.T) {
 		}
 		slow.kernel.set(func(k *fakeKernel) { k.slow = 300 * time.Millisecond })
 		m.hung.Store(hung)
+		synctest.Wait() // what was opened is told before anybody listens
 		began := time.Now()
 		m.link(1, 2)
 		m.until("the one that hangs", time.Minute, func() string {
@@ -339,7 +340,7 @@ func TestExchangeHungGiver(t *testing.T) {
 			return ""
 		})
 		m.link(0, 2)
-		m.until("the table of the one that is slow", 3*time.Minute, func() string {
+		m.until("the table of the one that is slow", 5*time.Minute, func() string {
 			if n := len(fresh.kernel.keys()); n != 100 {
 				return fmt.Sprintf("%d connections", n)
 			}

@@ -12,7 +12,7 @@ import (
 
 // takeTimeout is how long nothing of a table may come until it is given up: tables of
 // others wait. Its giver says every workEvery that it is still reading it.
-const takeTimeout, workEvery = 20 * time.Second, 5 * time.Second
+const takeTimeout, workEvery = time.Minute, 5 * time.Second
 
 // beat calls f at most every workEvery.
 func beat(f func()) func() {
