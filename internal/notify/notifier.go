@@ -62,6 +62,10 @@ type Notifier struct {
 	mu      sync.Mutex // guards what follows
 	cfg     Config
 	objects map[Object]*object
+	// waiting are those for which a goroutine is to be started, and open counts those that
+	// have something to tell or are told of. There may be thousands of objects.
+	waiting []Object
+	open    int
 	// warned says that the daemon's own user was remarked on.
 	warned bool
 	// closed says that nothing new begins.
@@ -152,8 +156,12 @@ func (n *Notifier) Tell(e Event) {
 	}
 	n.fifo.add(e.line())
 	o := n.object(e.Object)
-	if o.next != nil {
+	switch {
+	case o.next != nil:
 		o.skipped++
+	case !o.busy:
+		n.waiting = append(n.waiting, e.Object)
+		n.open++
 	}
 	o.next = &e
 	n.wake()
@@ -179,12 +187,13 @@ func (n *Notifier) Run(ctx context.Context) error {
 		case <-n.due:
 		}
 		n.mu.Lock()
-		for name, o := range n.objects {
-			if o.next != nil && !o.busy {
+		for _, name := range n.waiting {
+			if o := n.objects[name]; o != nil && o.next != nil && !o.busy {
 				o.busy = true
 				group.Go(func() { n.tell(ctx, name, o) })
 			}
 		}
+		n.waiting = n.waiting[:0]
 		n.mu.Unlock()
 	}
 }
@@ -193,10 +202,7 @@ func (n *Notifier) Run(ctx context.Context) error {
 func (n *Notifier) Wait(ctx context.Context) {
 	for {
 		n.mu.Lock()
-		changed, idle := n.changed, true
-		for _, o := range n.objects {
-			idle = idle && !o.busy && o.next == nil
-		}
+		changed, idle := n.changed, n.open == 0
 		n.mu.Unlock()
 		if idle {
 			return
@@ -216,6 +222,9 @@ func (n *Notifier) Close() {
 	defer n.mu.Unlock()
 	n.closed = true
 	for _, o := range n.objects {
+		if o.next != nil && !o.busy {
+			n.open--
+		}
 		o.next = nil
 	}
 }
@@ -248,6 +257,7 @@ func (n *Notifier) tellOne(ctx context.Context, name Object, o *object) bool {
 	n.mu.Lock()
 	if o.next == nil {
 		o.busy = false
+		n.open--
 		if o.gone && o.told == Stopped {
 			delete(n.objects, name)
 		}
