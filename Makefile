@@ -7,7 +7,7 @@ GOVULNCHECK  = golang.org/x/vuln/cmd/govulncheck@v1.1.4
 # Where timing is what is tested, the race detector has no place.
 RACE         = $$($(GO) list ./... | grep -v /internal/e2e/)
 # Tests that measure time or memory, of which the race detector takes many times as much.
-MEASURES     = ^(TestHostile|TestGrowth|TestClaimsGrow)$$
+MEASURES     = ^(TestHostile|TestGrowth|TestGrowthOfCovering|TestClaimsGrow)$$
 # Packages with tests that need a tag.
 TAGGED       = ./ipvs ./sync ./internal/e2e/...
 # What asks how soon something happens.

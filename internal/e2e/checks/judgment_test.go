@@ -41,7 +41,7 @@ func TestJudgment(t *testing.T) {
 // is asked once; a service follows another one.
 func combining(r *rig.Rig, b *rig.Backends) {
 	check := func(port, weight int) string {
-		return fmt.Sprintf("{ type = \"http\", port = %d, weight = %d, interval = \"200ms\", rise = 1, fall = 1 }", port, weight)
+		return fmt.Sprintf("{ type = \"http\", port = %d, weight = %d, interval = \"1s\", rise = 1, fall = 1 }", port, weight)
 	}
 	service := func(name string, port int, keys string) string {
 		return fmt.Sprintf("[service.%s]\nlisten = \"10.0.0.100:%d/tcp\"\nowner = \"none\"\nforward = \"nat\"\n%s\n", name, port, keys) +
@@ -72,7 +72,7 @@ func combining(r *rig.Rig, b *rig.Backends) {
 
 	// Four services ask what is answered at port 81; each question is one connection.
 	var probes uint64
-	r.Eventually("twenty probes", 30*time.Second, func() bool {
+	r.Eventually("eight probes", 30*time.Second, func() bool {
 		s, err := d.Status()
 		r.Check(err)
 		for _, c := range rig.Server(s, "follower", "10.0.0.21:8443").Checks {
@@ -80,7 +80,7 @@ func combining(r *rig.Rig, b *rig.Backends) {
 				probes = c.Probes
 			}
 		}
-		return probes >= 20
+		return probes >= 8
 	})
 	if n := uint64(b.At("10.0.0.21:81").Accepted.Load()); n < probes || n > probes+2 {
 		r.Errorf("%d connections for %d probes", n, probes)
