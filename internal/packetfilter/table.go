@@ -104,7 +104,7 @@ func (h Hook) String() string {
 const (
 	mangle     = -150
 	justBefore = -1 // before what the machine's own rules accept or drop
-	sourceNAT  = 100
+	sourceNAT  = 99 // before the machine's own at srcnat: the first that translates is the one
 )
 
 // Rule is one rule: what happens to packets whose fields are in a set.

@@ -94,6 +94,14 @@ func TestKernelFullNAT(t *testing.T) {
 		return out
 	}
 	before := values(r.LVS[0])
+	// What many a machine has: source NAT of its own for what leaves it.
+	for i, h := range r.LVS {
+		for family, rule := range map[string]string{"ip": "ip daddr 10.9.0.21 snat to 10.0.0.%d", "ip6": "ip6 daddr 2001:db8:9::21 snat to 2001:db8::%d"} {
+			r.Run(h, "nft", "add table "+family+" site")
+			r.Run(h, "nft", "add chain "+family+" site out { type nat hook postrouting priority srcnat; }")
+			r.Run(h, "nft", "add rule "+family+" site out "+fmt.Sprintf(rule, i+1))
+		}
+	}
 
 	// Without manage_sysctls what is missing is named.
 	bare := strings.Replace(fullnatFile, "manage_sysctls = true", "", 1)
