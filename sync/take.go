@@ -127,18 +127,14 @@ func (e *Exchange) begin(s *session, m beginMessage) {
 
 // ownConns are the entries that are here.
 func (e *Exchange) ownConns(ctx context.Context, t *taking) (map[ConnKey]ownConn, error) {
-	out := make(map[ConnKey]ownConn)
-	working := beat(func() { e.current(t.session, t.id) })
 	e.mu.Lock()
 	if e.shadow != nil && e.warm && e.cfg.Refresh > 0 {
-		for r := range e.shadow.Left(time.Now()) {
-			left, _ := r.takeLeft()
-			out[r.Key] = ownConn{r.Server, ageOf(r.Key, r.State, left)}
-		}
-		e.mu.Unlock()
-		return out, nil
+		defer e.mu.Unlock()
+		return e.shadow.conns(time.Now()), nil
 	}
 	e.mu.Unlock()
+	out := make(map[ConnKey]ownConn)
+	working := beat(func() { e.current(t.session, t.id) })
 	for c, err := range e.opts.System.Conns(false) {
 		working()
 		if err != nil {
