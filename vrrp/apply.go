@@ -237,7 +237,8 @@ func (e *Engine) sawLinks(now *seen) {
 }
 
 // rehardened announces what is on an interface that has another hardware address than
-// before, as after the failover of a bond.
+// before, as after the failover of a bond, or that has come up: its address may have been
+// changed while it was down, and switches may have forgotten it.
 func (e *Engine) rehardened(m *member, before *seen) {
 	if m.router.State() != Active {
 		return
@@ -250,7 +251,7 @@ func (e *Engine) rehardened(m *member, before *seen) {
 		if !seen {
 			was, there := before.link(iface)
 			now, _ := e.links.link(iface)
-			is = there && now.Up && now.MAC != was.MAC
+			is = there && now.Up && (now.MAC != was.MAC || !was.Up)
 			other[iface] = is
 		}
 		if is {

@@ -384,6 +384,32 @@ func TestEngineHardwareAddress(t *testing.T) {
 	})
 }
 
+// TestEngineHardwareAddressWhileDown: most interfaces take another hardware address only
+// while they are down, and one that carries no advertisements may be that while its
+// addresses are served.
+func TestEngineHardwareAddressWhileDown(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var lan vrrptest.Segment
+		one := newBox(t, &lan, 1, nil)
+		one.links.Plug("eth1", "10.1.0.1/24")
+		cfg := priority(255)
+		cfg.Excluded = []vrrp.Address{{Prefix: netip.MustParsePrefix("10.1.0.254/24"), Interface: "eth1"}}
+		one.run(cfg)
+		time.Sleep(7 * time.Second) // all rounds are over, and the refresh is not due
+		one.links.SetUp("eth1", false)
+		one.links.SetMAC("eth1", [6]byte{2, 0, 0, 0, 0, 9})
+		time.Sleep(time.Second)
+		one.links.Log()
+		one.links.SetUp("eth1", true)
+		time.Sleep(time.Millisecond)
+		synctest.Wait()
+		if log := one.links.Log(); !strings.Contains(log, "announce [10.1.0.254] dev eth1") {
+			t.Errorf("when it is up with another hardware address it did %q", log)
+		}
+		one.stop(vrrp.Hold)
+	})
+}
+
 // TestLeavingMany: a router with many addresses serves until the next Active has told hosts
 // of all of them, however long that takes to install them, and what it hears of each costs
 // the same.
