@@ -77,17 +77,18 @@ func (e *Engine) apply(configs []Config, groups []GroupConfig) {
 	e.repace()
 }
 
-// Removing reports whether something that no virtual router has any more is still to be
-// removed from the kernel, or cannot be. An Engine that does not run removes nothing more.
+// Removing reports whether something that no virtual router has any more may still be in
+// the kernel: it is still to be removed, or cannot be, or the Engine has ended and may have
+// left it there.
 func (e *Engine) Removing() bool {
 	busy := false
-	_ = e.do(context.Background(), func() { // only fails once it has ended
+	err := e.do(context.Background(), func() {
 		for _, w := range e.workers {
 			idle, stuck := w.settled()
 			busy = busy || !idle || stuck != nil || len(w.staged) > 0
 		}
 	})
-	return busy
+	return busy || err != nil
 }
 
 // Configs are the configurations of all virtual routers, those that are leaving

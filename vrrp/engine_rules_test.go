@@ -410,6 +410,31 @@ func TestEngineHardwareAddressWhileDown(t *testing.T) {
 	})
 }
 
+// TestEngineRemovingAtTheEnd: what an Engine could not remove before it ended with a Hold
+// is still there, and must not be forgotten.
+func TestEngineRemovingAtTheEnd(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var lan vrrptest.Segment
+		one := newBox(t, &lan, 1, nil)
+		one.run(priority(255), inside(100))
+		one.links.Plug("eth1", "10.1.0.1/24")
+		time.Sleep(5 * time.Second)
+		if one.engine.Removing() {
+			t.Error("something is to be removed")
+		}
+		one.links.Fail(errors.New("not now"))
+		one.configure(priority(255))
+		time.Sleep(5 * time.Second)
+		if !one.engine.Removing() {
+			t.Error("what cannot be removed is forgotten")
+		}
+		one.stop(vrrp.Hold)
+		if !one.links.Has("eth1", "10.1.0.254/24") || !one.engine.Removing() {
+			t.Error("what could not be removed is forgotten after the end")
+		}
+	})
+}
+
 // TestLeavingMany: a router with many addresses serves until the next Active has told hosts
 // of all of them, however long that takes to install them, and what it hears of each costs
 // the same.

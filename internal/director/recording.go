@@ -76,10 +76,13 @@ const unkept = "what operators asked for holds until this process ends, and is n
 // forget takes out of the record what has left the file and the kernel since: an operator
 // may have put it back by now, and the next start would take it away.
 func (d *Director) forget() {
-	if !d.store.outdated || d.store.read().Phase != Running || d.engine.Removing() {
+	if !d.store.outdated || d.store.read().Phase != Running {
 		return
 	}
-	configs := d.engine.Configs()
+	configs := d.engine.Configs() // first: what a router leaves between the two is being removed
+	if d.engine.Removing() {
+		return
+	}
 	err := d.store.update(func(r *Record) { r.Holdings = holdings(slices.Concat(d.cfg.Routers, configs)) })
 	// A router that leaves has its configuration for as long.
 	d.store.outdated = err != nil || len(configs) > len(d.cfg.Routers)
