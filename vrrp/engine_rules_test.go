@@ -435,6 +435,31 @@ func TestEngineRemovingAtTheEnd(t *testing.T) {
 	})
 }
 
+// TestYieldAnnounced: that somebody announces the addresses does not end a yield as if
+// nobody had taken them, though the advertisement ahead of it was lost.
+func TestYieldAnnounced(t *testing.T) {
+	start := time.Unix(1000, 0)
+	cfg := priority(150)
+	cfg.Interval = time.Second
+	r := vrrp.NewRouter(cfg)
+	r.Step(start, vrrp.LinkChange{Source: netip.MustParseAddr("10.0.0.1")})
+	r.Step(start, vrrp.Startup{})
+	now := r.Deadline()
+	r.Step(now, vrrp.Tick{})
+	r.Step(now, vrrp.Yield{})
+	now = now.Add(10 * time.Millisecond)
+	r.Step(now, vrrp.Announced{Address: cfg.Addresses[0].Prefix.Addr()})
+	if r.State() != vrrp.Leaving {
+		t.Fatalf("with the announcement alone it is %s: %s", r.State(), r.Reason())
+	}
+	now = now.Add(10 * time.Millisecond)
+	r.Step(now, &vrrp.Received{Advertisement: vrrp.Advertisement{Version: 3, VRID: 51, Priority: 100, Interval: time.Second}, Source: netip.MustParseAddr("10.0.0.2"), At: now})
+	r.Step(r.Deadline(), vrrp.Tick{})
+	if r.State() != vrrp.Backup {
+		t.Errorf("when the other one has spoken it is %s: %s", r.State(), r.Reason())
+	}
+}
+
 // TestLeavingMany: a router with many addresses serves until the next Active has told hosts
 // of all of them, however long that takes to install them, and what it hears of each costs
 // the same.
