@@ -102,7 +102,7 @@ func (d *Director) release(ctx context.Context, e *ending) error {
 func (d *Director) abandon(ctx context.Context) error {
 	d.tell("giving everything up after all, as a stop came after the one that was to restart")
 	d.recordReleasing()
-	done, err := d.store.read().Holdings.release(d.opts.Links)
+	done, _, err := d.store.read().Holdings.release(d.opts.Links)
 	for _, what := range done {
 		d.event("vrrp", "", what)
 	}
