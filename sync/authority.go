@@ -192,7 +192,8 @@ func (s *situation) gain(addresses []netip.Addr) {
 // lacks reports whether a partner may have something of the addresses that are here, and
 // that it does not serve itself, that was never here.
 func (p *partner) lacks(serves []netip.Addr) bool {
-	return slices.ContainsFunc(serves, func(a netip.Addr) bool { return !p.full[a] && !slices.Contains(p.told.At, a) })
+	itself := addressSet(p.told.At)
+	return slices.ContainsFunc(serves, func(a netip.Addr) bool { return !p.full[a] && !itself[a] })
 }
 
 // hears takes in what a partner has told of itself, first for the first time in a session.
@@ -218,8 +219,9 @@ func (p *partner) gave(serves, itself []netip.Addr) {
 	if p.told.Serves > len(p.told.At) {
 		return
 	}
+	others := addressSet(itself)
 	for _, a := range serves {
-		if !slices.Contains(itself, a) {
+		if !others[a] {
 			p.full[a] = true
 		}
 	}

@@ -213,8 +213,9 @@ func (e *Exchange) Serves(addresses []netip.Addr) {
 	e.mu.Lock()
 	e.s.now = time.Now()
 	var came []netip.Addr
+	before := addressSet(e.serves)
 	for _, a := range addresses {
-		if !slices.Contains(e.serves, a) {
+		if !before[a] {
 			came = append(came, a)
 		}
 	}

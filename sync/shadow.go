@@ -140,11 +140,7 @@ func (s *Shadow) Left(now time.Time) iter.Seq[Record] {
 			if left <= 0 || e.unfit || k.passing(e.record.State) {
 				continue
 			}
-			idle := left
-			if !k.ending(e.record.State) {
-				idle -= s.Slack
-			}
-			e.record.withLeft(uint32(max(idle, 0) / time.Second))
+			e.record.withLeft(s.timer(k, &e, now))
 			if !k.Template {
 				e.record.Timeout = uint32(left/time.Second) + 1
 			}
@@ -153,6 +149,26 @@ func (s *Shadow) Left(now time.Time) iter.Seq[Record] {
 			}
 		}
 	}
+}
+
+// timer is what the timer of an entry has left, in seconds.
+func (s *Shadow) timer(k ConnKey, e *shadowed, now time.Time) uint32 {
+	left := e.until.Sub(now)
+	if !k.ending(e.record.State) {
+		left -= s.Slack
+	}
+	return uint32(max(left, 0) / time.Second)
+}
+
+// conns are all entries, those that are not worth handing over too.
+func (s *Shadow) conns(now time.Time) map[ConnKey]ownConn {
+	out := make(map[ConnKey]ownConn, len(s.entries))
+	for k, e := range s.entries {
+		if e.until.After(now) {
+			out[k] = ownConn{e.record.Server, ageOf(k, e.record.State, s.timer(k, &e, now))}
+		}
+	}
+	return out
 }
 
 // defaultTimeout is the kernel's default of a state (tcp_timeouts, udp_timeouts,

@@ -127,18 +127,14 @@ func (e *Exchange) begin(s *session, m beginMessage) {
 
 // ownConns are the entries that are here.
 func (e *Exchange) ownConns(ctx context.Context, t *taking) (map[ConnKey]ownConn, error) {
-	out := make(map[ConnKey]ownConn)
-	working := beat(func() { e.current(t.session, t.id) })
 	e.mu.Lock()
 	if e.shadow != nil && e.warm && e.cfg.Refresh > 0 {
-		for r := range e.shadow.Left(time.Now()) {
-			left, _ := r.takeLeft()
-			out[r.Key] = ownConn{r.Server, ageOf(r.Key, r.State, left)}
-		}
-		e.mu.Unlock()
-		return out, nil
+		defer e.mu.Unlock()
+		return e.shadow.conns(time.Now()), nil
 	}
 	e.mu.Unlock()
+	out := make(map[ConnKey]ownConn)
+	working := beat(func() { e.current(t.session, t.id) })
 	for c, err := range e.opts.System.Conns(false) {
 		working()
 		if err != nil {
@@ -304,8 +300,9 @@ func (e *Exchange) verify(ctx context.Context, t *taking) error {
 // the entries of addresses that the giver alone serves, and that it has not.
 func (e *Exchange) differences(ctx context.Context, t *taking) (missing []Record, extra []Conn, err error) {
 	e.mu.Lock()
-	serves, pool := e.serves, e.pool
+	ours, pool := addressSet(e.serves), e.pool
 	e.mu.Unlock()
+	giver := addressSet(t.serves)
 	spared := func(c *Conn) bool {
 		s, _ := pool.infer(c.Key, c.Server)
 		return pool.spares(c.Key, s)
@@ -328,7 +325,7 @@ func (e *Exchange) differences(ctx context.Context, t *taking) (missing []Record
 			seen[c.Key] = true
 		case sent && !seen[c.Key]:
 			t.result.Wrong++
-		case !sent && !t.had[c.Key] && !t.fresh[c.Key] && !c.Key.passing(c.State) && slices.Contains(t.serves, v) && !t.owners.others[v] && !slices.Contains(serves, v) && !spared(&c):
+		case !sent && !t.had[c.Key] && !t.fresh[c.Key] && !c.Key.passing(c.State) && giver[v] && !t.owners.others[v] && !ours[v] && !spared(&c):
 			extra = append(extra, c)
 		}
 	}
@@ -418,8 +415,9 @@ const (
 // rows are the counters of the servers that have something, of services at the
 // addresses and of those by mark, which have none.
 func (p *Pool) rows(serves []netip.Addr) (rows []counterRow) {
+	served := addressSet(serves)
 	for _, s := range p.services {
-		if s.Mark == 0 && !slices.Contains(serves, s.Virtual.Addr()) {
+		if s.Mark == 0 && !served[s.Virtual.Addr()] {
 			continue
 		}
 		for _, server := range s.Servers {

@@ -77,17 +77,18 @@ func (e *Engine) apply(configs []Config, groups []GroupConfig) {
 	e.repace()
 }
 
-// Removing reports whether something that no virtual router has any more is still to be
-// removed from the kernel, or cannot be. An Engine that does not run removes nothing more.
+// Removing reports whether something that no virtual router has any more may still be in
+// the kernel: it is still to be removed, or cannot be, or the Engine has ended and may have
+// left it there.
 func (e *Engine) Removing() bool {
 	busy := false
-	_ = e.do(context.Background(), func() { // only fails once it has ended
+	err := e.do(context.Background(), func() {
 		for _, w := range e.workers {
 			idle, stuck := w.settled()
 			busy = busy || !idle || stuck != nil || len(w.staged) > 0
 		}
 	})
-	return busy
+	return busy || err != nil
 }
 
 // Configs are the configurations of all virtual routers, those that are leaving
@@ -237,7 +238,8 @@ func (e *Engine) sawLinks(now *seen) {
 }
 
 // rehardened announces what is on an interface that has another hardware address than
-// before, as after the failover of a bond.
+// before, as after the failover of a bond, or that has come up: its address may have been
+// changed while it was down, and switches may have forgotten it.
 func (e *Engine) rehardened(m *member, before *seen) {
 	if m.router.State() != Active {
 		return
@@ -250,7 +252,7 @@ func (e *Engine) rehardened(m *member, before *seen) {
 		if !seen {
 			was, there := before.link(iface)
 			now, _ := e.links.link(iface)
-			is = there && now.Up && now.MAC != was.MAC
+			is = there && now.Up && (now.MAC != was.MAC || !was.Up)
 			other[iface] = is
 		}
 		if is {

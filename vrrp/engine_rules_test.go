@@ -384,6 +384,82 @@ func TestEngineHardwareAddress(t *testing.T) {
 	})
 }
 
+// TestEngineHardwareAddressWhileDown: most interfaces take another hardware address only
+// while they are down, and one that carries no advertisements may be that while its
+// addresses are served.
+func TestEngineHardwareAddressWhileDown(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var lan vrrptest.Segment
+		one := newBox(t, &lan, 1, nil)
+		one.links.Plug("eth1", "10.1.0.1/24")
+		cfg := priority(255)
+		cfg.Excluded = []vrrp.Address{{Prefix: netip.MustParsePrefix("10.1.0.254/24"), Interface: "eth1"}}
+		one.run(cfg)
+		time.Sleep(7 * time.Second) // all rounds are over, and the refresh is not due
+		one.links.SetUp("eth1", false)
+		one.links.SetMAC("eth1", [6]byte{2, 0, 0, 0, 0, 9})
+		time.Sleep(time.Second)
+		one.links.Log()
+		one.links.SetUp("eth1", true)
+		time.Sleep(time.Millisecond)
+		synctest.Wait()
+		if log := one.links.Log(); !strings.Contains(log, "announce [10.1.0.254] dev eth1") {
+			t.Errorf("when it is up with another hardware address it did %q", log)
+		}
+		one.stop(vrrp.Hold)
+	})
+}
+
+// TestEngineRemovingAtTheEnd: what an Engine could not remove before it ended with a Hold
+// is still there, and must not be forgotten.
+func TestEngineRemovingAtTheEnd(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var lan vrrptest.Segment
+		one := newBox(t, &lan, 1, nil)
+		one.run(priority(255), inside(100))
+		one.links.Plug("eth1", "10.1.0.1/24")
+		time.Sleep(5 * time.Second)
+		if one.engine.Removing() {
+			t.Error("something is to be removed")
+		}
+		one.links.Fail(errors.New("not now"))
+		one.configure(priority(255))
+		time.Sleep(5 * time.Second)
+		if !one.engine.Removing() {
+			t.Error("what cannot be removed is forgotten")
+		}
+		one.stop(vrrp.Hold)
+		if !one.links.Has("eth1", "10.1.0.254/24") || !one.engine.Removing() {
+			t.Error("what could not be removed is forgotten after the end")
+		}
+	})
+}
+
+// TestYieldAnnounced: that somebody announces the addresses does not end a yield as if
+// nobody had taken them, though the advertisement ahead of it was lost.
+func TestYieldAnnounced(t *testing.T) {
+	start := time.Unix(1000, 0)
+	cfg := priority(150)
+	cfg.Interval = time.Second
+	r := vrrp.NewRouter(cfg)
+	r.Step(start, vrrp.LinkChange{Source: netip.MustParseAddr("10.0.0.1")})
+	r.Step(start, vrrp.Startup{})
+	now := r.Deadline()
+	r.Step(now, vrrp.Tick{})
+	r.Step(now, vrrp.Yield{})
+	now = now.Add(10 * time.Millisecond)
+	r.Step(now, vrrp.Announced{Address: cfg.Addresses[0].Prefix.Addr()})
+	if r.State() != vrrp.Leaving {
+		t.Fatalf("with the announcement alone it is %s: %s", r.State(), r.Reason())
+	}
+	now = now.Add(10 * time.Millisecond)
+	r.Step(now, &vrrp.Received{Advertisement: vrrp.Advertisement{Version: 3, VRID: 51, Priority: 100, Interval: time.Second}, Source: netip.MustParseAddr("10.0.0.2"), At: now})
+	r.Step(r.Deadline(), vrrp.Tick{})
+	if r.State() != vrrp.Backup {
+		t.Errorf("when the other one has spoken it is %s: %s", r.State(), r.Reason())
+	}
+}
+
 // TestLeavingMany: a router with many addresses serves until the next Active has told hosts
 // of all of them, however long that takes to install them, and what it hears of each costs
 // the same.

@@ -104,6 +104,9 @@ func (r *Router) announced(now time.Time, ev Announced) {
 		delete(r.leave.awaited, ev.Address)
 		switch {
 		case len(r.leave.awaited) > 0:
+		case r.leave.yielding && !r.leave.spoken:
+			// Its advertisement was lost, or it is no director. To end here would be to
+			// take the addresses back.
 		case now.Before(r.leave.least):
 			r.leave.until = r.leave.least
 		default:

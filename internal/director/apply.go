@@ -282,15 +282,3 @@ func (d *Director) kernelTable() []ipvs.Service {
 	}
 	return table
 }
-
-// removeStale removes what the last process may have left and the file no longer
-// has.
-func (d *Director) removeStale() {
-	done, err := d.store.read().Holdings.without(named(d.cfg.Routers)).release(d.opts.Links)
-	if err != nil {
-		d.log.Error("removing what the last process left", "error", err)
-	}
-	for _, what := range done {
-		d.event("vrrp", "", what+": no longer in the file")
-	}
-}

@@ -59,7 +59,7 @@ func (c Cleanup) All() ([]string, error) {
 func (c Cleanup) remove(record Record) ([]string, error) {
 	var done []string
 	var errs []error
-	held, err := record.Holdings.release(c.Links)
+	held, _, err := record.Holdings.release(c.Links)
 	done, errs = append(done, held...), append(errs, err)
 	services, err := c.removeServices(record.Services)
 	done, errs = append(done, services...), append(errs, err)

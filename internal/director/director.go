@@ -134,6 +134,10 @@ type Director struct {
 	lingering lingering
 	waits     map[ipvs.ServiceKey]bool
 	left      Record
+	// stale is what the last process has left and could not be removed yet, and staleTold
+	// why not, as it was logged; both are of the director's goroutine.
+	stale     Holdings
+	staleTold string
 	// rejudge fires when services have to be judged although nothing happened, or
 	// happened too soon after the last time, which judgeAfter ends. They and
 	// doubtTold, the last doubt told, belong to the director's goroutine, as does
@@ -330,6 +334,7 @@ func (d *Director) loop(ctx context.Context) error {
 	defer close(d.ended)
 	d.rejudge = time.NewTimer(time.Hour)
 	defer d.rejudge.Stop()
+	d.stale = d.store.read().Holdings
 	d.removeStale()
 	d.useOverrides()
 	if _, err := d.apply(ctx, d.cfg, d.kernelTable); err != nil {

@@ -35,6 +35,8 @@ type lone struct {
 	filter     func() (packetfilter.Kernel, error)
 	prepare    func(healthcheck.Question) (healthcheck.ProbeFunc, error)
 
+	// failing is the error of all that a process that is started does with addresses.
+	failing error
 	// settle is how long a start is given; zero is two seconds.
 	settle time.Duration
 
@@ -57,12 +59,14 @@ func newLoneAs(t *testing.T, text string, identity config.Identity) *lone {
 func (m *lone) start() {
 	m.Helper()
 	port := (&vrrptest.Segment{}).NewPort([6]byte{2})
+	links := vrrptest.NewLinks(port)
+	links.Fail(m.failing)
 	daemons := connsync.NewMemory()
 	d, err := New(Options{
 		Load: func() (*config.Config, error) {
 			return config.Parse("lvsha.toml", []byte(m.text), m.identity)
 		},
-		Dir: m.dir, State: m.state, Port: port, Links: vrrptest.NewLinks(port),
+		Dir: m.dir, State: m.state, Port: port, Links: links,
 		IPVS: func() (ipvs.Kernel, error) { return m.table, nil },
 		Sync: func() (connsync.Kernel, error) { return daemons, nil },
 		Parse: func(name string, text []byte) (*config.Config, error) {

@@ -102,7 +102,7 @@ func (d *Director) release(ctx context.Context, e *ending) error {
 func (d *Director) abandon(ctx context.Context) error {
 	d.tell("giving everything up after all, as a stop came after the one that was to restart")
 	d.recordReleasing()
-	done, err := d.store.read().Holdings.release(d.opts.Links)
+	done, _, err := d.store.read().Holdings.release(d.opts.Links)
 	for _, what := range done {
 		d.event("vrrp", "", what)
 	}
@@ -166,10 +166,10 @@ func (r *rooms) open(name string, run func() error) {
 	})
 }
 
-// wait returns the error of the first room that failed, when all have ended or a moment
-// after over was closed, with the names of those that have not ended then. What a room hangs on then, a file or a
-// program that does not answer, is not this process's to finish; and the next process must
-// be able to begin, for VRRP has ended here.
+// wait returns the error of the first room that failed. It waits until over is closed, and
+// then a moment for all rooms to end; hang are the names of those that have not. What a room
+// hangs on by then, a file or a program that does not answer, is not this process's to
+// finish, and the next process must be able to begin, for VRRP has ended here.
 func (r *rooms) wait(over <-chan struct{}) (hang []string, err error) {
 	ended := make(chan struct{})
 	go func() {

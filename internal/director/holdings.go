@@ -80,33 +80,58 @@ func subtract[T any, K comparable](list, others []T, key func(T) K) []T {
 	return slices.DeleteFunc(slices.Clone(list), func(x T) bool { return in[key(x)] })
 }
 
+// with are holdings and others, each thing once.
+func (h Holdings) with(others Holdings) Holdings {
+	return Holdings{
+		Addresses: addTo(slices.Clone(h.Addresses), others.Addresses), Refused: addTo(slices.Clone(h.Refused), others.Refused),
+		Virtuals: addTo(slices.Clone(h.Virtuals), others.Virtuals), Routes: addTo(slices.Clone(h.Routes), others.Routes), Rules: addTo(slices.Clone(h.Rules), others.Rules),
+	}
+}
+
+// none reports whether nothing is held.
+func (h Holdings) none() bool {
+	return len(h.Addresses)+len(h.Refused)+len(h.Virtuals)+len(h.Routes)+len(h.Rules) == 0
+}
+
 // release removes holdings in the reverse order of how they were put in place:
 // packets are refused for as long as the address is there. It goes on after an
-// error, and returns what it did, a sentence each.
-func (h Holdings) release(links vrrp.Links) ([]string, error) {
-	var done []string
+// error, and returns what it did, a sentence each, and what is left.
+func (h Holdings) release(links vrrp.Links) (done []string, left Holdings, err error) {
 	var errs []error
-	note := func(what string, err error) {
+	removed := func(what string, err error) bool {
 		if err != nil {
 			errs = append(errs, err)
-			return
+			return false
 		}
 		done = append(done, what)
+		return true
 	}
 	for _, r := range slices.Backward(h.Rules) {
-		note(fmt.Sprintf("removed rule %s", r), links.RemoveRule(r))
+		if !removed(fmt.Sprintf("removed rule %s", r), links.RemoveRule(r)) {
+			left.Rules = append(left.Rules, r)
+		}
 	}
 	for _, r := range slices.Backward(h.Routes) {
-		note(fmt.Sprintf("removed route %s", r), links.RemoveRoute(r))
+		if !removed(fmt.Sprintf("removed route %s", r), links.RemoveRoute(r)) {
+			left.Routes = append(left.Routes, r)
+		}
 	}
+	slices.Reverse(left.Rules)
+	slices.Reverse(left.Routes)
 	for _, a := range h.Addresses {
-		note(fmt.Sprintf("removed address %s", a), links.Remove(a.Interface, a.Prefix))
+		if !removed(fmt.Sprintf("removed address %s", a), links.Remove(a.Interface, a.Prefix)) {
+			left.Addresses = append(left.Addresses, a)
+		}
 	}
 	for _, a := range h.Refused {
-		note(fmt.Sprintf("packets to %s are no longer refused", a.Prefix.Addr()), links.Permit(a.Interface, a.Prefix.Addr()))
+		if !removed(fmt.Sprintf("packets to %s are no longer refused", a.Prefix.Addr()), links.Permit(a.Interface, a.Prefix.Addr())) {
+			left.Refused = append(left.Refused, a)
+		}
 	}
 	for _, v := range h.Virtuals {
-		note(fmt.Sprintf("removed interface %s", v.Name), links.RemoveVirtual(v))
+		if !removed(fmt.Sprintf("removed interface %s", v.Name), links.RemoveVirtual(v)) {
+			left.Virtuals = append(left.Virtuals, v)
+		}
 	}
-	return done, errors.Join(errs...)
+	return done, left, errors.Join(errs...)
 }

@@ -25,7 +25,11 @@ func (d *Director) record(cfg *config.Config) {
 			}
 			r.Routers = append(r.Routers, router)
 		}
-		r.Holdings = holdings(slices.Concat(cfg.Routers, d.engine.Configs()))
+		before := r.Holdings
+		r.Holdings = holdings(slices.Concat(cfg.Routers, d.engine.Configs())).with(d.stale)
+		if d.engine.Removing() {
+			r.Holdings = r.Holdings.with(before)
+		}
 		d.store.outdated = true
 		giveSlots(r.Routers)
 		for _, router := range r.Routers {
@@ -76,13 +80,34 @@ const unkept = "what operators asked for holds until this process ends, and is n
 // forget takes out of the record what has left the file and the kernel since: an operator
 // may have put it back by now, and the next start would take it away.
 func (d *Director) forget() {
-	if !d.store.outdated || d.store.read().Phase != Running || d.engine.Removing() {
+	if !d.store.outdated || d.store.read().Phase != Running {
 		return
 	}
-	configs := d.engine.Configs()
-	err := d.store.update(func(r *Record) { r.Holdings = holdings(slices.Concat(d.cfg.Routers, configs)) })
+	configs := d.engine.Configs() // first: what a router leaves between the two is being removed
+	d.removeStale()
+	if d.engine.Removing() {
+		return
+	}
+	err := d.store.update(func(r *Record) { r.Holdings = holdings(slices.Concat(d.cfg.Routers, configs)).with(d.stale) })
 	// A router that leaves has its configuration for as long.
-	d.store.outdated = err != nil || len(configs) > len(d.cfg.Routers)
+	d.store.outdated = err != nil || len(configs) > len(d.cfg.Routers) || !d.stale.none()
+}
+
+// removeStale removes what the last process may have left and the file no longer has. What
+// cannot be removed stays in the record, and is tried again each second.
+func (d *Director) removeStale() {
+	done, left, err := d.stale.without(named(d.cfg.Routers)).release(d.opts.Links)
+	d.stale = left
+	switch {
+	case err == nil:
+		d.staleTold = ""
+	case err.Error() != d.staleTold:
+		d.staleTold = err.Error()
+		d.log.Error("removing what the last process left; it is tried again each second", "error", err)
+	}
+	for _, what := range done {
+		d.event("vrrp", "", what+": no longer in the file")
+	}
 }
 
 // rewrite tries again what could not be written.

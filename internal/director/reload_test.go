@@ -1,6 +1,7 @@
 package director
 
 import (
+	"errors"
 	"strings"
 	"sync"
 	"testing"
@@ -8,6 +9,7 @@ import (
 	"time"
 
 	"lvsha/internal/config"
+	"lvsha/vrrp/vrrptest"
 )
 
 // TestReloadsAtOnce: of two reloads, the first of which reads slowly, the text that was
@@ -70,5 +72,46 @@ func TestRecordForgets(t *testing.T) {
 		m.text = strings.Replace(text, "[vrrp.web]", "[vrrp.web]\npriority = 255", 1)
 		m.reload()
 		holds("of the machine's own", "")
+	})
+}
+
+// TestRecordKeepsWhatStays: an address that cannot be removed, be it dropped by a reload or
+// left by the last process, stays in the record, through further reloads too, until it goes.
+func TestRecordKeepsWhatStays(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		const text = "[director.lvs1]\n[vrrp.web]\ninterface = \"eth0\"\nvrid = 51\naddresses = [\"10.0.0.100/24\", \"10.0.0.101/24\"]\n"
+		m := newLoneAs(t, text, config.Identity{As: "lvs1"})
+		holds := func(when, want string) {
+			t.Helper()
+			m.pass(5 * time.Second)
+			r, err := readRecord(m.dir)
+			if err != nil {
+				t.Fatal(err)
+			}
+			var names []string
+			for _, a := range r.Addresses {
+				names = append(names, a.Prefix.Addr().String())
+			}
+			if got := strings.Join(names, " "); got != want {
+				t.Errorf("%s the record names %q, want %q", when, got, want)
+			}
+		}
+		fail := func(err error) { m.d.opts.Links.(*vrrptest.Links).Fail(err) }
+		m.d.opts.Links.(*vrrptest.Links).Plug("eth0", "10.0.0.1/24")
+		holds("at first", "10.0.0.100 10.0.0.101")
+		m.failing = errors.New("not now")
+		fail(m.failing)
+		m.text = strings.Replace(text, `, "10.0.0.101/24"`, "", 1)
+		m.reload()
+		holds("after a reload", "10.0.0.100 10.0.0.101")
+		m.reload()
+		holds("after another reload", "10.0.0.100 10.0.0.101")
+		m.stop()
+		m.start()
+		holds("of the next process", "10.0.0.100 10.0.0.101")
+		m.reload()
+		holds("after its reload", "10.0.0.100 10.0.0.101")
+		fail(nil)
+		holds("when it has gone", "10.0.0.100")
 	})
 }

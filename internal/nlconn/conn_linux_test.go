@@ -271,6 +271,32 @@ func TestExecuteAfterOneGivenUp(t *testing.T) {
 	})
 }
 
+// TestGenericAfterOneGivenUp: the answer to a question that was given up says nothing of
+// whether the family is still there.
+func TestGenericAfterOneGivenUp(t *testing.T) {
+	g, err := nlconn.DialGeneric("nlctrl")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer g.Close()
+	if g.Family.ID != unix.GENL_ID_CTRL || g.Family.Name != "nlctrl" {
+		t.Errorf("the family is %+v", g.Family)
+	}
+	missing, err := genetlink.Message{Header: genetlink.Header{Command: unix.CTRL_CMD_GETFAMILY, Version: 1}}.MarshalBinary()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for range 2 {
+		given := netlink.Message{Header: netlink.Header{Type: unix.GENL_ID_CTRL, Flags: netlink.Request | netlink.Acknowledge}, Data: missing}
+		if _, err := g.Conn().Send(given); err != nil {
+			t.Fatal(err)
+		}
+		if gone, err := g.Gone(); gone || err != nil {
+			t.Errorf("a family that is there is gone: %v, %v", gone, err)
+		}
+	}
+}
+
 // TestGeneric lists the families of generic netlink.
 func TestGeneric(t *testing.T) {
 	if _, err := nlconn.DialGeneric("no such family"); !errors.Is(err, fs.ErrNotExist) {

@@ -7,6 +7,7 @@ import (
 
 	"github.com/mdlayher/genetlink"
 	"github.com/mdlayher/netlink"
+	"golang.org/x/sys/unix"
 )
 
 // DialGeneric connects to generic netlink and finds one of its families. The error is
@@ -16,18 +17,44 @@ func DialGeneric(name string) (*Generic, error) {
 	if err != nil {
 		return nil, err
 	}
-	family, err := genetlink.NewConn(c.Conn).GetFamily(name)
+	id, err := c.familyID(name)
 	if err != nil {
 		_ = c.Close() // the first error is the one that says why
 		return nil, err
 	}
-	return &Generic{c: c, Family: family}, nil
+	return &Generic{c: c, Family: genetlink.Family{ID: id, Name: name}}, nil
+}
+
+// familyID asks for the number of a family. The library would wait for an answer without
+// end, and take one to a question that was given up for it.
+func (c *Conn) familyID(name string) (uint16, error) {
+	data, err := netlink.MarshalAttributes([]netlink.Attribute{{Type: unix.CTRL_ATTR_FAMILY_NAME, Data: append([]byte(name), 0)}})
+	if err != nil {
+		return 0, err
+	}
+	control := &Generic{c: c, Family: genetlink.Family{ID: unix.GENL_ID_CTRL, Name: "nlctrl"}}
+	answers, err := control.Execute(genetlink.Message{Header: genetlink.Header{Command: unix.CTRL_CMD_GETFAMILY, Version: 1}, Data: data}, 0)
+	if err != nil {
+		return 0, fmt.Errorf("asking for the family %s of generic netlink: %w", name, err)
+	}
+	for _, a := range answers {
+		attributes, err := netlink.NewAttributeDecoder(a.Data)
+		if err != nil {
+			return 0, fmt.Errorf("decoding what the family %s of generic netlink is: %w", name, err)
+		}
+		for attributes.Next() {
+			if attributes.Type() == unix.CTRL_ATTR_FAMILY_ID {
+				return attributes.Uint16(), attributes.Err()
+			}
+		}
+	}
+	return 0, fmt.Errorf("the kernel does not say which number the family %s of generic netlink has", name)
 }
 
 // Generic is a connection to one family of generic netlink.
 type Generic struct {
 	c *Conn
-	// Family is what the kernel said of it.
+	// Family is its name, and the number that the kernel has given it.
 	Family genetlink.Family
 }
 
@@ -39,16 +66,14 @@ func (g *Generic) Close() error { return g.c.Close() }
 // kernel answers a question of a dead family with ENOENT, as it does one about a thing
 // that is not there.
 func (g *Generic) Gone() (bool, error) {
-	g.c.mu.Lock()
-	defer g.c.mu.Unlock()
-	now, err := genetlink.NewConn(g.c.Conn).GetFamily(g.Family.Name)
+	now, err := g.c.familyID(g.Family.Name)
 	switch {
 	case errors.Is(err, os.ErrNotExist):
 		return true, nil
 	case err != nil:
-		return false, fmt.Errorf("asking for the family %s of generic netlink again: %w", g.Family.Name, err)
+		return false, err
 	}
-	return now.ID != g.Family.ID, nil
+	return now != g.Family.ID, nil
 }
 
 // Conn is the connection below.
