@@ -44,27 +44,33 @@ func TestReloadsAtOnce(t *testing.T) {
 	})
 }
 
+// twoAddresses is a file with a virtual router of two addresses.
+const twoAddresses = "[director.lvs1]\n[vrrp.web]\ninterface = \"eth0\"\nvrid = 51\naddresses = [\"10.0.0.100/24\", \"10.0.0.101/24\"]\n"
+
+// recordNames waits a while, and fails when the record then names other addresses.
+func (m *lone) recordNames(when, want string) {
+	m.Helper()
+	m.pass(5 * time.Second)
+	r, err := readRecord(m.dir)
+	if err != nil {
+		m.Fatal(err)
+	}
+	var names []string
+	for _, a := range r.Addresses {
+		names = append(names, a.Prefix.Addr().String())
+	}
+	if got := strings.Join(names, " "); got != want {
+		m.Errorf("%s the record names %q, want %q", when, got, want)
+	}
+}
+
 // TestRecordForgets: an address that a reload has dropped leaves the record when it has
 // gone from the kernel. An operator may put it back, and the next start would take it away.
 func TestRecordForgets(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		const text = "[director.lvs1]\n[vrrp.web]\ninterface = \"eth0\"\nvrid = 51\naddresses = [\"10.0.0.100/24\", \"10.0.0.101/24\"]\n"
+		const text = twoAddresses
 		m := newLoneAs(t, text, config.Identity{As: "lvs1"})
-		holds := func(when, want string) {
-			t.Helper()
-			m.pass(5 * time.Second)
-			r, err := readRecord(m.dir)
-			if err != nil {
-				t.Fatal(err)
-			}
-			var names []string
-			for _, a := range r.Addresses {
-				names = append(names, a.Prefix.Addr().String())
-			}
-			if got := strings.Join(names, " "); got != want {
-				t.Errorf("%s the record names %q, want %q", when, got, want)
-			}
-		}
+		holds := m.recordNames
 		holds("at first", "10.0.0.100 10.0.0.101")
 		m.text = strings.Replace(text, `, "10.0.0.101/24"`, "", 1)
 		m.reload()
@@ -79,23 +85,9 @@ func TestRecordForgets(t *testing.T) {
 // left by the last process, stays in the record, through further reloads too, until it goes.
 func TestRecordKeepsWhatStays(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		const text = "[director.lvs1]\n[vrrp.web]\ninterface = \"eth0\"\nvrid = 51\naddresses = [\"10.0.0.100/24\", \"10.0.0.101/24\"]\n"
+		const text = twoAddresses
 		m := newLoneAs(t, text, config.Identity{As: "lvs1"})
-		holds := func(when, want string) {
-			t.Helper()
-			m.pass(5 * time.Second)
-			r, err := readRecord(m.dir)
-			if err != nil {
-				t.Fatal(err)
-			}
-			var names []string
-			for _, a := range r.Addresses {
-				names = append(names, a.Prefix.Addr().String())
-			}
-			if got := strings.Join(names, " "); got != want {
-				t.Errorf("%s the record names %q, want %q", when, got, want)
-			}
-		}
+		holds := m.recordNames
 		fail := func(err error) { m.d.opts.Links.(*vrrptest.Links).Fail(err) }
 		m.d.opts.Links.(*vrrptest.Links).Plug("eth0", "10.0.0.1/24")
 		holds("at first", "10.0.0.100 10.0.0.101")
